@@ -1,0 +1,1 @@
+"""RunPod Serverless worker that serves any LLM with vLLM, configured by declaration."""
