@@ -1,0 +1,202 @@
+"""The worker's own settings, grouped as a user thinks of them; each is declared here and only here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from worker.config.field import Group, Words, setting
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+EngineLogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class ModelSettings(Group):
+    """Which model is served, and under which name."""
+
+    name: str = setting(
+        "facebook/opt-125m",
+        "Model to serve: a Hugging Face repository id or a local folder. "
+        "Everything else, GPU included, is chosen after it.",
+        Words(
+            env="MODEL_NAME",
+            option="model",
+            title="Model",
+            advanced=False,
+            example="Qwen/Qwen3-8B",
+        ),
+        min_length=1,
+    )
+    served_name: str = setting(
+        "",
+        "Name under which clients address the model. Unset, it is the model's repository id, or "
+        "the last part of a local path; never a path.",
+        Words(
+            env="OPENAI_SERVED_MODEL_NAME_OVERRIDE",
+            aliases=("SERVED_MODEL_NAME",),
+            option="served_model_name",
+            title="Served model name",
+            advanced=False,
+            example="my-model",
+            unset="the model's name",
+        ),
+    )
+    hf_token: SecretStr | None = setting(
+        None,
+        "Hugging Face access token, for gated and private models. It reaches the engine through "
+        "its environment and is never printed; unset means public models only.",
+        Words(
+            env="HF_TOKEN",
+            aliases=("HUGGING_FACE_HUB_TOKEN",),
+            secret=True,
+            console=False,
+            example="hf_...",
+        ),
+    )
+
+
+class ServingSettings(Group):
+    """How many jobs run at once and how long anything may take."""
+
+    max_concurrency: int = setting(
+        300,
+        "Most jobs that this worker takes from the queue at once. More jobs fill the GPU better "
+        "and make each one slower; further jobs wait in the queue for another worker.",
+        Words(unit="jobs", title="Max concurrency", advanced=False),
+        ge=1,
+        le=10_000,
+    )
+    start_timeout_s: float = setting(
+        420.0,
+        "Longest time that loading the model may take before the worker gives up. The platform "
+        "marks a worker unhealthy after 420 s unless RUNPOD_INIT_TIMEOUT says otherwise, so that "
+        "variable counts here too: raise it for a model that needs longer.",
+        Words(
+            aliases=("VLLM_STARTUP_TIMEOUT", "RUNPOD_INIT_TIMEOUT"),
+            unit="seconds",
+            title="Start timeout",
+        ),
+        gt=0,
+        le=86_400,
+    )
+    request_timeout_s: float = setting(
+        3600.0,
+        "Longest time that one job may run before it is stopped and answered with an error. The "
+        "endpoint's own execution timeout, 600 s unless changed there, applies as well.",
+        Words(aliases=("REQUEST_TIMEOUT",), unit="seconds", title="Request timeout"),
+        gt=0,
+        le=604_800,
+    )
+    drain_timeout_s: float = setting(
+        30.0,
+        "Longest time that running jobs get to finish after the worker was told to stop. What "
+        "still runs then is cut off.",
+        Words(unit="seconds", title="Drain timeout"),
+        gt=0,
+        le=3600,
+    )
+
+
+class StreamingSettings(Group):
+    """How many tokens travel together when an answer is streamed."""
+
+    min_batch_size: int = setting(
+        1,
+        "Tokens in the first piece of a streamed answer. One shows the first word at once.",
+        Words(
+            env="DEFAULT_MIN_BATCH_SIZE",
+            aliases=("MIN_BATCH_SIZE",),
+            unit="tokens",
+            title="Streaming: first batch size",
+        ),
+        ge=1,
+        le=100_000,
+    )
+    max_batch_size: int = setting(
+        50,
+        "Most tokens in one piece of a streamed answer. Larger pieces cost fewer messages and "
+        "arrive less smoothly.",
+        Words(
+            env="DEFAULT_BATCH_SIZE",
+            aliases=("MAX_BATCH_SIZE",),
+            unit="tokens",
+            title="Streaming: largest batch size",
+        ),
+        ge=1,
+        le=100_000,
+    )
+    batch_size_growth_factor: float = setting(
+        3.0,
+        "Factor by which each piece of a streamed answer may be larger than the one before. One "
+        "keeps all pieces at the largest size.",
+        Words(
+            env="DEFAULT_BATCH_SIZE_GROWTH_FACTOR",
+            aliases=("BATCH_SIZE_GROWTH_FACTOR",),
+            unit="ratio",
+            title="Streaming: batch growth factor",
+        ),
+        ge=1,
+        le=1000,
+    )
+    max_delay_ms: float = setting(
+        100.0,
+        "Longest time that a token waits for its piece to fill. It bounds what batching can cost "
+        "a reader of a slow model; zero sends everything at once.",
+        Words(
+            env="STREAM_MAX_DELAY_MS",
+            unit="milliseconds",
+            title="Streaming: longest delay",
+            zero_is_unset=False,
+        ),
+        ge=0,
+        le=60_000,
+    )
+    raw_openai_output: bool = setting(
+        True,
+        "Send OpenAI-compatible streams as raw server-sent events. RunPod's OpenAI gateway needs "
+        "them raw; false sends parsed objects, for clients that read the job's stream themselves.",
+        Words(title="Raw OpenAI output"),
+    )
+
+
+class LoggingSettings(Group):
+    """What is written to the log."""
+
+    level: LogLevel = setting(
+        "info",
+        "Least severe message that the worker logs. Debug shows each job's path through the "
+        "worker, without prompts or answers.",
+        Words(env="WORKER_LOG_LEVEL", title="Worker log level"),
+    )
+    engine_level: EngineLogLevel = setting(
+        "INFO",
+        "Least severe message that vLLM logs. Debug is verbose and slows the engine down.",
+        Words(env="VLLM_LOGGING_LEVEL", title="Engine log level"),
+    )
+
+
+class StorageSettings(Group):
+    """Where models and caches are kept."""
+
+    base_path: Path | None = setting(
+        None,
+        "Folder that holds the model cache, in its subfolder `huggingface-cache`. Unset, it is "
+        "`/runpod-volume` where that exists, and otherwise the libraries' own cache folders.",
+        Words(
+            title="Base path",
+            example="/runpod-volume",
+            unset="/runpod-volume where it exists",
+        ),
+    )
+
+
+class WorkerSettings(Group):
+    """All groups; their order is the order of docs and forms."""
+
+    model: ModelSettings = Field(ModelSettings(), description="Which model is served.")
+    serving: ServingSettings = Field(ServingSettings(), description="Jobs at once, time limits.")
+    streaming: StreamingSettings = Field(StreamingSettings(), description="Pieces of an answer.")
+    logging: LoggingSettings = Field(LoggingSettings(), description="What is logged.")
+    storage: StorageSettings = Field(StorageSettings(), description="Where models are kept.")

@@ -1,0 +1,55 @@
+"""What this machine has, found without importing torch: GPUs and memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """The parts of the machine that defaults depend on.
+
+    Attributes:
+        gpus: Visible NVIDIA GPUs, count.
+        memory_bytes: Main memory that this process may use, bytes.
+    """
+
+    gpus: int
+    memory_bytes: int
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether vLLM will run on a GPU."""
+        return self.gpus > 0
+
+
+def detect_hardware(environ: Mapping[str, str], root: Path = Path("/")) -> Hardware:
+    """Find what the machine has.
+
+    Args:
+        environ: The process's environment; CUDA_VISIBLE_DEVICES narrows the GPUs.
+        root: Root of the file system, for tests.
+    """
+    devices = sum(1 for path in (root / "dev").glob("nvidia*") if path.name[6:].isdigit())
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and devices:
+        listed = [part.strip() for part in visible.split(",") if part.strip()]
+        # CUDA stops at the first invalid entry; -1 is the customary way to say "none".
+        count = listed.index("-1") if "-1" in listed else len(listed)
+        devices = min(devices, count) if not visible.startswith("MIG-") else count
+    return Hardware(gpus=devices, memory_bytes=_memory_bytes(root))
+
+
+def _memory_bytes(root: Path) -> int:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = root / "sys/fs/cgroup/memory.max"
+    try:
+        text = limit.read_text().strip()
+    except OSError:
+        return total
+    return min(total, int(text)) if text.isdigit() else total
