@@ -1,0 +1,190 @@
+"""Reads every option of `vllm serve` off the installed vLLM: its parser and configuration classes.
+
+The only module beside the engine's child process that imports vLLM. Run it as a program: it prints
+the capture as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import sys
+from dataclasses import MISSING
+from typing import Any
+
+import orjson
+import vllm
+import vllm.envs
+from vllm.engine import arg_utils
+from vllm.entrypoints.launchers.cli_args import make_arg_parser
+from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
+from vllm.model_executor.model_loader import _LOAD_FORMAT_TO_MODEL_LOADER
+from vllm.reasoning import ReasoningParserManager
+from vllm.tool_parsers import ToolParserManager
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+from vllm.v1.attention.backends.registry import AttentionBackendEnum
+
+from worker.config.annotation import Schema, bounded, clean_text, describe, plain_default
+
+MARK = "\0"
+"""Separates help text from the `Class.field` that an option comes from."""
+
+NOT_OPTIONS = ("help", "model_tag")
+"""`model_tag` is the positional spelling of `--model`."""
+
+KINDS = {
+    "int": "integer",
+    "float": "number",
+    "str": "string",
+    "human_readable_int": "human-integer",
+    "human_readable_int_or_auto": "human-integer-or-auto",
+    "loads": "json",
+    "union_dict_and_str": "object-or-string",
+    "parse_dataclass": "object",
+}
+
+
+def capture() -> Schema:
+    """Return the JSON Schema of all options of the installed vLLM's server."""
+    parser, classes = _build_parser()
+    titles = {
+        id(action): group.title for group in parser._action_groups for action in group._group_actions
+    }
+    options = {
+        action.dest: _capture_option(action, titles[id(action)] or "", classes)
+        for action in parser._actions
+        if action.dest not in NOT_OPTIONS
+    }
+    return {
+        "x-vllm-version": _version(),
+        "x-names": {
+            "tool_call_parser": sorted(ToolParserManager.list_registered()),
+            "reasoning_parser": sorted(ReasoningParserManager.list_registered()),
+            "quantization": sorted(QUANTIZATION_METHODS),
+            "load_format": sorted(_LOAD_FORMAT_TO_MODEL_LOADER),
+            "attention_backend": sorted(AttentionBackendEnum.__members__),
+        },
+        "x-environment": sorted(vllm.envs.environment_variables),
+        "properties": options,
+    }
+
+
+def _version() -> str:
+    """Return vLLM's release without the build's local part (`0.32.0+cpu` -> `0.32.0`)."""
+    version = getattr(vllm, "__version__", None) or importlib.metadata.version("vllm")
+    return str(version).split("+", 1)[0]
+
+
+def _build_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
+    """Build vLLM's parser with each option's help naming the field that it comes from."""
+    classes: dict[str, Any] = {}
+    original = arg_utils.get_kwargs
+
+    def get_kwargs(cls: Any) -> dict[str, dict[str, Any]]:
+        classes[cls.__name__] = cls
+        options: dict[str, dict[str, Any]] = original(cls)
+        for name, option in options.items():
+            option["help"] = f"{option.get('help') or ''}{MARK}{cls.__name__}.{name}"
+        return options
+
+    # vLLM reads docstrings only when help is asked for.
+    arg_utils.NEEDS_HELP = True
+    arg_utils.get_kwargs = get_kwargs
+    try:
+        return make_arg_parser(FlexibleArgumentParser()), classes
+    finally:
+        arg_utils.get_kwargs = original
+
+
+def _capture_option(action: argparse.Action, group: str, classes: dict[str, Any]) -> Schema:
+    text, _, origin = (action.help or "").partition(MARK)
+    class_name, _, field = origin.partition(".")
+    info = getattr(classes.get(class_name), "__pydantic_fields__", {}).get(field)
+    kind, nullable = _kind(action)
+    schema = bounded(describe(info.annotation), info.metadata) if info is not None else {}
+    entry: Schema = {**_typed(kind, schema, action)}
+    default = plain_default(action.default)
+    if default is not MISSING and default != argparse.SUPPRESS:
+        entry["default"] = default
+    description = clean_text(text)
+    if description:
+        entry["description"] = description
+    entry["x-kind"] = kind
+    entry["x-flag"] = next(flag for flag in action.option_strings if flag.startswith("--"))
+    entry["x-group"] = group if group.endswith("Config") or group == "Frontend" else "Server"
+    if nullable:
+        entry["x-nullable"] = True
+    if origin:
+        entry["x-source"] = origin
+    return entry
+
+
+def _kind(action: argparse.Action) -> tuple[str, bool]:
+    """Name how the option is written on a command line, and whether it may be set to nothing."""
+    name, nullable = _type_name(action.type)
+    action_name = type(action).__name__
+    if action_name == "BooleanOptionalAction":
+        return "switch", nullable
+    if action_name == "_StoreTrueAction":
+        return "flag", nullable
+    if action_name == "LoRAParserAction":
+        return "lora-modules", nullable
+    if action_name == "_AppendAction":
+        return "repeated", nullable
+    if action.dest == "device_ids":
+        return "comma-list", nullable
+    kind = KINDS.get(name, "string")
+    if action.nargs in ("+", "*"):
+        return ("integer-list" if kind == "integer" else "list"), nullable
+    return kind, nullable
+
+
+def _type_name(converter: Any) -> tuple[str, bool]:
+    """Unwrap vLLM's `optional_type(parse_type(x))` to the name of `x`."""
+    nullable = False
+    while converter is not None:
+        name: str = getattr(converter, "__qualname__", "str")
+        if not name.startswith(("optional_type", "parse_type")):
+            return name.rsplit(".", 1)[-1], nullable
+        nullable = nullable or name.startswith("optional_type")
+        converter = converter.__closure__[0].cell_contents
+    return "str", nullable
+
+
+def _typed(kind: str, schema: Schema, action: argparse.Action) -> Schema:
+    """Keep of the annotation's schema what this kind of option can use."""
+    choices = [choice for choice in action.choices or () if choice is not None]
+    if choices and kind != "list":
+        return {"enum": choices}
+    numeric = _branch(schema, ("integer", "number")) or {}
+    if kind in ("switch", "flag"):
+        return {"type": "boolean"}
+    if kind in ("integer", "human-integer", "human-integer-or-auto"):
+        return {**numeric, "type": "integer"}
+    if kind == "number":
+        return {**numeric, "type": "number"}
+    if kind == "object":
+        return _branch(schema, ("object",)) or {"type": "object"}
+    if kind in ("list", "integer-list", "repeated", "comma-list"):
+        items: Schema = {"enum": choices} if choices else {}
+        if kind == "integer-list":
+            items = {"type": "integer"}
+        return {"type": "array", "items": items or {"type": "string"}}
+    if kind == "lora-modules":
+        return _branch(schema, ("array",)) or {"type": "array"}
+    if kind == "json":
+        return _branch(schema, ("object", "array")) or {}
+    return {"type": "string"} if kind == "string" else {}
+
+
+def _branch(schema: Schema, wanted: tuple[str, ...]) -> Schema | None:
+    if schema.get("type") in wanted:
+        return schema
+    found = [s for s in schema.get("anyOf", []) if s.get("type") in wanted]
+    return found[0] if len(found) == 1 else None
+
+
+if __name__ == "__main__":
+    # vLLM may log to stdout while it is imported; the capture goes where the caller says.
+    with open(sys.argv[1], "wb") as file:
+        file.write(orjson.dumps(capture(), option=orjson.OPT_INDENT_2))

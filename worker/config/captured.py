@@ -1,0 +1,42 @@
+"""The options of `vllm serve` as data: what `worker capture` stored of the pinned vLLM."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+CAPTURE_PATH = Path(__file__).with_name("captured.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What the pinned vLLM accepts.
+
+    Attributes:
+        version: vLLM's release, e.g. `0.32.0`.
+        options: JSON Schema of each option, by the name of its attribute, in vLLM's order.
+        names: Registered names that vLLM checks only at start, by option, e.g. tool parsers.
+        environment: vLLM's own environment variables, which it reads itself.
+    """
+
+    version: str
+    options: Mapping[str, Mapping[str, Any]]
+    names: Mapping[str, list[str]]
+    environment: frozenset[str]
+
+
+@functools.cache
+def read_captured() -> Captured:
+    """Read the capture, once per process."""
+    data = orjson.loads(CAPTURE_PATH.read_bytes())
+    return Captured(
+        version=data["x-vllm-version"],
+        options=data["properties"],
+        names=data["x-names"],
+        environment=frozenset(data["x-environment"]),
+    )

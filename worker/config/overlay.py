@@ -1,0 +1,201 @@
+"""What the capture of vLLM's options cannot know, as data: names, forms, late checks, promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """Facts to add to one captured option.
+
+    Attributes:
+        category: Heading in the console forms; None keeps the option out of them.
+        title: Label there; None means the name, spelt out.
+        env: Environment variable, where it is not the option's name in upper case.
+        aliases: The original worker's other names for it, in order of precedence.
+        bounds: JSON Schema keywords that vLLM checks only at start, or not at all.
+        zero_is_unset: 0 is senseless although vLLM's parser takes it.
+        advanced: Folded away in the console form.
+        unit: What a number counts.
+        example: A value for docs.
+        pairs: The `a=1,b=2` spelling is accepted for a JSON object.
+        names: Accepted names of a list that stays open to dotted class paths and plugins.
+        default: Value that the worker promises where vLLM would choose otherwise.
+        default_gpu: The same, on a machine with a GPU only.
+        default_cpu: The same, on a machine without.
+    """
+
+    category: str | None = None
+    title: str | None = None
+    env: str | None = None
+    aliases: tuple[str, ...] = ()
+    bounds: Mapping[str, Any] = field(default_factory=dict)
+    zero_is_unset: bool = False
+    advanced: bool = True
+    unit: str | None = None
+    example: str | None = None
+    pairs: bool = False
+    names: tuple[str, ...] = ()
+    default: Any = None
+    default_gpu: Any = None
+    default_cpu: Any = None
+
+
+POSITIVE = {"minimum": 1}
+MODEL, TOKENIZER, MEMORY = "Model", "Tokenizer", "Memory and context"
+SPEED, PARALLEL, LORA = "Throughput", "GPUs", "LoRA"
+OPENAI, MEDIA, SPECULATION, LOGS = "OpenAI API", "Images, audio, video", "Speculation", "Logging"
+
+OVERLAY: Mapping[str, Overlay] = {
+    # Model
+    "revision": Overlay(MODEL, "Model revision", aliases=("MODEL_REVISION",), example="main"),
+    "quantization": Overlay(MODEL, advanced=False, example="awq"),
+    "dtype": Overlay(MODEL, "Data type"),
+    "load_format": Overlay(MODEL, example="safetensors"),
+    "trust_remote_code": Overlay(MODEL),
+    "code_revision": Overlay(MODEL),
+    "config_format": Overlay(MODEL, names=("auto", "hf", "mistral")),
+    "download_dir": Overlay(MODEL, example="/runpod-volume/models"),
+    "ignore_patterns": Overlay(MODEL, example='["original/**/*"]'),
+    "hf_overrides": Overlay(MODEL, "Hugging Face overrides", example='{"rope_theta": 1000000}'),
+    "model_loader_extra_config": Overlay(MODEL, example='{"concurrency": 32}'),
+    "runner": Overlay(MODEL),
+    "convert": Overlay(MODEL),
+    "seed": Overlay(MODEL),
+    "enforce_eager": Overlay(MODEL, "Eager mode", default_cpu=True),
+    "optimization_level": Overlay(MODEL, bounds={"enum": ["0", "1", "2", "3"]}),
+    "generation_config": Overlay(MODEL, example="vllm"),
+    "override_generation_config": Overlay(MODEL, example='{"temperature": 0.6}'),
+    # Tokenizer
+    "tokenizer": Overlay(TOKENIZER, aliases=("TOKENIZER_NAME",)),
+    "tokenizer_mode": Overlay(TOKENIZER),
+    "tokenizer_revision": Overlay(TOKENIZER),
+    "skip_tokenizer_init": Overlay(TOKENIZER),
+    "chat_template": Overlay(
+        TOKENIZER,
+        aliases=("CUSTOM_CHAT_TEMPLATE",),
+        example="{% for m in messages %}{{ m.content }}{% endfor %}",
+    ),
+    "chat_template_content_format": Overlay(TOKENIZER),
+    # Memory and context
+    "max_model_len": Overlay(
+        MEMORY, "Context length", advanced=False, unit="tokens", zero_is_unset=True, example="8192"
+    ),
+    "gpu_memory_utilization": Overlay(
+        MEMORY, "GPU memory utilization", advanced=False, unit="ratio 0-1", default_gpu=0.95
+    ),
+    "kv_cache_dtype": Overlay(MEMORY, "KV cache type"),
+    "kv_cache_memory_bytes": Overlay(
+        MEMORY, "KV cache size", bounds=POSITIVE, unit="bytes", zero_is_unset=True, example="4G"
+    ),
+    "block_size": Overlay(MEMORY, unit="tokens"),
+    "num_gpu_blocks_override": Overlay(
+        MEMORY, bounds=POSITIVE, unit="blocks", zero_is_unset=True, example="2048"
+    ),
+    "enable_prefix_caching": Overlay(MEMORY),
+    "disable_sliding_window": Overlay(MEMORY),
+    "cpu_offload_gb": Overlay(MEMORY, unit="GiB"),
+    "kv_offloading_size": Overlay(bounds={"exclusiveMinimum": 0}, unit="GiB", zero_is_unset=True),
+    # Throughput
+    "max_num_seqs": Overlay(
+        SPEED, "Max sequences", advanced=False, unit="sequences", default=256
+    ),
+    "max_num_batched_tokens": Overlay(SPEED, unit="tokens", example="8192"),
+    "enable_chunked_prefill": Overlay(SPEED),
+    "async_scheduling": Overlay(SPEED),
+    "scheduling_policy": Overlay(SPEED),
+    "max_logprobs": Overlay(SPEED, unit="tokens", zero_is_unset=False),
+    "attention_backend": Overlay(SPEED, aliases=("VLLM_ATTENTION_BACKEND",), example="FLASH_ATTN"),
+    "compilation_config": Overlay(SPEED, example='{"cudagraph_capture_sizes": [1, 2, 4, 8]}'),
+    "performance_mode": Overlay(SPEED),
+    "api_server_count": Overlay(SPEED, bounds=POSITIVE, unit="processes", zero_is_unset=True),
+    # GPUs
+    "tensor_parallel_size": Overlay(PARALLEL, advanced=False, unit="GPUs"),
+    "pipeline_parallel_size": Overlay(PARALLEL, unit="GPUs"),
+    "data_parallel_size": Overlay(PARALLEL, unit="replicas"),
+    "enable_expert_parallel": Overlay(PARALLEL),
+    "distributed_executor_backend": Overlay(
+        PARALLEL,
+        names=("mp", "ray", "uni", "external_launcher"),
+        example="mp",
+    ),
+    "disable_custom_all_reduce": Overlay(PARALLEL),
+    "max_parallel_loading_workers": Overlay(PARALLEL, unit="workers"),
+    "ray_workers_use_nsight": Overlay(PARALLEL),
+    "data_parallel_size_local": Overlay(bounds=POSITIVE, unit="replicas", zero_is_unset=True),
+    # LoRA
+    "enable_lora": Overlay(LORA, "Enable LoRA"),
+    "max_loras": Overlay(LORA, "Max LoRAs", unit="adapters"),
+    "max_lora_rank": Overlay(LORA, "Max LoRA rank", unit="rank", zero_is_unset=True),
+    "max_cpu_loras": Overlay(
+        LORA, "Max CPU LoRAs", bounds=POSITIVE, unit="adapters", zero_is_unset=True
+    ),
+    "lora_dtype": Overlay(LORA, "LoRA data type"),
+    "fully_sharded_loras": Overlay(LORA, "Fully sharded LoRAs"),
+    "lora_modules": Overlay(
+        LORA, "LoRA modules", example='[{"name": "sql", "path": "org/sql-adapter"}]'
+    ),
+    # OpenAI API
+    "enable_auto_tool_choice": Overlay(OPENAI, advanced=False),
+    "tool_call_parser": Overlay(OPENAI, advanced=False, example="hermes"),
+    "reasoning_parser": Overlay(OPENAI, advanced=False, example="qwen3"),
+    "response_role": Overlay(OPENAI, aliases=("OPENAI_RESPONSE_ROLE",)),
+    "structured_outputs_config": Overlay(OPENAI, example='{"backend": "xgrammar"}'),
+    "default_chat_template_kwargs": Overlay(OPENAI, example='{"enable_thinking": false}'),
+    "enable_force_include_usage": Overlay(OPENAI),
+    # Images, audio, video
+    "limit_mm_per_prompt": Overlay(MEDIA, pairs=True, example='{"image": 1, "video": 0}'),
+    "mm_processor_kwargs": Overlay(MEDIA, example='{"num_crops": 4}'),
+    "media_io_kwargs": Overlay(MEDIA, example='{"video": {"num_frames": 40}}'),
+    "allowed_local_media_path": Overlay(MEDIA, example="/runpod-volume/media"),
+    "allowed_media_domains": Overlay(MEDIA, example="images.example.com"),
+    # Speculation
+    "speculative_config": Overlay(
+        SPECULATION,
+        "Speculative decoding",
+        example='{"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_max": 4}',
+    ),
+    # Logging
+    "disable_log_stats": Overlay(LOGS),
+    "enable_log_requests": Overlay(LOGS),
+    "max_log_len": Overlay(LOGS, bounds=POSITIVE, unit="characters", zero_is_unset=True),
+    "otlp_traces_endpoint": Overlay(LOGS, example="http://collector:4317"),
+    # Checked by vLLM only at start, or by nothing
+    "sse_keep_alive_interval": Overlay(bounds={"minimum": 0}, unit="seconds"),
+    "master_port": Overlay(bounds={"minimum": 1, "maximum": 65535}),
+    "shutdown_timeout": Overlay(bounds={"minimum": 0}, unit="seconds"),
+    "renderer_num_workers": Overlay(bounds=POSITIVE, unit="workers"),
+    "kv_transfer_config": Overlay(example='{"kv_connector": "LMCacheConnectorV1"}'),
+    "distributed_timeout_seconds": Overlay(bounds=POSITIVE, unit="seconds", zero_is_unset=True),
+    "max_num_queued_reqs": Overlay(unit="requests"),
+}
+
+WORKER_SETS = "the worker sets it itself"
+WORKER_LISTENS = "vLLM listens on a private socket; the worker answers for it"
+RESERVED: Mapping[str, str] = {
+    **dict.fromkeys(("host", "port", "uds", "grpc", "grpc_port", "root_path"), WORKER_LISTENS),
+    **dict.fromkeys(
+        (
+            "ssl_keyfile",
+            "ssl_certfile",
+            "ssl_ca_certs",
+            "ssl_cert_reqs",
+            "ssl_ciphers",
+            "enable_ssl_refresh",
+        ),
+        "the platform ends TLS before the worker",
+    ),
+    "api_key": "the platform checks API keys before the worker",
+    "hf_token": "set HF_TOKEN: it reaches vLLM through its environment and never a command line",
+    "config": "set WORKER_CONFIG: its file may hold every option of vLLM",
+    "disable_uvicorn_access_log": WORKER_SETS,
+    "log_level": "set VLLM_LOGGING_LEVEL",
+    "log_config_file": "set LOGGING_CONFIG with `pylogging_config_file`",
+    "headless": "a worker without an API server cannot answer",
+    "data_parallel_multi_port_external_lb": "one worker has one API address",
+}
+"""Options of vLLM that no setting reaches, with the reason or the way that does."""
+
