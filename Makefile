@@ -1,0 +1,43 @@
+# The two commands are `make run` and `make test`; each does its own set-up.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install run dev test lint fix render lock clean
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
+
+install: ## .venv with the `worker` command, from the lock; instant when nothing has changed
+	@$(PYTHON) scripts/environment.py install
+
+run: install ## Ask a small model a question through the whole worker, on this machine
+	@$(BIN)/worker demo
+
+dev: install ## A local RunPod endpoint that stays up (MODEL_NAME=... to serve another model)
+	@$(BIN)/worker dev
+
+test: install ## All tests: units in seconds, then end to end with one real vLLM
+	$(BIN)/pytest --ignore=tests/e2e --durations=10
+	$(BIN)/pytest tests/e2e --durations=10
+
+lint: install ## Everything that must hold without running a test; changes nothing
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: install ## What ruff can put right by itself
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+render: install ## Write all generated files anew
+	$(BIN)/python -m worker.render
+
+lock: ## Resolve requirements/cpu.lock anew from pyproject.toml
+	@$(PYTHON) scripts/environment.py lock
+
+clean: ## Remove .venv and every cache in this directory (the demo model stays, in ~/.cache)
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
