@@ -1,0 +1,1 @@
+"""vLLM's own API server, in a supervised child process behind a Unix socket."""

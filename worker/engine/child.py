@@ -1,0 +1,127 @@
+"""The engine process: start vLLM's own API server. The worker's only module that imports vLLM.
+
+Run as `python -m worker.engine.child PARENT_PID REPORT_FD [vLLM arguments]`. Each phase of the
+start is one JSON line on the file descriptor REPORT_FD, as is the reason for a failed start. What
+vLLM prints goes to stdout and stderr as ever.
+
+Of vLLM it uses `make_arg_parser`, `validate_parsed_serve_args`, `ServeSubcommand.cmd` and the
+signature of `AsyncEngineArgs.create_engine_config`; `tests/e2e/test_vllm_contract.py` fails with
+the reason when one of them changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from worker.engine.amx import permit_amx
+from worker.engine.lifeline import die_with_parent, tie_forks_to_parent
+
+if __name__ == "__mp_main__":
+    # Where vLLM must spawn instead of fork, Python imports this module again in the new process,
+    # the one chance to prepare that process as the forked ones are.
+    die_with_parent()
+    permit_amx()
+
+
+class Reporter:
+    """Tells the worker how far the start is, one JSON object per line."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def send(self, **message: Any) -> None:
+        """Write one message; a worker that is gone is not an error (the kernel ends us then)."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._descriptor, json.dumps(message).encode() + b"\n")
+
+    def phase(self, name: str) -> None:
+        """Report that the phase called `name` begins."""
+        self.send(phase=name)
+
+
+def fork_is_safe() -> bool:
+    """Return whether vLLM's processes may be forked from this one instead of imported anew.
+
+    A fork saves each of them a second import of vLLM, about 10 s. It is safe until an accelerator's
+    runtime is initialised in this process, and only on Linux. vLLM's CPU platform asks for `spawn`
+    whatever the case; there, forking is safe while this process has run no OpenMP region, and
+    nothing before the engine's start does.
+    """
+    from vllm.platforms import current_platform
+
+    return sys.platform == "linux" and bool(current_platform.is_cpu())
+
+
+def fork_engine_processes(create_engine_config: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `AsyncEngineArgs.create_engine_config`: afterwards, vLLM forks where that is safe.
+
+    The configuration of vLLM's CPU platform sets `spawn` itself, so the choice must be made after
+    it and before the first process starts, and vLLM has no public place for that.
+    """
+
+    @functools.wraps(create_engine_config)
+    def create(*args: Any, **kwargs: Any) -> Any:
+        chosen = os.environ.get("VLLM_WORKER_MULTIPROC_METHOD")
+        config = create_engine_config(*args, **kwargs)
+        if chosen is None and fork_is_safe():
+            os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+        elif chosen is not None:
+            os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = chosen
+        return config
+
+    return create
+
+
+def serve(arguments: Sequence[str], report: Reporter) -> None:
+    """Start vLLM's API server with `arguments` and stay until it ends."""
+    report.phase("import")
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.cli.serve import ServeSubcommand
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+    from vllm.logger import configure_logging_from_args
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    report.phase("configure")
+    parser = make_arg_parser(FlexibleArgumentParser(prog="vllm serve"))
+    parsed = parser.parse_args(list(arguments))
+    configure_logging_from_args(parsed)
+    validate_parsed_serve_args(parsed)
+
+    create_engine_config = fork_engine_processes(AsyncEngineArgs.create_engine_config)
+
+    def configure_then_load(*args: Any, **kwargs: Any) -> Any:
+        config = create_engine_config(*args, **kwargs)
+        report.phase("load")
+        return config
+
+    AsyncEngineArgs.create_engine_config = configure_then_load
+    ServeSubcommand.cmd(parsed)
+
+
+def main() -> None:
+    """Read the command line, tie this process to the worker, serve, report a failure."""
+    parent_pid, descriptor, *arguments = sys.argv[1:]
+    die_with_parent(int(parent_pid))
+    tie_forks_to_parent()
+    permit_amx()
+    os.set_inheritable(int(descriptor), False)
+    report = Reporter(int(descriptor))
+    try:
+        serve(arguments, report)
+    except SystemExit as error:
+        if error.code not in (None, 0):
+            report.send(error="SystemExit", message=f"vLLM refused its arguments ({error.code})")
+        raise
+    except BaseException as error:
+        report.send(error=type(error).__name__, message=str(error))
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""HTTP to vLLM over its Unix socket: one connection pool for the life of the engine."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+
+CONNECT_TIMEOUT_S = 5.0
+HEALTH_TIMEOUT_S = 5.0
+
+READ_BUFFER_BYTES = 256 * 1024
+"""What may arrive of one stream while the previous piece is on its way to RunPod; beyond twice
+this, the socket is not read, and vLLM waits rather than this process grows."""
+
+KEEP_ALIVE_S = 600
+"""Seconds that an idle connection stays open, on vLLM's side; on ours half of it, so that vLLM is
+never the one to close a connection just as a request is written to it."""
+
+
+class EngineClient:
+    """Sends requests to the API server behind a Unix socket.
+
+    Args:
+        socket_path: The socket that vLLM was given with `--uds`.
+    """
+
+    def __init__(self, socket_path: Path) -> None:
+        self._session = aiohttp.ClientSession(
+            # vLLM never looks at the host, but HTTP wants one.
+            base_url="http://engine",
+            connector=aiohttp.UnixConnector(
+                str(socket_path), limit=0, keepalive_timeout=KEEP_ALIVE_S / 2
+            ),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            headers={"Accept-Encoding": "identity"},
+            read_bufsize=READ_BUFFER_BYTES,
+        )
+
+    def request(
+        self, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Open one request; leaving the context before the end of the answer aborts it in vLLM.
+
+        Args:
+            method: HTTP method.
+            path: Route on vLLM's server, e.g. `/v1/chat/completions`.
+            body: JSON body, or None for none.
+
+        Returns:
+            A context manager for the response, entered when its headers have arrived.
+
+        Raises:
+            aiohttp.ClientError: The server is not there, or went away.
+        """
+        data = None if body is None else orjson.dumps(body)
+        headers = {} if data is None else {"Content-Type": "application/json"}
+        return self._session.request(method, path, data=data, headers=headers)
+
+    async def healthy(self) -> bool:
+        """Return whether the server answers and its engine is alive."""
+        timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_S)
+        try:
+            async with self._session.get("/health", timeout=timeout) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+
+    async def close(self) -> None:
+        """Close every connection; requests under way are aborted."""
+        await self._session.close()

@@ -1,0 +1,46 @@
+"""Tie the life of a process to its parent's, whatever ends the parent (Linux).
+
+An orphaned engine keeps a GPU, and an orphaned heartbeat tells the platform that a dead worker is
+alive. A signal handler cannot prevent either: `kill -9` runs no handler. The kernel can.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+PR_SET_PDEATHSIG = 1
+"""Source: linux/prctl.h."""
+
+
+def die_with_parent(parent_pid: int | None = None, number: int = signal.SIGKILL) -> None:
+    """Ask the kernel to signal this process as soon as its parent ends.
+
+    The signal comes when the *thread* that started this process ends, so start processes from a
+    thread that lives as long as the process. It is not inherited: every process asks for itself.
+
+    Args:
+        parent_pid: The expected parent; if that one is gone already, this process ends at once,
+            because the kernel only reports deaths after the call.
+        number: The signal to receive.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if parent_pid is not None and os.getppid() != parent_pid:
+        os.kill(os.getpid(), number)
+
+
+def tie_forks_to_parent() -> None:
+    """Make every process that is forked from this one, and from those, die with its parent."""
+
+    def in_child() -> None:
+        # A forked child shares the event loop's wake-up socket: a signal sent to the child would
+        # wake the parent as if it had been sent there.
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        die_with_parent()
+
+    os.register_at_fork(after_in_child=in_child)

@@ -1,0 +1,240 @@
+"""Start, watch and end the engine process, so that nothing of it outlives the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+
+import orjson
+
+from worker.engine.client import KEEP_ALIVE_S, EngineClient
+from worker.engine.diagnosis import diagnose
+from worker.errors import ExitCode, WorkerError
+
+HEALTH_INTERVAL_S = 0.05
+"""Between two looks at a server that is about to answer; a connect on a Unix socket is cheap."""
+
+TAIL_LINES = 200
+"""Lines of vLLM's output that are kept to explain a failure."""
+
+LINE_LIMIT_BYTES = 64 * 1024
+
+KILL_WAIT_S = 10.0
+"""How long a process may take to vanish after SIGKILL (a GPU driver can hold it a while)."""
+
+PHASES = {
+    "import": "importing vLLM",
+    "configure": "reading the model's configuration",
+    "load": "loading the model and warming up",
+    "ready": "ready",
+}
+"""What `worker.engine.child` reports, and what the user reads."""
+
+
+class EngineStartError(WorkerError):
+    """VLLM could not start; says why and what to change."""
+
+    exit_code = ExitCode.ENGINE_START
+
+
+class EngineProcess:
+    """One run of vLLM's API server and of everything it starts, in a process group of its own.
+
+    Args:
+        arguments: What `vllm serve` would be given, without the socket.
+        environment: The whole environment of the process; secrets travel here, never in arguments.
+        on_phase: Called at each phase of the start with its name (a key of `PHASES`) and the
+            seconds since the start.
+        on_output: Called with each line that vLLM prints, without the line end.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        on_phase: Callable[[str, float], None],
+        on_output: Callable[[str], None],
+    ) -> None:
+        self._arguments = list(arguments)
+        self._environment = dict(environment)
+        self._on_phase = on_phase
+        self._on_output = on_output
+        self._directory = Path(tempfile.mkdtemp(prefix="worker-engine-"))
+        self._socket_path = self._directory / "vllm.sock"
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._reported_error: tuple[str, str] | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._readers: list[asyncio.Task[None]] = []
+        self._exited: asyncio.Task[int] | None = None
+        self._started_at = 0.0
+        self._client: EngineClient | None = None
+
+    @property
+    def client(self) -> EngineClient:
+        """The connection pool to this engine."""
+        if self._client is None:
+            raise RuntimeError("the engine was not started")
+        return self._client
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the API server; also the id of the engine's process group."""
+        return self._process.pid if self._process else None
+
+    async def start(self, timeout_s: float) -> None:
+        """Start vLLM and return when it answers.
+
+        Raises:
+            EngineStartError: vLLM ended, or was not ready within `timeout_s`; it is gone then.
+        """
+        self._started_at = time.monotonic()
+        self._client = EngineClient(self._socket_path)
+        report_end, child_end = os.pipe()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "worker.engine.child",
+                str(os.getpid()),
+                str(child_end),
+                *self._arguments,
+                "--uds",
+                str(self._socket_path),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env={"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_S), **self._environment},
+                pass_fds=[child_end],
+                # A group of its own: Ctrl-C in a terminal reaches only the worker, which drains
+                # first, and one signal reaches all of vLLM's processes.
+                start_new_session=True,
+            )
+        finally:
+            os.close(child_end)
+        self._readers = [
+            asyncio.create_task(self._read_reports(report_end)),
+            asyncio.create_task(self._read_output()),
+        ]
+        self._exited = asyncio.create_task(self._process.wait())
+        healthy = asyncio.create_task(self._wait_healthy())
+        done, _ = await asyncio.wait(
+            {healthy, self._exited}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        healthy.cancel()
+        if healthy in done:
+            self._on_phase("ready", self.uptime_s)
+            return
+        if self._exited in done:
+            # The last lines, with the reason, may still be in the pipes.
+            await asyncio.wait(self._readers, timeout=1.0)
+            problem = diagnose(self._reported_error, self._tail, self._exited.result())
+        else:
+            problem = (
+                f"vLLM was not ready after {timeout_s:.0f} s. Raise the start time-out, or choose "
+                "a smaller model or faster storage"
+            )
+        await self.stop(grace_s=0)
+        raise EngineStartError(problem)
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._started_at
+
+    async def wait(self) -> int:
+        """Wait until the API server ends; return its exit status (negative: the signal)."""
+        if self._exited is None:
+            raise RuntimeError("the engine was not started")
+        return await asyncio.shield(self._exited)
+
+    async def stop(self, grace_s: float) -> None:
+        """End vLLM: ask it, wait up to `grace_s` seconds, then kill what is left of its group.
+
+        Safe to call at any time, also twice or after vLLM has ended by itself.
+        """
+        if self._client is not None:
+            await self._client.close()
+        if self._process is not None and self._exited is not None:
+            if not self._exited.done() and grace_s > 0:
+                self._signal_group(signal.SIGTERM, leader_only=True)
+                await asyncio.wait({self._exited}, timeout=grace_s)
+            # Also when the API server has ended by itself: kill -9 of it leaves its engine alive.
+            self._signal_group(signal.SIGKILL)
+            await asyncio.wait({self._exited}, timeout=KILL_WAIT_S)
+            await self._wait_group_gone()
+        if self._readers:
+            await asyncio.wait(self._readers, timeout=1.0)
+            for reader in self._readers:
+                reader.cancel()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _signal_group(self, number: signal.Signals, *, leader_only: bool = False) -> None:
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            if leader_only:
+                os.kill(self._process.pid, number)
+            else:
+                os.killpg(self._process.pid, number)
+
+    async def _wait_group_gone(self) -> None:
+        """Wait until the kernel has no live process of the group, so that its memory is free."""
+        deadline = time.monotonic() + KILL_WAIT_S
+        while self._process is not None and time.monotonic() < deadline:
+            try:
+                os.killpg(self._process.pid, 0)
+            except ProcessLookupError:
+                return
+            await asyncio.sleep(0.02)
+
+    async def _wait_healthy(self) -> None:
+        while not await self.client.healthy():
+            await asyncio.sleep(HEALTH_INTERVAL_S)
+
+    async def _read_reports(self, descriptor: int) -> None:
+        async for line in _lines(await _open_pipe(descriptor)):
+            message = orjson.loads(line)
+            if phase := message.get("phase"):
+                self._on_phase(phase, self.uptime_s)
+            else:
+                self._reported_error = (message["error"], message["message"])
+
+    async def _read_output(self) -> None:
+        if self._process is None or self._process.stdout is None:
+            raise RuntimeError("the engine was not started")
+        async for raw in _lines(self._process.stdout):
+            line = raw.decode(errors="replace")
+            self._tail.append(line)
+            self._on_output(line)
+
+
+async def _open_pipe(descriptor: int) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    pipe = os.fdopen(descriptor, "rb", buffering=0)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
+    return reader
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Yield each line without its end; a line without end is cut, never refused."""
+    rest = b""
+    while chunk := await stream.read(LINE_LIMIT_BYTES):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.rstrip(b"\r")
+        if len(rest) > LINE_LIMIT_BYTES:
+            yield rest
+            rest = b""
+    if rest:
+        yield rest

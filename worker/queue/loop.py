@@ -1,0 +1,141 @@
+"""The job loop, driven by events: a job starts when it arrives, not at the next look.
+
+The SDK's `JobScaler` looks every 0.1 s for fetched jobs and every second for a free place. This
+one keeps the rest of it (protocol, stop signals, progress) and replaces those two waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import aiohttp
+
+from worker.errors import RequestError
+from worker.queue.delivery import Delivery, Handler
+from worker.queue.sdk import AsyncClientSession, JobScaler, TooManyRequests, runpod_log
+from worker.request.codes import Code, fail
+
+TOO_MANY_REQUESTS_WAIT_S = 5.0
+"""As in the SDK, after the platform answered 429 to a take."""
+
+FIRST_RETRY_S = 0.2
+LONGEST_RETRY_S = 5.0
+"""Waits after a take that failed, doubling from the first to the longest."""
+
+INTERNAL = "The worker failed while it answered; its log has the cause under this job's id."
+
+EMPTY_TAKE_S = 0.1
+"""A take without jobs is held open by the platform; one that is not is not repeated at once."""
+
+LAST_TAKE_S = 1.0
+"""How long a take that is under way at shutdown may still bring jobs: one that the platform has
+handed out already must be answered, and closing the connection would lose it."""
+
+
+class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
+    """Takes jobs while there is a free place and runs each at once.
+
+    Args:
+        handler: Answers one job.
+        max_concurrency: Jobs at the same time.
+    """
+
+    def __init__(self, handler: Handler, max_concurrency: int) -> None:
+        super().__init__({"handler": handler})
+        self.current_concurrency = max_concurrency
+        self._handler = handler
+        self._place_freed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._abort_reason: RequestError | None = None
+
+    async def run(self) -> None:
+        """Take and run jobs until `kill_worker`, then finish those that run."""
+        async with AsyncClientSession() as session:
+            delivery = Delivery(session)
+            take = asyncio.create_task(self._take_jobs(session, delivery))
+            stop_signals = asyncio.create_task(self.monitor_stop_signals(session))
+            await self._shutdown_event.wait()
+            await asyncio.wait({take}, timeout=LAST_TAKE_S)
+            await _cancel(take)
+            await self._idle.wait()
+            await _cancel(stop_signals)
+
+    def abort_jobs(self, reason: RequestError) -> None:
+        """End all running jobs now and report `reason` as their error."""
+        self._abort_reason = reason
+        for task in list(self.jobs_tasks.values()):
+            task.cancel()
+
+    async def _take_jobs(self, session: aiohttp.ClientSession, delivery: Delivery) -> None:
+        retry_s = FIRST_RETRY_S
+        clock = asyncio.get_running_loop().time
+        while self.is_alive():
+            asked_at = clock()
+            free = self.current_concurrency - len(self.jobs_tasks)
+            if free <= 0:
+                self._place_freed.clear()
+                await self._place_freed.wait()
+                continue
+            try:
+                jobs = await asyncio.wait_for(
+                    self.jobs_fetcher(session, free), timeout=self.jobs_fetcher_timeout
+                )
+            except TimeoutError:
+                continue
+            except TooManyRequests:
+                await asyncio.sleep(TOO_MANY_REQUESTS_WAIT_S)
+                continue
+            except Exception as error:  # noqa: BLE001  the SDK raises bare `Exception` too
+                runpod_log.error(f"Taking jobs failed: {type(error).__name__}: {error}")
+                await asyncio.sleep(retry_s)
+                retry_s = min(retry_s * 2, LONGEST_RETRY_S)
+                continue
+            retry_s = FIRST_RETRY_S
+            for job in jobs or []:
+                self._begin(delivery, job)
+            if not jobs and clock() - asked_at < EMPTY_TAKE_S:
+                await asyncio.sleep(EMPTY_TAKE_S)
+
+    def _begin(self, delivery: Delivery, job: Any) -> None:
+        job_id = job.get("id") if isinstance(job, dict) else None
+        if not isinstance(job_id, str):
+            runpod_log.error("RunPod sent a job without an id; it cannot be answered")
+            return
+        if job_id in self.jobs_tasks:
+            runpod_log.warn("RunPod sent a job that runs already; ignored", job_id)
+            return
+        self.job_progress.add(job_id)
+        self._idle.clear()
+        task = asyncio.create_task(self._answer(delivery, job))
+        self.jobs_tasks[job_id] = task
+
+    async def _answer(self, delivery: Delivery, job: dict[str, Any]) -> None:
+        job_id = job["id"]
+        runpod_log.info("Started.", job_id)
+        try:
+            await delivery.run(self._handler, job)
+            runpod_log.info("Finished.", job_id)
+        except asyncio.CancelledError:
+            if self._abort_reason is None:
+                runpod_log.info("Stopped by RunPod.", job_id)
+            else:
+                await delivery.done(job_id, {"error": self._abort_reason.json()})
+                runpod_log.error(f"Aborted: {self._abort_reason.message}", job_id)
+        except Exception as error:  # noqa: BLE001  one job's trouble must not reach the others
+            runpod_log.error(f"The answer failed: {type(error).__name__}: {error}", job_id)
+            await delivery.done(job_id, {"error": fail(Code.INTERNAL_ERROR, INTERNAL).json()})
+        finally:
+            self.job_progress.remove(job_id)
+            del self.jobs_tasks[job_id]
+            self._place_freed.set()
+            if not self.jobs_tasks:
+                self._idle.set()
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,1 @@
+"""How generated tokens travel: whole events, in as few pieces as the reader can enjoy."""

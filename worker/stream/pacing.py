@@ -1,0 +1,122 @@
+"""How often a stream is posted to RunPod, and how finely vLLM cuts it, from the load.
+
+Every post costs CPU here (about half a millisecond through the SDK's sender) and at the platform,
+and every event costs CPU in vLLM as well. One reader enjoys each token at once; three hundred at a
+time would leave no CPU to make tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+POSTS_PER_SECOND = 600
+"""Posts that all streams of one worker share, about a third of one core."""
+
+LONGEST_FLUSH_INTERVAL_S = 0.5
+"""Between two posts of one stream, however many streams run."""
+
+STREAM_INTERVALS = ((8, 1), (32, 2), (96, 4), (192, 8))
+"""Up to so many streams at once, vLLM sends an event every so many tokens; beyond, the last."""
+
+COARSEST_STREAM_INTERVAL = 16
+
+
+class Pacing:
+    """What the streams of one worker have in common.
+
+    Args:
+        max_delay_s: The longest time that a token waits for its batch to fill.
+    """
+
+    def __init__(self, max_delay_s: float) -> None:
+        self.max_delay_s = max_delay_s
+        self.active = 0
+        """Streams that run now."""
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """Count one stream while the context is open."""
+        self.active += 1
+        try:
+            yield
+        finally:
+            self.active -= 1
+
+    def stream_interval(self) -> int:
+        """Return vLLM's `stream_interval` for a stream that starts now, in tokens."""
+        for streams, interval in STREAM_INTERVALS:
+            if self.active <= streams:
+                return interval
+        return COARSEST_STREAM_INTERVAL
+
+    def flush_interval_s(self) -> float:
+        """Return the least seconds between two posts of one stream under the present load."""
+        return min(LONGEST_FLUSH_INTERVAL_S, self.active / POSTS_PER_SECOND)
+
+
+class GrowingBatch:
+    """Tokens per post, from `min_size` times `growth_factor` and again up to `max_size`.
+
+    As in the original worker, a growth factor of 1 or less, or a minimum above the maximum, means
+    `max_size` from the start.
+    """
+
+    def __init__(self, min_size: int, max_size: int, growth_factor: float) -> None:
+        self._max_size = max_size
+        self._growth_factor = growth_factor
+        grows = growth_factor > 1 and min_size < max_size
+        self.size: float = min_size if grows else max_size
+        """Tokens that the next post waits for."""
+
+    def grow(self) -> None:
+        """Note that a batch was posted."""
+        self.size = min(self.size * self._growth_factor, self._max_size)
+
+
+class Wait(NamedTuple):
+    """How long the next post waits, and what may end the wait.
+
+    Attributes:
+        seconds: 0 or less: post now.
+        wake_on_data: Whether arriving tokens may make the post due earlier.
+    """
+
+    seconds: float
+    wake_on_data: bool
+
+
+class Flush:
+    """When the next post of one stream is due.
+
+    Args:
+        pacing: The load of the worker.
+        batch: The batch sizes of the stream.
+        tokens_per_event: The stream's `stream_interval`.
+    """
+
+    def __init__(self, pacing: Pacing, batch: GrowingBatch, tokens_per_event: int = 1) -> None:
+        self._pacing = pacing
+        self._batch = batch
+        self._tokens_per_event = tokens_per_event
+        self._posted_at: float | None = None
+        self._waiting_since: float | None = None
+
+    def wait(self, now: float, events: int) -> Wait:
+        """Return how long `events` waiting events wait on, at the loop's time `now` in seconds."""
+        if self._waiting_since is None:
+            self._waiting_since = now
+        if self._posted_at is not None:
+            load_wait_s = self._posted_at + self._pacing.flush_interval_s() - now
+            if load_wait_s > 0:
+                return Wait(load_wait_s, wake_on_data=False)
+        if events * self._tokens_per_event >= self._batch.size:
+            return Wait(0.0, wake_on_data=False)
+        return Wait(self._waiting_since + self._pacing.max_delay_s - now, wake_on_data=True)
+
+    def posted(self, now: float) -> None:
+        """Note that what was waiting has been handed over for posting."""
+        self._posted_at = now
+        self._waiting_since = None
+        self._batch.grow()
