@@ -1,0 +1,24 @@
+"""Job input to one call of vLLM, and its answer to the shape that the caller expects."""
+
+from worker.request.call import Batching, Call, Selection
+from worker.request.codes import CODES, Code, fail
+from worker.request.defaults import RequestDefaults
+from worker.request.engine_error import error_events, map_engine_error
+from worker.request.job import parse_job
+from worker.request.native import NativeStream, build_reply, native_reply
+
+__all__ = [
+    "CODES",
+    "Batching",
+    "Call",
+    "Code",
+    "NativeStream",
+    "RequestDefaults",
+    "Selection",
+    "build_reply",
+    "error_events",
+    "fail",
+    "map_engine_error",
+    "native_reply",
+    "parse_job",
+]

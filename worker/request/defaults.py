@@ -1,0 +1,48 @@
+"""What a request gets where it says nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.request.call import Batching
+from worker.request.codes import Code, fail
+from worker.request.envelope import BatchingInput
+from worker.request.sampling import DEFAULT_MAX_TOKENS
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDefaults:
+    """Values from the settings that complete a request.
+
+    Attributes:
+        model: Name under which the model is served.
+        batching: Pieces of a streamed answer.
+        open_control_routes: True lets jobs call routes that control or inspect the server.
+        max_tokens: Output tokens of a native request that names no limit.
+    """
+
+    model: str
+    batching: Batching
+    open_control_routes: bool = False
+    max_tokens: int = DEFAULT_MAX_TOKENS
+
+
+def choose_batching(request: BatchingInput, defaults: RequestDefaults) -> Batching:
+    """Return the request's batching, completed by the defaults; 0 means the default.
+
+    Raises:
+        RequestError: A growth factor between 0 and 1, which would shrink the pieces.
+    """
+    known = defaults.batching
+    factor = request.batch_size_growth_factor or known.growth_factor
+    if factor < 1:
+        raise fail(
+            Code.INVALID_PARAMETER,
+            f"batch_size_growth_factor: expected at least 1, got {factor}",
+            "batch_size_growth_factor",
+        )
+    return Batching(
+        min_size=request.min_batch_size or known.min_size,
+        max_size=request.max_batch_size or known.max_size,
+        growth_factor=factor,
+    )

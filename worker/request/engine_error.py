@@ -1,0 +1,154 @@
+"""vLLM's error answers as request errors: its message kept, our stable code and status added."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from worker.errors import RequestError, shorten
+from worker.request.call import Call
+from worker.request.codes import CODES, Code, fail
+from worker.request.envelope import NativeInput
+from worker.request.routes import find_route
+from worker.request.sampling import SamplingParameters
+
+LONGEST_MESSAGE = 2000
+"""Characters of vLLM's message that reach the client."""
+
+_BY_STATUS: dict[int, Code] = {
+    403: Code.ROUTE_CLOSED,
+    404: Code.NOT_FOUND,
+    405: Code.METHOD_NOT_ALLOWED,
+    413: Code.RESULT_TOO_LARGE,
+    422: Code.MEDIA_UNREADABLE,
+    429: Code.ENGINE_OVERLOADED,
+    501: Code.NOT_IMPLEMENTED,
+    503: Code.ENGINE_OVERLOADED,
+    504: Code.ENGINE_TIMEOUT,
+}
+_BY_TEXT: tuple[tuple[re.Pattern[str], Code], ...] = (
+    (
+        re.compile(r"context length|max_model_len|maximum model length", re.I),
+        Code.CONTEXT_LENGTH_EXCEEDED,
+    ),
+    (
+        re.compile(
+            r"chat template is (no longer )?(not )?allowed|chat_template|no chat template", re.I
+        ),
+        Code.CHAT_TEMPLATE_MISSING,
+    ),
+    (re.compile(r"The model .* does not exist", re.I | re.S), Code.MODEL_NOT_FOUND),
+    (re.compile(r"does not support .* API", re.I), Code.ROUTE_NOT_SERVED),
+)
+_DEAD = re.compile(r"EngineCore|EngineDead|engine (is )?dead", re.I)
+_FINDING = re.compile(r"^\s*(\{.*\})\s*$", re.M)
+_SUFFIX = re.compile(r" \(parameter=\w[\w.]*(, value=.*)?\)\Z", re.S)
+_FILE = re.compile(r"(?<![\w:/.])/(?:[\w.+@-]+/)+[\w.+@-]+\.(?:py|so|json|safetensors|bin)\b")
+
+
+def map_engine_error(status: int, body: bytes, call: Call) -> RequestError:
+    """Return the error for an answer of vLLM with a status other than 2xx.
+
+    Args:
+        status: HTTP status.
+        body: Body as received; any content.
+        call: The call that was answered.
+    """
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        value = None
+    return read_error(status, value if isinstance(value, dict) else {}, call)
+
+
+def read_error(status: int | None, body: Mapping[str, Any], call: Call) -> RequestError:
+    """Return the error for an error body, or for an error event within a stream.
+
+    Args:
+        status: HTTP status; None takes the one that the body names.
+        body: `{"error": {…}}` of OpenAI's or Anthropic's kind, `{"detail": …}`, or anything.
+        call: The call that was answered.
+    """
+    error = body.get("error")
+    error = error if isinstance(error, dict) else {}
+    text = error.get("message") or body.get("message") or body.get("detail")
+    named = error.get("code") if isinstance(error.get("code"), int) else None
+    final = status or named or 500
+    raw = text if isinstance(text, str) else ""
+    code = _choose_code(final, raw, call)
+    message = clean_message(raw) or CODES[code].meaning
+    family = error.get("type")
+    return fail(
+        code,
+        message,
+        _translate_param(error.get("param"), call),
+        status=final,
+        family=family if isinstance(family, str) else None,
+    )
+
+
+def clean_message(text: str) -> str:
+    """Return vLLM's message without Python notation, file paths and needless length."""
+    text = _FINDING.sub(lambda match: "  " + _read_finding(match.group(1)), text)
+    text = _SUFFIX.sub("", text)
+    text = _FILE.sub("<file>", text)
+    return shorten(text.strip(), LONGEST_MESSAGE)
+
+
+def _read_finding(text: str) -> str:
+    """Return one validation finding, which vLLM prints as a Python dict, in words."""
+    try:
+        finding = ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return "a field is not valid"
+    place = finding.get("loc")
+    place = place if isinstance(place, str) else ".".join(str(part) for part in place or ())
+    return f"{place.removeprefix('body.') or 'body'}: {finding.get('msg', 'not valid')}"
+
+
+def _choose_code(status: int, text: str, call: Call) -> Code:
+    if status >= 500 and _DEAD.search(text):
+        return Code.ENGINE_DIED
+    if status < 500:
+        for pattern, code in _BY_TEXT:
+            if pattern.search(text):
+                return code
+    if status == 404 and text in {"Not Found", ""} and find_route(call.path.partition("?")[0]):
+        return Code.ROUTE_NOT_SERVED
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    return Code.ENGINE_ERROR if status >= 500 else Code.INVALID_REQUEST
+
+
+def _translate_param(param: object, call: Call) -> str | None:
+    """Return the JSON path of the field at fault as the caller knows it."""
+    if not isinstance(param, str) or not param:
+        return None
+    path = param.removeprefix("body.")
+    if call.shape != "native":
+        return path
+    head = path.partition(".")[0].partition("[")[0]
+    head, path = ("logprobs", "logprobs") if head == "top_logprobs" else (head, path)
+    if head in SamplingParameters.model_fields and head not in NativeInput.model_fields:
+        return f"sampling_params.{path}"
+    return path
+
+
+def error_events(error: RequestError, path: str) -> bytes:
+    """Return an error as the end of a stream: one error event, and the end mark if there is one.
+
+    Args:
+        error: What ended the stream.
+        path: Route that streams; Anthropic's has its own form of event.
+    """
+    body = error.body()
+    if path.startswith("/v1/messages"):
+        return b"event: error\ndata: " + orjson.dumps({"type": "error", **body}) + b"\n\n"
+    if path.startswith("/v1/responses"):
+        event = {"type": "error", "sequence_number": 0, **body["error"]}
+        return b"event: error\ndata: " + orjson.dumps(event) + b"\n\n"
+    return b"data: " + orjson.dumps(body) + b"\n\ndata: [DONE]\n\n"

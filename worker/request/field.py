@@ -1,0 +1,73 @@
+"""The words in which a request parameter is declared: one pydantic field, everything about it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Kind = Literal["prompt", "messages"]
+"""What a native request starts from; it decides which of vLLM's routes answers."""
+
+EVERYWHERE: tuple[Kind, ...] = ("prompt", "messages")
+
+UNIT = "x-unit"
+KINDS = "x-works-with"
+TARGET = "x-vllm-name"
+UNSET = "x-unset"
+
+
+class Parameters(BaseModel):
+    """Base of request models: types are enforced, names must be known, null means not sent."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def drop_nulls(cls, data: Any) -> Any:
+        """Treat null as absent, as the official clients' optional fields need it."""
+        if isinstance(data, dict):
+            return {name: value for name, value in data.items() if value is not None}
+        return data
+
+
+def parameter(
+    default: Any,
+    description: str,
+    *,
+    unit: str | None = None,
+    kinds: tuple[Kind, ...] = EVERYWHERE,
+    target: str | None = None,
+    unset: str | None = None,
+    **constraints: Any,
+) -> Any:
+    """Declare one request parameter.
+
+    Args:
+        default: Value when the request has none. Only values of the request travel to vLLM.
+        description: What it does and what it costs; no default, it is rendered beside.
+        unit: What a number counts, e.g. `tokens`.
+        kinds: The kinds of native request in which it has an effect.
+        target: vLLM's name for it, where that differs.
+        unset: What happens without it, where `default` does not say it.
+        **constraints: Bounds as pydantic's `Field` takes them, e.g. `ge=1`.
+    """
+    words: dict[str, Any] = {KINDS: list(kinds)}
+    words |= {
+        key: value
+        for key, value in ((UNIT, unit), (TARGET, target), (UNSET, unset))
+        if value is not None
+    }
+    return Field(default, description=description, json_schema_extra=words, **constraints)
+
+
+def word_of(model: type[BaseModel], name: str, word: str) -> Any:
+    """Return what was declared for a field under `word`, or None."""
+    extra = model.model_fields[name].json_schema_extra
+    return extra.get(word) if isinstance(extra, dict) else None

@@ -1,0 +1,200 @@
+"""vLLM's answers in the native shape: `choices[].tokens` are texts, `usage` counts tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from worker.errors import RequestError
+from worker.request.call import Call
+from worker.request.engine_error import read_error
+from worker.request.selection import select_best
+
+_DATA = b"data:"
+_DONE = b"[DONE]"
+
+_MESSAGE_EXTRAS = ("reasoning", "refusal", "tool_calls")
+_CHOICE_EXTRAS = (
+    "stop_reason",
+    "logprobs",
+    "prompt_logprobs",
+    "token_ids",
+    "prompt_token_ids",
+    "routed_experts",
+)
+_BODY_EXTRAS = ("prompt_logprobs", "prompt_token_ids", "kv_transfer_params", "ec_transfer_params")
+
+
+def build_reply(call: Call, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer of a call that does not stream, as its caller expects it.
+
+    Args:
+        call: The call that was made.
+        body: vLLM's JSON body, status 200.
+    """
+    if call.shape == "native":
+        return native_reply(call, body)
+    return body if call.selection is None else select_best(call.selection, body)
+
+
+def native_reply(call: Call, body: dict[str, Any]) -> dict[str, Any]:
+    """Return a chat or completion answer in the native shape.
+
+    Args:
+        call: The native call that was made.
+        body: vLLM's JSON body, status 200.
+
+    Returns:
+        `{"choices": [{"tokens": [text], "finish_reason": …}, …], "usage": {"input", "output"}}`,
+        with reasoning, tool calls, log-probabilities and token ids where the answer has them.
+    """
+    if call.selection is not None:
+        body = select_best(call.selection, body)
+    reply: dict[str, Any] = {
+        "choices": [_native_choice(choice) for choice in body["choices"]],
+        "usage": _native_usage(body.get("usage") or {}),
+    }
+    reply |= {name: body[name] for name in _BODY_EXTRAS if body.get(name) is not None}
+    if call.note is not None and any(
+        choice["finish_reason"] == "length" for choice in reply["choices"]
+    ):
+        reply["warnings"] = [call.note]
+    return reply
+
+
+def _native_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
+    message = choice.get("message")
+    source = message if message is not None else {"content": choice.get("text")}
+    native: dict[str, Any] = {
+        "tokens": [source.get("content") or ""],
+        "finish_reason": choice.get("finish_reason"),
+    }
+    native |= {name: source[name] for name in _MESSAGE_EXTRAS if source.get(name)}
+    native |= {name: choice[name] for name in _CHOICE_EXTRAS if choice.get(name) is not None}
+    return native
+
+
+def _native_usage(usage: Mapping[str, Any]) -> dict[str, int]:
+    native = {
+        "input": usage.get("prompt_tokens") or 0,
+        "output": usage.get("completion_tokens") or 0,
+    }
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+    if cached is not None:
+        native["cached"] = cached
+    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
+    if reasoning is not None:
+        native["reasoning"] = reasoning
+    return native
+
+
+class NativeStream:
+    """Translates one streamed answer, piece by piece; each piece holds what is new since the last.
+
+    Attributes:
+        error: What ended the stream early, if vLLM reported it within the stream; to be looked
+            at after each `feed`.
+        finished: True after the stream's regular end.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self.error: RequestError | None = None
+        self.finished = False
+        self._call = call
+        self._input = 0
+        self._outputs: dict[int, int] = {}
+        self._usage: dict[str, int] = {"input": 0, "output": 0}
+        self._reported = self._usage
+        self._warned = False
+
+    def feed(self, events: Sequence[bytes]) -> dict[str, Any] | None:
+        r"""Return one native output for the events' new texts, or None if they bring nothing new.
+
+        Args:
+            events: Whole server-sent events, in order, e.g. `b"data: {…}\n\n"`.
+
+        Returns:
+            `{"choices": [{"tokens": [delta, …]}, …], "usage": {"input", "output"}}`, where usage
+            is the running total and `finish_reason` stands in the piece in which a choice ends.
+        """
+        choices: list[dict[str, Any]] = [{"tokens": []} for _ in range(self._call.choices)]
+        output: dict[str, Any] = {"choices": choices, "usage": self._usage}
+        news = False
+        for event in events:
+            chunk = self._decode(event)
+            if chunk is None:
+                continue
+            news |= self._take(chunk, choices)
+        output["usage"] = self._usage
+        if self._call.note and not self._warned and _cut(choices):
+            output["warnings"] = [self._call.note]
+            self._warned = True
+        if not news and self._usage == self._reported:
+            return None
+        self._reported = self._usage
+        return output
+
+    def _decode(self, event: bytes) -> dict[str, Any] | None:
+        """Return an event's JSON object; None for the end mark, comments and errors."""
+        data = b"".join(
+            line[len(_DATA) :].strip() for line in event.splitlines() if line.startswith(_DATA)
+        )
+        if data == _DONE:
+            self.finished = True
+        if not data or data == _DONE or self.error is not None:
+            return None
+        chunk: dict[str, Any] = orjson.loads(data)
+        if "error" in chunk:
+            self.error = read_error(None, chunk, self._call)
+            return None
+        return chunk
+
+    def _take(self, chunk: Mapping[str, Any], choices: list[dict[str, Any]]) -> bool:
+        """Add one chunk to the output; return whether it brought anything but numbers."""
+        news = False
+        for choice in chunk["choices"]:
+            news |= _take_choice(choice, choices[choice["index"]])
+        usage = chunk.get("usage")
+        if usage is not None:
+            self._count(chunk["choices"], usage)
+        return news
+
+    def _count(self, choices: Sequence[Mapping[str, Any]], usage: Mapping[str, Any]) -> None:
+        """Keep the running totals; a chunk's usage counts its own choice, the last one's all."""
+        native = _native_usage(usage)
+        if choices:
+            self._outputs[choices[0]["index"]] = native["output"]
+            self._input = max(self._input, native["input"])
+            native |= {"input": self._input, "output": sum(self._outputs.values())}
+        self._usage = native
+
+
+def _take_choice(choice: Mapping[str, Any], native: dict[str, Any]) -> bool:
+    """Add a streamed choice's deltas to its part of the output; return whether there were any."""
+    delta = choice.get("delta")
+    text = choice.get("text") if delta is None else delta.get("content")
+    news = False
+    if text:
+        native["tokens"].append(text)
+        news = True
+    for name in _MESSAGE_EXTRAS:
+        value = (delta or {}).get(name)
+        if value:
+            native.setdefault(name, []).extend(value if isinstance(value, list) else [value])
+            news = True
+    for name in ("logprobs", "token_ids", "prompt_token_ids"):
+        value = choice.get(name)
+        if value is not None:
+            native.setdefault(name, []).extend(value if isinstance(value, list) else [value])
+            news = True
+    for name in ("finish_reason", "stop_reason"):
+        if choice.get(name) is not None:
+            native[name] = choice[name]
+            news = True
+    return news
+
+
+def _cut(choices: Sequence[Mapping[str, Any]]) -> bool:
+    return any(choice.get("finish_reason") == "length" for choice in choices)

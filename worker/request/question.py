@@ -1,0 +1,262 @@
+"""Native input to a call of vLLM's chat or completion route."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from worker.request.call import Call, Selection
+from worker.request.codes import Code, fail
+from worker.request.defaults import RequestDefaults, choose_batching
+from worker.request.envelope import NativeInput
+from worker.request.field import KINDS, TARGET, Kind, word_of
+from worker.request.removed import REMOVED, UNREACHABLE, USELESS, drop_removed
+from worker.request.routes import CHAT, COMPLETIONS
+from worker.request.sampling import SamplingParameters
+from worker.request.validation import validate
+
+SAMPLING = "sampling_params"
+
+_BEAM_KEEPS = frozenset(
+    {
+        "n",
+        "best_of",
+        "use_beam_search",
+        "length_penalty",
+        "early_stopping",
+        "max_tokens",
+        "temperature",
+        "ignore_eos",
+        "include_stop_str_in_output",
+        "skip_special_tokens",
+        "logprobs",
+        "truncate_prompt_tokens",
+        "truncation_side",
+        "stream_interval",
+        "watermarking",
+    }
+)
+"""Sampling parameters that vLLM's beam search heeds; it ignores the others without a word."""
+
+_ENVELOPE = frozenset(
+    {
+        "prompt",
+        "messages",
+        "apply_chat_template",
+        SAMPLING,
+        "max_batch_size",
+        "min_batch_size",
+        "batch_size_growth_factor",
+    }
+)
+"""Native fields that the worker itself uses up."""
+
+
+def parse_native(job_input: Mapping[str, Any], defaults: RequestDefaults) -> NativeInput:
+    """Validate native input.
+
+    Raises:
+        RequestError: Unknown, misplaced, removed or wrong fields; all wrong ones at once.
+    """
+    data = drop_removed(dict(job_input), {**REMOVED, **USELESS})
+    sampling = data.get(SAMPLING)
+    if isinstance(sampling, dict):
+        data[SAMPLING] = drop_removed(sampling, {**REMOVED, **UNREACHABLE}, f"{SAMPLING}.")
+    return validate(NativeInput, data, elsewhere=_elsewhere())
+
+
+def build_native_call(native: NativeInput, defaults: RequestDefaults) -> Call:
+    """Return the call that answers native input.
+
+    Raises:
+        RequestError: Fields that contradict each other or have no effect together.
+    """
+    kind = _kind_of(native)
+    sampling = native.sampling_params
+    _check_effect(native, kind)
+    _check_sampling(native, kind)
+    body: dict[str, Any] = {"model": native.model or defaults.model}
+    body |= _start(native, kind)
+    body |= _extras(native)
+    body |= _sampling_body(sampling, kind)
+    if "max_tokens" not in sampling.model_fields_set:
+        body["max_tokens"] = defaults.max_tokens
+    selection = _select(native, body, kind)
+    prompts = _count_prompts(native) if kind == "prompt" else 1
+    if native.stream:
+        body["stream"] = True
+        body["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+    return Call(
+        method="POST",
+        path=CHAT if kind == "messages" else COMPLETIONS,
+        body=body,
+        stream=native.stream,
+        shape="native",
+        batching=choose_batching(native, defaults),
+        choices=sampling.n * prompts,
+        selection=selection,
+        note=_note(sampling, defaults),
+    )
+
+
+def _elsewhere() -> dict[str, str]:
+    """Return where names belong that a caller may have put at the other level."""
+    inside = {name: f"inside {SAMPLING}" for name in SamplingParameters.model_fields}
+    beside = {name: f"beside {SAMPLING}, not inside" for name in NativeInput.model_fields}
+    return {**inside, **beside}
+
+
+def _kind_of(native: NativeInput) -> Kind:
+    if native.messages is not None:
+        return "messages"
+    if native.prompt is None:
+        raise fail(Code.MISSING_PARAMETER, "prompt: a prompt or messages are required", "prompt")
+    if not native.apply_chat_template:
+        return "prompt"
+    if not isinstance(native.prompt, str):
+        raise fail(
+            Code.CONFLICTING_PARAMETERS,
+            "apply_chat_template: a chat template applies to one text; got a list as prompt",
+            "apply_chat_template",
+        )
+    return "messages"
+
+
+def _start(native: NativeInput, kind: Kind) -> dict[str, Any]:
+    if kind == "prompt":
+        return {"prompt": native.prompt}
+    messages = native.prompt if native.messages is None else native.messages
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    return {"messages": messages}
+
+
+def _extras(native: NativeInput) -> dict[str, Any]:
+    """Return what stands beside the sampling parameters and vLLM takes under the same name."""
+    names = native.model_fields_set - _ENVELOPE - {"model", "stream"}
+    return native.model_dump(include=set(names), exclude_unset=True, by_alias=True)
+
+
+def _sampling_body(sampling: SamplingParameters, kind: Kind) -> dict[str, Any]:
+    """Return the sampling parameters that the request names, as the route wants them."""
+    values = sampling.model_dump(exclude_unset=True, by_alias=True)
+    values.pop("best_of", None)
+    values.pop("early_stopping", None)
+    body = {word_of(SamplingParameters, name, TARGET) or name: v for name, v in values.items()}
+    if kind == "messages" and "logprobs" in body:
+        body["top_logprobs"] = body["logprobs"]
+        body["logprobs"] = True
+    return body
+
+
+def _check_effect(native: NativeInput, kind: Kind) -> None:
+    """Refuse fields that would be ignored for this kind of request."""
+    for name in sorted(native.model_fields_set - _ENVELOPE):
+        kinds = word_of(NativeInput, name, KINDS)
+        if kind in kinds or native.model_fields[name].default == getattr(native, name):
+            continue
+        need = "messages, or apply_chat_template: true" if kind == "prompt" else "a plain prompt"
+        raise fail(Code.UNSUPPORTED_PARAMETER, f"{name}: works only with {need}", name)
+    both = native.structured_outputs and native.sampling_params.structured_outputs
+    if both:
+        raise fail(
+            Code.CONFLICTING_PARAMETERS,
+            f"structured_outputs: stands beside and inside {SAMPLING}; keep one",
+            "structured_outputs",
+        )
+
+
+def _check_sampling(native: NativeInput, kind: Kind) -> None:
+    sampling = native.sampling_params
+    best_of = sampling.best_of or sampling.n
+    if best_of < sampling.n:
+        raise _conflict("best_of", f"must be at least n ({sampling.n}), got {best_of}")
+    if sampling.use_beam_search:
+        _check_beam(native)
+    else:
+        if sampling.length_penalty != 1.0:
+            raise _conflict("length_penalty", "works only with use_beam_search: true")
+        if native.stream and best_of > sampling.n:
+            raise _conflict(
+                "best_of",
+                f"cannot be above n ({sampling.n}) in a stream, since the best sequences are "
+                "known only at the end; send stream: false",
+            )
+        if "temperature" in sampling.model_fields_set and sampling.temperature == 0:
+            name = "best_of" if sampling.best_of and sampling.best_of > sampling.n else "n"
+            if best_of > 1:
+                raise _conflict(
+                    name,
+                    f"must be 1 with temperature 0, which always gives one answer; got {best_of}",
+                )
+    if sampling.max_tokens == 0 and not (native.echo and kind == "prompt"):
+        raise _conflict("max_tokens", "must be at least 1; 0 is for echo with a prompt")
+
+
+def _check_beam(native: NativeInput) -> None:
+    """Refuse what vLLM's beam search would ignore or cannot do."""
+    sampling = native.sampling_params
+    if native.stream:
+        raise _conflict("use_beam_search", "beam search cannot be streamed; send stream: false")
+    for name in sorted(sampling.model_fields_set - _BEAM_KEEPS):
+        if getattr(sampling, name) != SamplingParameters.model_fields[name].default:
+            raise _conflict(name, "has no effect in beam search; remove it or use_beam_search")
+    for name in ("structured_outputs", "response_format"):
+        if getattr(native, name) is not None:
+            raise fail(
+                Code.CONFLICTING_PARAMETERS,
+                f"{name}: has no effect in beam search; remove it or use_beam_search",
+                name,
+            )
+
+
+def _conflict(name: str, message: str) -> Exception:
+    path = f"{SAMPLING}.{name}"
+    return fail(Code.CONFLICTING_PARAMETERS, f"{path}: {message}", path)
+
+
+def _select(native: NativeInput, body: dict[str, Any], kind: Kind) -> Selection | None:
+    """Ask vLLM for `best_of` sequences and say what to keep of them."""
+    sampling = native.sampling_params
+    best_of = sampling.best_of or sampling.n
+    if best_of == sampling.n:
+        return None
+    if native.echo and kind == "prompt" and _count_prompts(native) > 1:
+        raise _conflict("best_of", "works with echo only for a single prompt")
+    return ask_best_of(body, keep=sampling.n, best_of=best_of, chat=kind == "messages")
+
+
+def ask_best_of(body: dict[str, Any], *, keep: int, best_of: int, chat: bool) -> Selection:
+    """Change `body` so that vLLM generates `best_of` sequences with log-probabilities.
+
+    Returns:
+        What to keep of the answer.
+    """
+    body["n"] = best_of
+    if body.get("use_beam_search"):
+        return Selection(keep=keep, best_of=best_of, ranked=True, drop_logprobs=False)
+    wanted = bool(body.get("logprobs")) if chat else body.get("logprobs") is not None
+    if not wanted:
+        body["logprobs"] = True if chat else 0
+    return Selection(
+        keep=keep,
+        best_of=best_of,
+        drop_logprobs=not wanted,
+        echoed=bool(body.get("echo")) and not chat,
+    )
+
+
+def _count_prompts(native: NativeInput) -> int:
+    prompt = native.prompt
+    if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
+        return len(prompt)
+    return 1
+
+
+def _note(sampling: SamplingParameters, defaults: RequestDefaults) -> str | None:
+    if "max_tokens" in sampling.model_fields_set:
+        return None
+    return (
+        f"{SAMPLING}.max_tokens was not sent, so the answer ends after {defaults.max_tokens} "
+        "tokens; send it for longer answers."
+    )

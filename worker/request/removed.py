@@ -1,0 +1,103 @@
+"""Parameters that vLLM took once and today ignores or refuses, each with what replaces it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from worker.errors import RequestError
+from worker.request.codes import Code, fail
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Why a parameter has no effect any more.
+
+    Attributes:
+        reason: Why it has no effect, a few words.
+        instead: What to send instead, a phrase after `instead`.
+        harmless: Values that ask for what happens anyway; they are accepted and dropped.
+    """
+
+    reason: str
+    instead: str
+    harmless: tuple[Any, ...] = ()
+
+
+_GUIDED = "removed from vLLM"
+_HTTP = "not part of vLLM's HTTP interface"
+
+REMOVED: dict[str, Removed] = {
+    "guided_json": Removed(_GUIDED, 'structured_outputs: {"json": <schema>}, or response_format'),
+    "guided_regex": Removed(_GUIDED, 'structured_outputs: {"regex": <pattern>}'),
+    "guided_choice": Removed(_GUIDED, 'structured_outputs: {"choice": [<text>, …]}'),
+    "guided_grammar": Removed(_GUIDED, 'structured_outputs: {"grammar": <grammar>}'),
+    "guided_json_object": Removed(_GUIDED, 'structured_outputs: {"json_object": true}'),
+    "guided_whitespace_pattern": Removed(
+        _GUIDED, 'structured_outputs: {"whitespace_pattern": <pattern>, …}'
+    ),
+    "guided_decoding_backend": Removed(
+        _GUIDED, "nothing; the endpoint's structured-output settings choose the backend"
+    ),
+    "guided_decoding": Removed(_GUIDED, "structured_outputs"),
+    "early_stopping": Removed(
+        "removed from vLLM",
+        "false or leave it out; beam search always searches to the end",
+        harmless=(False, "never"),
+    ),
+    "logits_processors": Removed("removed from vLLM", "logit_bias, bad_words or allowed_token_ids"),
+    "functions": Removed("OpenAI's old form, which vLLM ignores", "tools"),
+    "function_call": Removed("OpenAI's old form, which vLLM ignores", "tool_choice"),
+}
+"""Names that vLLM's routes would ignore without a word."""
+
+UNREACHABLE: dict[str, Removed] = {
+    "detokenize": Removed(_HTTP, "return_token_ids: true beside sampling_params", harmless=(True,)),
+    "output_kind": Removed(_HTTP, "stream"),
+    "flat_logprobs": Removed(_HTTP, "logprobs", harmless=(False,)),
+    "skip_reading_prefix_cache": Removed(_HTTP, "cache_salt beside sampling_params"),
+    "prompt_logprob_token_ids": Removed(_HTTP, "prompt_logprobs"),
+    "prompt_logprob_start": Removed(_HTTP, "prompt_logprobs"),
+    "trace_decode_token_ids": Removed(_HTTP, "allowed_token_ids"),
+}
+"""Fields of vLLM's `SamplingParams` that no HTTP route takes; native input only."""
+
+USELESS: dict[str, Removed] = {
+    "use_openai_format": Removed("never had an effect", "openai_route and openai_input"),
+    "stream_options": Removed("not needed", "nothing; native streams always report usage"),
+}
+"""Names beside `sampling_params` that have no meaning in native input."""
+
+
+def refuse_removed(name: str, removed: Removed, param: str) -> RequestError:
+    """Return the error for a parameter that has no effect any more."""
+    return fail(
+        Code.REMOVED_PARAMETER,
+        f"{param}: {name} has no effect ({removed.reason}); send {removed.instead}.",
+        param,
+    )
+
+
+def drop_removed(
+    values: dict[str, Any], table: dict[str, Removed], prefix: str = ""
+) -> dict[str, Any]:
+    """Return `values` without harmless remains of removed parameters.
+
+    Args:
+        values: Parameters by name.
+        table: Removed names to look for.
+        prefix: JSON path of `values`, with its trailing dot, for errors.
+
+    Raises:
+        RequestError: A removed parameter asks for something that would not happen.
+    """
+    found = values.keys() & table.keys()
+    if not found:
+        return values
+    for name in sorted(found):
+        harmless = table[name].harmless
+        value = values[name]
+        if value is None or any(value is fine or value == fine for fine in harmless):
+            continue
+        raise refuse_removed(name, table[name], prefix + name)
+    return {name: value for name, value in values.items() if name not in found}

@@ -1,0 +1,213 @@
+"""vLLM's HTTP routes: which a job may call, with which method; the one place that decides it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from worker.request.call import Method
+from worker.request.codes import Code, fail
+from worker.request.json_value import kind_of
+from worker.request.suggest import ask, suggest
+
+Access = Literal["open", "closed"]
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+
+MAX_PATH = 512
+"""Characters of a route; response identifiers are the longest part and stay far below."""
+
+_SEGMENT = re.compile(r"[A-Za-z0-9._~:@-]+\Z")
+_QUERY = re.compile(r"[A-Za-z0-9._~:@=&+,-]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route of vLLM's server.
+
+    Attributes:
+        path: Path; a segment in braces stands for any one segment.
+        methods: HTTP methods that vLLM has for it.
+        access: `closed` needs the setting that opens control routes.
+        what: What it does, for the docs.
+    """
+
+    path: str
+    methods: tuple[Method, ...]
+    access: Access
+    what: str
+
+
+_POST: tuple[Method, ...] = ("POST",)
+_GET: tuple[Method, ...] = ("GET",)
+
+ROUTES: tuple[Route, ...] = (
+    Route(CHAT, _POST, "open", "Chat, streamed or not."),
+    Route("/v1/chat/completions/batch", _POST, "open", "Several conversations in one request."),
+    Route(COMPLETIONS, _POST, "open", "Text completion, streamed or not."),
+    Route("/v1/responses", _POST, "open", "OpenAI's Responses API, streamed or not."),
+    Route("/v1/responses/{response_id}", _GET, "open", "A stored response."),
+    Route("/v1/responses/{response_id}/cancel", _POST, "open", "Cancels a background response."),
+    Route("/v1/messages", _POST, "open", "Anthropic's Messages API, streamed or not."),
+    Route("/v1/messages/count_tokens", _POST, "open", "Counts a message's tokens."),
+    Route("/cohere/v2/chat", _POST, "open", "Cohere's chat API."),
+    Route("/v1/models", _GET, "open", "Names of the model and its adapters."),
+    Route("/v1/embeddings", _POST, "open", "Embeddings; needs an embedding model."),
+    Route("/v2/embed", _POST, "open", "Cohere's embedding API."),
+    Route("/pooling", _POST, "open", "Raw pooled hidden states."),
+    Route("/classify", _POST, "open", "Classification; needs a classification model."),
+    Route("/score", _POST, "open", "Similarity scores of text pairs."),
+    Route("/v1/score", _POST, "open", "Similarity scores of text pairs."),
+    Route("/rerank", _POST, "open", "Orders documents by relevance."),
+    Route("/v1/rerank", _POST, "open", "Orders documents by relevance."),
+    Route("/v2/rerank", _POST, "open", "Orders documents by relevance."),
+    Route("/tokenize", _POST, "open", "Text or messages to token ids."),
+    Route("/detokenize", _POST, "open", "Token ids to text."),
+    Route("/tokenizer_info", _GET, "open", "The tokenizer's configuration, if vLLM offers it."),
+    Route("/v1/audio/transcriptions", _POST, "open", "Speech to text in its language."),
+    Route("/v1/audio/translations", _POST, "open", "Speech to English text."),
+    Route("/v1/systemone", _POST, "open", "Structured decisions."),
+    Route("/generative_scoring", _POST, "open", "Scores of labels by generation."),
+    Route("/v1/chat/completions/render", _POST, "open", "The prompt that messages become."),
+    Route("/v1/completions/render", _POST, "open", "The tokens that a prompt becomes."),
+    Route("/v1/messages/render", _POST, "open", "The prompt that Anthropic messages become."),
+    Route("/v1/responses/render", _POST, "open", "The prompt that a Responses request becomes."),
+    Route("/v1/chat/completions/derender", _POST, "open", "Generated tokens to a chat answer."),
+    Route("/v1/completions/derender", _POST, "open", "Generated tokens to a completion."),
+    Route("/inference/v1/generate", _POST, "open", "Generation from tokens to tokens."),
+    Route("/health", _GET, "open", "Whether the engine works."),
+    Route("/ping", ("GET", "POST"), "open", "Whether the engine works."),
+    Route("/version", _GET, "open", "vLLM's version."),
+    Route("/openapi.json", _GET, "open", "OpenAPI description of vLLM's server."),
+    Route("/metrics", _GET, "closed", "Metrics of all requests."),
+    Route("/load", _GET, "closed", "Requests in flight."),
+    Route("/kv_event_sources", _GET, "closed", "Addresses of cache events."),
+    Route("/server_info", _GET, "closed", "The server's configuration."),
+    Route("/invocations", _POST, "closed", "SageMaker's entry; can load adapters."),
+    Route("/v1/load_lora_adapter", _POST, "closed", "Loads an adapter."),
+    Route("/v1/unload_lora_adapter", _POST, "closed", "Unloads an adapter."),
+    Route("/start_profile", _POST, "closed", "Starts the profiler."),
+    Route("/stop_profile", _POST, "closed", "Stops the profiler."),
+    Route("/reset_prefix_cache", _POST, "closed", "Empties the prefix cache."),
+    Route("/reset_mm_cache", _POST, "closed", "Empties the multimodal cache."),
+    Route("/reset_encoder_cache", _POST, "closed", "Empties the encoder cache."),
+    Route("/collective_rpc", _POST, "closed", "Calls a method of the engine's workers."),
+    Route("/sleep", _POST, "closed", "Puts the engine to sleep."),
+    Route("/wake_up", _POST, "closed", "Wakes the engine."),
+    Route("/is_sleeping", _GET, "closed", "Whether the engine sleeps."),
+    Route("/release_kv_cache_memory", _POST, "closed", "Frees the key-value cache."),
+    Route("/scale_elastic_ep", _POST, "closed", "Changes the number of engines."),
+    Route("/is_scaling_elastic_ep", _POST, "closed", "Whether the number is changing."),
+    Route("/fault_tolerance/apply", _POST, "closed", "Fault handling of the engine."),
+    Route("/fault_tolerance/status", _GET, "closed", "Fault state of the engine."),
+    Route("/abort_requests", _POST, "closed", "Aborts requests, others' too."),
+    Route("/inference/v1/abort_requests", _POST, "closed", "Aborts requests, others' too."),
+    Route("/pause", _POST, "closed", "Pauses generation."),
+    Route("/resume", _POST, "closed", "Resumes generation."),
+    Route("/is_paused", _GET, "closed", "Whether generation is paused."),
+    Route("/init_weight_transfer_engine", _POST, "closed", "Replaces weights."),
+    Route("/shutdown_weight_transfer_engine", _POST, "closed", "Replaces weights."),
+    Route("/start_weight_update", _POST, "closed", "Replaces weights."),
+    Route("/start_draft_weight_update", _POST, "closed", "Replaces weights."),
+    Route("/update_weights", _POST, "closed", "Replaces weights."),
+    Route("/finish_weight_update", _POST, "closed", "Replaces weights."),
+    Route("/update_weight_version", _POST, "closed", "Replaces weights."),
+    Route("/weight_info", _GET, "closed", "State of the weights."),
+    Route("/weight_checker", _POST, "closed", "Compares weights."),
+    Route("/get_world_size", _GET, "closed", "Number of the engine's workers."),
+)
+"""All HTTP routes of the pinned vLLM; a test compares them with the captured ones."""
+
+_EXACT = {route.path: route for route in ROUTES if "{" not in route.path}
+_PATTERNS = [
+    (re.compile(re.sub(r"\{\w+\}", "[^/]+", route.path) + r"\Z"), route)
+    for route in ROUTES
+    if "{" in route.path
+]
+
+
+def find_route(path: str) -> Route | None:
+    """Return the route that a plain path leads to, or None."""
+    exact = _EXACT.get(path)
+    if exact is not None:
+        return exact
+    return next((route for pattern, route in _PATTERNS if pattern.match(path)), None)
+
+
+def resolve_route(
+    text: object, method: object, *, has_body: bool, open_control: bool, param: str
+) -> tuple[Method, str, Route]:
+    """Find what a job's route means.
+
+    Args:
+        text: Route as the job has it, with or without `/v1`, with or without leading slash.
+        method: HTTP method as the job has it; None infers it from route and body.
+        has_body: Whether the job has a body.
+        open_control: Whether closed routes may be called.
+        param: JSON path of the route in the job, for errors.
+
+    Returns:
+        Method, path with query string, and the route.
+
+    Raises:
+        RequestError: Not a plain path, unknown, closed, or not with this method.
+    """
+    path, query = _split(text, param)
+    route = find_route(path) or find_route(f"/v1{path}")
+    if route is None:
+        known = [r.path for r in ROUTES if r.access == "open" or open_control]
+        near = ask(suggest(path, known) or suggest(f"/v1{path}", known))
+        raise fail(
+            Code.UNKNOWN_ROUTE,
+            f"{param}: no route {path[:80]!r} in this version of vLLM.{near} "
+            "docs/requests.md lists all routes.",
+            param,
+        )
+    if find_route(path) is None:
+        path = f"/v1{path}"
+    if route.access == "closed" and not open_control:
+        raise fail(
+            Code.ROUTE_CLOSED,
+            f"{param}: {route.path} controls or inspects the server and is closed to jobs. "
+            "The endpoint's owner can open control routes in the worker's settings.",
+            param,
+        )
+    chosen = _choose_method(route, method, has_body=has_body)
+    return chosen, path + query, route
+
+
+def _split(text: object, param: str) -> tuple[str, str]:
+    """Return path and query string (with its `?`) of a route that is a plain path."""
+    if not isinstance(text, str):
+        raise fail(Code.INVALID_ROUTE, f"{param}: expected a path, got {kind_of(text)}", param)
+    path, mark, query = text.strip().partition("?")
+    path = "/" + path.removeprefix("/").rstrip("/")
+    path = path.removeprefix("/openai") if path.startswith("/openai/") else path
+    segments = path.split("/")[1:]
+    plain = all(_SEGMENT.match(part) and set(part) != {"."} for part in segments)
+    if not plain or len(text) > MAX_PATH or not _QUERY.match(query):
+        raise fail(
+            Code.INVALID_ROUTE,
+            f"{param}: expected a plain path such as /v1/chat/completions, got {text[:80]!r}",
+            param,
+        )
+    return path, mark + query if query else ""
+
+
+def _choose_method(route: Route, method: Any, *, has_body: bool) -> Method:
+    """Return the method to use; an absent one follows from the route and the body."""
+    if method is None:
+        if len(route.methods) == 1:
+            return route.methods[0]
+        return "POST" if has_body else "GET"
+    wanted = method.upper() if isinstance(method, str) else None
+    for known in route.methods:
+        if known == wanted:
+            return known
+    allowed = " or ".join(route.methods)
+    got = repr(method[:16]) if isinstance(method, str) else kind_of(method)
+    raise fail(
+        Code.METHOD_NOT_ALLOWED, f"method: {route.path} takes {allowed}, got {got}", "method"
+    )

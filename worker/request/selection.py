@@ -1,0 +1,56 @@
+"""`best_of`: keeps the likeliest of the sequences that vLLM generated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from worker.request.call import Selection
+
+
+def select_best(selection: Selection, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return vLLM's answer with the best sequences only, best first, numbered from 0.
+
+    The measure is the mean log-probability of a sequence's own tokens, so that short and long
+    sequences compare fairly. Usage stays as it is: the dropped sequences were paid for too.
+
+    Args:
+        selection: How many to keep of how many, for each prompt.
+        body: Answer of the chat or completion route, not streamed.
+    """
+    choices = body["choices"]
+    prompt_tokens = body["usage"]["prompt_tokens"] if selection.echoed else 0
+    kept: list[dict[str, Any]] = []
+    for start in range(0, len(choices), selection.best_of):
+        group = choices[start : start + selection.best_of]
+        if not selection.ranked:
+            # sorted() is stable: equal sequences stay in vLLM's order.
+            group = sorted(group, key=lambda c: mean_logprob(c, prompt_tokens), reverse=True)
+        kept += group[: selection.keep]
+    return {**body, "choices": [_renumber(each, i, selection) for i, each in enumerate(kept)]}
+
+
+def mean_logprob(choice: Mapping[str, Any], prompt_tokens: int = 0) -> float:
+    """Return the mean log-probability of a sequence's tokens; minus infinity if there are none.
+
+    Args:
+        choice: Member of `choices`, of either route.
+        prompt_tokens: Tokens of an echoed prompt at the start, which do not count.
+    """
+    logprobs = choice.get("logprobs") or {}
+    content = logprobs.get("content")
+    values = (
+        [token["logprob"] for token in content]
+        if content is not None
+        else (logprobs.get("token_logprobs") or [])[prompt_tokens:]
+    )
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else -math.inf
+
+
+def _renumber(choice: Mapping[str, Any], index: int, selection: Selection) -> dict[str, Any]:
+    renumbered = {**choice, "index": index}
+    if selection.drop_logprobs:
+        renumbered["logprobs"] = None
+    return renumbered
