@@ -1,0 +1,210 @@
+"""RunPod's client operations: run, runsync, status, stream, cancel, retry, purge-queue, health."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from worker.dev.job import Job, JobRequest
+from worker.dev.limits import Limits
+from worker.dev.reply import ApiError, parse_object, read_body, reply_json
+from worker.dev.store import JobStore
+
+WAIT_RANGE_MS = (1000, 300_000)
+
+
+class Policy(BaseModel):
+    """A job's `policy`, as the platform documents it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    execution_timeout_ms: int | None = Field(
+        default=None,
+        alias="executionTimeout",
+        ge=5000,
+        le=604_800_000,
+        description="Milliseconds that the job may run; unset takes the endpoint's.",
+    )
+    low_priority: bool = Field(
+        default=False,
+        alias="lowPriority",
+        description="Whether the job waits behind all jobs without this flag.",
+    )
+    ttl_ms: int | None = Field(
+        default=None,
+        alias="ttl",
+        ge=10_000,
+        le=604_800_000,
+        description="Milliseconds from submission to deletion; unset takes the endpoint's.",
+    )
+
+
+class Submission(BaseModel):
+    """Body of /run and /runsync; members that this endpoint does not use are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    input: Any = Field(description="What the handler gets as job['input']; must not be null.")
+    webhook: str | None = Field(default=None, description="URL that gets the result by POST.")
+    policy: Policy = Field(default=Policy(), description="Times and priority of this job.")
+
+
+def parse_submission(body: bytes, limits: Limits, *, sync: bool) -> JobRequest:
+    """Turn the body of /run or /runsync into a job request.
+
+    Args:
+        body: Raw body.
+        limits: Where unset times come from.
+        sync: Whether it came through /runsync.
+
+    Raises:
+        ApiError: 400, naming the member that is wrong.
+    """
+    members = parse_object(body)
+    if members.get("input") is None:
+        raise ApiError(400, 'the body has no "input"; send {"input": {...}}')
+    try:
+        submission = Submission.model_validate(members)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ApiError(400, f"{place}: {first['msg']}") from error
+    policy = submission.policy
+    return JobRequest(
+        input=submission.input,
+        sync=sync,
+        webhook=submission.webhook,
+        execution_timeout_ms=policy.execution_timeout_ms or limits.execution_timeout_ms,
+        ttl_ms=policy.ttl_ms or limits.ttl_ms,
+        low_priority=policy.low_priority,
+    )
+
+
+class ClientApi:
+    """Routes of the client side."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+
+    def routes(self, base: str) -> list[web.RouteDef]:
+        """Return the routes below `base`, e.g. `/v2/local`."""
+        return [
+            web.post(f"{base}/run", self._run),
+            web.post(f"{base}/runsync", self._runsync),
+            web.get(f"{base}/status/{{job}}", self._status),
+            web.post(f"{base}/status/{{job}}", self._status),
+            web.get(f"{base}/stream/{{job}}", self._stream),
+            web.post(f"{base}/stream/{{job}}", self._stream),
+            web.post(f"{base}/cancel/{{job}}", self._cancel),
+            web.post(f"{base}/retry/{{job}}", self._retry),
+            web.post(f"{base}/purge-queue", self._purge),
+            web.get(f"{base}/health", self._health),
+            web.get(f"{base}/requests", self._requests),
+            web.get(f"{base}/_dev/jobs/{{job}}", self._dev_job),
+        ]
+
+    async def _submit(self, request: web.Request, *, sync: bool) -> Job:
+        limits = self._store.limits
+        limit_bytes = limits.runsync_body_bytes if sync else limits.run_body_bytes
+        body = await read_body(request, limit_bytes)
+        return self._store.submit(parse_submission(body, limits, sync=sync))
+
+    async def _run(self, request: web.Request) -> web.Response:
+        job = await self._submit(request, sync=False)
+        return reply_json({"id": job.id, "status": job.status})
+
+    async def _runsync(self, request: web.Request) -> web.Response:
+        wait_ms = parse_wait(request.query.get("wait"), self._store.limits.runsync_wait_ms)
+        job = await self._submit(request, sync=True)
+        await job.finished(wait_ms / 1000)
+        return reply_json(job.payload())
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return reply_json(self._find(request).payload())
+
+    async def _stream(self, request: web.Request) -> web.Response:
+        job = self._find(request)
+        return reply_json({"status": job.status, "stream": job.drain()})
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        job = self._find(request)
+        self._store.cancel(job)
+        return reply_json({"id": job.id, "status": job.status})
+
+    async def _retry(self, request: web.Request) -> web.Response:
+        job = self._find(request)
+        if not self._store.retry(job):
+            raise ApiError(
+                400, f"job {job.id} is {job.status}; only FAILED and TIMED_OUT jobs can be retried"
+            )
+        return reply_json({"id": job.id, "status": job.status})
+
+    async def _purge(self, request: web.Request) -> web.Response:
+        return reply_json({"removed": self._store.purge(), "status": "completed"})
+
+    async def _health(self, request: web.Request) -> web.Response:
+        counts = self._store.workers.counts()
+        return reply_json({"jobs": self._store.job_counts(), "workers": counts})
+
+    async def _requests(self, request: web.Request) -> web.Response:
+        return reply_json({"requests": [job.payload() for job in self._store.jobs.values()]})
+
+    async def _dev_job(self, request: web.Request) -> web.Response:
+        return reply_json(describe_job(self._find(request)))
+
+    def _find(self, request: web.Request) -> Job:
+        job_id = request.match_info["job"]
+        job = self._store.jobs.get(job_id)
+        if job is None:
+            raise ApiError(404, f"job {job_id} not found; results are deleted after a while")
+        return job
+
+
+def parse_wait(value: str | None, default_ms: int) -> int:
+    """Read the `wait` parameter of /runsync.
+
+    Args:
+        value: Its text, None if absent.
+        default_ms: Milliseconds without it.
+
+    Raises:
+        ApiError: 400, not a whole number of milliseconds in the documented range.
+    """
+    if value is None:
+        return default_ms
+    least, most = WAIT_RANGE_MS
+    if not value.isdecimal() or not least <= int(value) <= most:
+        raise ApiError(400, f"wait has to be {least} to {most} milliseconds")
+    return int(value)
+
+
+def describe_job(job: Job) -> dict[str, Any]:
+    """Return what was measured on a job: times in milliseconds after its submission."""
+    metrics = job.metrics
+
+    def offset(at_s: float | None) -> float | None:
+        return None if at_s is None else round((at_s - metrics.submitted_s) * 1000, 3)
+
+    kinds: tuple[Literal["stream"], Literal["done"]] = ("stream", "done")
+    return {
+        "id": job.id,
+        "status": job.status,
+        "workerId": job.worker_id,
+        "attempts": job.attempt,
+        "losses": job.losses,
+        "takenMs": offset(metrics.taken_s),
+        "firstChunkMs": offset(metrics.first_chunk_s),
+        "finishedMs": offset(metrics.finished_s),
+        "webhook": metrics.webhook,
+        "totals": {
+            kind: {
+                "posts": sum(post.operation == kind for post in metrics.posts),
+                "bytes": sum(p.size_bytes for p in metrics.posts if p.operation == kind),
+            }
+            for kind in kinds
+        },
+        "posts": [{**asdict(post), "at_s": offset(post.at_s)} for post in metrics.posts],
+    }

@@ -1,0 +1,213 @@
+"""One job: its state, its chunks, and what was measured on its way."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class JobStatus(enum.StrEnum):
+    """States as the platform's API spells them."""
+
+    IN_QUEUE = "IN_QUEUE"
+    IN_PROGRESS = "IN_PROGRESS"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMED_OUT = "TIMED_OUT"
+
+
+FINAL = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.TIMED_OUT})
+RETRIABLE = frozenset({JobStatus.FAILED, JobStatus.TIMED_OUT})
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """What a client submitted.
+
+    Attributes:
+        input: The job's input, any JSON value.
+        sync: Submitted through /runsync or the gateway: other retention, id with `sync-`.
+        webhook: URL that gets the result, if any.
+        execution_timeout_ms: Milliseconds that the job may run.
+        ttl_ms: Milliseconds from submission to deletion.
+        low_priority: Queue behind all jobs that are not.
+    """
+
+    input: Any
+    sync: bool
+    execution_timeout_ms: int
+    ttl_ms: int
+    webhook: str | None = None
+    low_priority: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One POST of a worker for one job.
+
+    Attributes:
+        operation: `stream` or `done`.
+        at_s: `time.monotonic()` when its body had arrived.
+        size_bytes: Length of the body.
+        late: Whether it came after the end, or from a worker that no longer has the job.
+    """
+
+    operation: str
+    at_s: float
+    size_bytes: int
+    late: bool
+
+
+@dataclass(slots=True)
+class JobMetrics:
+    """When things happened to a job, in seconds of `time.monotonic()`.
+
+    Attributes:
+        submitted_s: The client's request was accepted.
+        taken_s: A worker took it (the last time, if more than once).
+        first_chunk_s: The first streamed chunk of this attempt arrived.
+        finished_s: It reached a final state.
+        posts: Every POST of a worker, in order of arrival.
+        webhook: What became of the webhook: `delivered`, `failed`, `refused`, or None.
+    """
+
+    submitted_s: float
+    taken_s: float | None = None
+    first_chunk_s: float | None = None
+    finished_s: float | None = None
+    posts: list[Post] = field(default_factory=list)
+    webhook: str | None = None
+
+    def first_chunk_ms(self) -> float | None:
+        """Return the milliseconds from submission to the first chunk; None without a chunk."""
+        if self.first_chunk_s is None:
+            return None
+        return (self.first_chunk_s - self.submitted_s) * 1000
+
+
+class Job:
+    """A job in the store.
+
+    Only `JobStore` changes it; everybody may read it and wait for its changes.
+
+    Attributes:
+        id: The platform's form: a UUID with `-u1`, and `sync-` before it for a waiting client.
+        request: What was submitted.
+        status: Its present state.
+        worker_id: The worker that has it, or had it last.
+        output: The result, or the latest progress report.
+        error: Why it failed, as the worker said it.
+        chunks: Streamed outputs of this attempt, in order.
+        drained: How many of them /stream has handed out.
+        attempt: How often it was taken.
+        losses: How often its worker was lost.
+        delivered: Whether the worker has the reply that holds it.
+        reported_s: When its worker last mentioned it, `time.monotonic()`.
+        metrics: When things happened.
+    """
+
+    def __init__(self, request: JobRequest) -> None:
+        unique = f"{uuid.uuid4()}-u1"
+        self.id = f"sync-{unique}" if request.sync else unique
+        self.request = request
+        self.status = JobStatus.IN_QUEUE
+        self.worker_id: str | None = None
+        self.output: Any = None
+        self.error: Any = None
+        self.chunks: list[Any] = []
+        self.drained = 0
+        self.attempt = 0
+        self.losses = 0
+        self.delivered = False
+        self.reported_s = 0.0
+        self.metrics = JobMetrics(submitted_s=time.monotonic())
+        self.timers: dict[str, asyncio.TimerHandle] = {}
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    @property
+    def final(self) -> bool:
+        """Whether the job has ended."""
+        return self.status in FINAL
+
+    def reset(self) -> None:
+        """Forget everything that the last attempt produced."""
+        self.output = None
+        self.error = None
+        self.chunks = []
+        self.drained = 0
+        self.delivered = False
+        self.metrics.first_chunk_s = None
+        self.metrics.finished_s = None
+
+    def drain(self) -> list[dict[str, Any]]:
+        """Return the chunks that nobody has polled yet, in the form of /stream."""
+        fresh = self.chunks[self.drained :]
+        self.drained = len(self.chunks)
+        return [{"output": chunk} for chunk in fresh]
+
+    def payload(self) -> dict[str, Any]:
+        """Return what /status says about the job; times in milliseconds."""
+        body: dict[str, Any] = {"id": self.id, "status": self.status}
+        times = self.metrics
+        if times.taken_s is not None and self.status is not JobStatus.IN_QUEUE:
+            body["delayTime"] = round((times.taken_s - times.submitted_s) * 1000)
+            end = times.finished_s if times.finished_s is not None else time.monotonic()
+            body["executionTime"] = round((end - times.taken_s) * 1000)
+        if self.worker_id is not None and self.status is not JobStatus.IN_QUEUE:
+            body["workerId"] = self.worker_id
+        if self.output is not None:
+            body["output"] = self.output
+        if self.error is not None:
+            body["error"] = self.error
+        return body
+
+    def notify(self) -> None:
+        """Wake everybody who waits for a change."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    async def changed(self) -> None:
+        """Wait for the next change: a chunk, a state, a new attempt."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    async def finished(self, timeout_s: float | None = None) -> bool:
+        """Wait for a final state.
+
+        Args:
+            timeout_s: Longest wait in seconds; None waits for ever.
+
+        Returns:
+            Whether the job has ended.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self.final:
+                    await self.changed()
+        except TimeoutError:
+            return False
+        return True
+
+    def set_timer(self, name: str, delay_s: float, action: Callable[[Job], None]) -> None:
+        """Call `action(job)` after `delay_s` seconds, in place of a timer of the same name."""
+        self.clear_timer(name)
+        loop = asyncio.get_running_loop()
+        self.timers[name] = loop.call_later(delay_s, action, self)
+
+    def clear_timer(self, *names: str) -> None:
+        """Stop the named timers; all of them without a name."""
+        for name in names or tuple(self.timers):
+            if (handle := self.timers.pop(name, None)) is not None:
+                handle.cancel()

@@ -1,0 +1,83 @@
+"""The platform's sizes and times; docs/local-endpoint.md says which of them are inferred."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MIB = 1024 * 1024
+
+
+class Limits(BaseModel):
+    """What the local endpoint enforces; tests shorten the times."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_body_bytes: int = Field(
+        default=10 * MIB, gt=0, description="Largest body of /run, in bytes; more is answered 400."
+    )
+    runsync_body_bytes: int = Field(
+        default=20 * MIB,
+        gt=0,
+        description="Largest body of /runsync and of the OpenAI gateway, in bytes; more is 400.",
+    )
+    done_body_bytes: int = Field(
+        default=20 * MIB,
+        gt=0,
+        description="Largest result, in bytes; job-done answers 400 to more and it is lost.",
+    )
+    chunk_bytes: int = Field(
+        default=MIB, ge=4, description="Largest streamed text, in bytes of UTF-8; more is split."
+    )
+    request_line_bytes: int = Field(
+        default=64 * 1024,
+        gt=0,
+        description="Longest URL accepted, in bytes; a heartbeat names every job in its URL.",
+    )
+    run_retention_s: float = Field(
+        default=1800, gt=0, description="Seconds that the result of a /run job is kept."
+    )
+    runsync_retention_s: float = Field(
+        default=60, gt=0, description="Seconds that the result of a /runsync job is kept."
+    )
+    runsync_wait_ms: int = Field(
+        default=90_000,
+        ge=1000,
+        le=300_000,
+        description="Milliseconds that /runsync waits for the result unless ?wait= says otherwise.",
+    )
+    execution_timeout_ms: int = Field(
+        default=600_000,
+        gt=0,
+        description="Milliseconds that a job may run unless its policy says otherwise.",
+    )
+    ttl_ms: int = Field(
+        default=86_400_000,
+        gt=0,
+        description="Milliseconds from submission after which a job is deleted in any state.",
+    )
+    take_hold_s: float = Field(
+        default=10, gt=0, description="Seconds that job-take waits for a job before it answers 204."
+    )
+    stop_hold_s: float = Field(
+        default=20, gt=0, description="Seconds that job-stop waits for a signal before 204."
+    )
+    worker_timeout_s: float = Field(
+        default=45,
+        gt=0,
+        description="Seconds without a sign of life after which a worker or a job counts as lost.",
+    )
+    lost_job_retries: int = Field(
+        default=1,
+        ge=0,
+        description="How often a job whose worker was lost goes back to the queue; then TIMED_OUT.",
+    )
+    webhook_retry_s: float = Field(
+        default=10, gt=0, description="Seconds between the attempts to deliver a webhook."
+    )
+    webhook_hosts: frozenset[str] = Field(
+        default=frozenset({"127.0.0.1", "localhost", "::1"}),
+        description="Hosts that a webhook may name; a webhook to any other host is not called.",
+    )
+    rate_limits: bool = Field(
+        default=False, description="Whether RunPod's documented request rates are enforced."
+    )

@@ -1,0 +1,109 @@
+"""One worker process: started, listened to, and ended with everything that it has started."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+PR_SET_PDEATHSIG = 1
+"""Linux: `prctl` option for the signal that a process gets when its parent dies."""
+OUTPUT_GRACE_S = 1.0
+"""Seconds that output may still arrive after the process group was killed."""
+
+_LIBC = ctypes.CDLL(None)
+
+OnOutput = Callable[[str, str], None]
+"""Gets a worker's id and one line of its output, without the line end."""
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent dies; runs between fork and exec."""
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class WorkerProcess:
+    """A worker in its own process group.
+
+    Attributes:
+        worker_id: Its id at the endpoint.
+        returncode: Its exit status, negative for a signal; None while it runs.
+    """
+
+    def __init__(self, worker_id: str, on_output: OnOutput | None) -> None:
+        self.worker_id = worker_id
+        self._on_output = on_output
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is its process group's id too."""
+        return self._started().pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit status; negative for a signal, None while it runs."""
+        return self._started().returncode
+
+    async def start(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+        """Start `command` with `environ` as its whole environment."""
+        piped = asyncio.subprocess.PIPE if self._on_output is not None else None
+        self._process = await asyncio.create_subprocess_exec(
+            *command,
+            env=dict(environ),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=piped,
+            stderr=asyncio.subprocess.STDOUT if piped else None,
+            # Its own session: Ctrl-C in the terminal reaches the parent only, which then ends
+            # its workers in order; and one signal reaches everything that the worker started.
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+        if self._process.stdout is not None:
+            self._reader = asyncio.create_task(self._forward(self._process.stdout))
+
+    async def wait(self) -> int:
+        """Wait until it has ended and its output was forwarded; return its exit status."""
+        code = await self._started().wait()
+        # Whatever it left behind (its heartbeat process, an engine) must not outlive it.
+        self.kill()
+        if self._reader is not None:
+            await asyncio.wait({self._reader}, timeout=OUTPUT_GRACE_S)
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        return code
+
+    def terminate(self) -> None:
+        """Ask it to finish its jobs and end."""
+        with suppress(ProcessLookupError):
+            self._started().terminate()
+
+    def kill(self) -> None:
+        """End its whole process group at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    async def _forward(self, stream: asyncio.StreamReader) -> None:
+        if self._on_output is None:
+            return
+        rest = b""
+        while data := await stream.read(65536):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self._on_output(self.worker_id, decode_line(line))
+        if rest:
+            self._on_output(self.worker_id, decode_line(rest))
+
+    def _started(self) -> asyncio.subprocess.Process:
+        if self._process is None:
+            raise RuntimeError("the worker process was not started")
+        return self._process
+
+
+def decode_line(line: bytes) -> str:
+    """Return a line of output as text; of a progress bar only its last state."""
+    return line.rstrip(b"\r").rsplit(b"\r", 1)[-1].decode(errors="replace")
