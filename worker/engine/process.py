@@ -16,7 +16,7 @@ from pathlib import Path
 
 import orjson
 
-from worker.engine.client import KEEP_ALIVE_S, EngineClient
+from worker.engine.client import EngineClient
 from worker.engine.diagnosis import diagnose
 from worker.errors import ExitCode, WorkerError
 
@@ -27,6 +27,9 @@ TAIL_LINES = 200
 """Lines of vLLM's output that are kept to explain a failure."""
 
 LINE_LIMIT_BYTES = 64 * 1024
+
+TRACKER_WAIT_S = 3.0
+"""How long the last processes may take to clean up after an API server that is gone."""
 
 KILL_WAIT_S = 10.0
 """How long a process may take to vanish after SIGKILL (a GPU driver can hold it a while)."""
@@ -113,7 +116,7 @@ class EngineProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                env={"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_S), **self._environment},
+                env=self._environment,
                 pass_fds=[child_end],
                 # A group of its own: Ctrl-C in a terminal reaches only the worker, which drains
                 # first, and one signal reaches all of vLLM's processes.
@@ -166,30 +169,35 @@ class EngineProcess:
             await self._client.close()
         if self._process is not None and self._exited is not None:
             if not self._exited.done() and grace_s > 0:
-                self._signal_group(signal.SIGTERM, leader_only=True)
+                self._signal(signal.SIGTERM)
                 await asyncio.wait({self._exited}, timeout=grace_s)
-            # Also when the API server has ended by itself: kill -9 of it leaves its engine alive.
+            if not self._exited.done():
+                self._signal(signal.SIGKILL)
+            # With the API server the kernel ends what it has forked, and Python's resource tracker
+            # then removes their shared memory. Killed with the rest, it could not.
+            await self._wait_group_gone(TRACKER_WAIT_S)
             self._signal_group(signal.SIGKILL)
             await asyncio.wait({self._exited}, timeout=KILL_WAIT_S)
-            await self._wait_group_gone()
+            await self._wait_group_gone(KILL_WAIT_S)
         if self._readers:
             await asyncio.wait(self._readers, timeout=1.0)
             for reader in self._readers:
                 reader.cancel()
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def _signal_group(self, number: signal.Signals, *, leader_only: bool = False) -> None:
-        if self._process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            if leader_only:
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, number)
-            else:
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
-    async def _wait_group_gone(self) -> None:
+    async def _wait_group_gone(self, timeout_s: float) -> None:
         """Wait until the kernel has no live process of the group, so that its memory is free."""
-        deadline = time.monotonic() + KILL_WAIT_S
+        deadline = time.monotonic() + timeout_s
         while self._process is not None and time.monotonic() < deadline:
             try:
                 os.killpg(self._process.pid, 0)

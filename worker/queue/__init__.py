@@ -1,1 +1,9 @@
-"""RunPod's job queue: the SDK's protocol with an event-driven loop."""
+"""RunPod's job queue: the SDK's protocol with an event-driven loop.
+
+Importing this package imports the SDK, which takes about two seconds.
+"""
+
+from worker.queue import sdk
+from worker.queue.loop import make_scaler
+
+__all__ = ["make_scaler", "sdk"]

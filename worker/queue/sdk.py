@@ -28,6 +28,7 @@ __all__ = [
     "job_stream_url",
     "run_fitness_checks",
     "runpod_log",
+    "set_log_level",
     "start_heartbeat",
 ]
 
@@ -61,6 +62,16 @@ EXPECTED_ATTRIBUTES = (
 """What a `JobScaler` keeps and the event-driven loop uses."""
 
 runpod_log = RunPodLogger()
+
+
+LOG_LEVELS = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERROR"}
+"""Our names of log levels -> the SDK's."""
+
+
+def set_log_level(level: str) -> None:
+    """Set the SDK's log level; its own default is DEBUG, which prints every token."""
+    # Not `set_level`: that one also prints a line about it.
+    runpod_log.level = LOG_LEVELS[level]
 
 
 def differences() -> list[str]:

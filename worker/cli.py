@@ -1,0 +1,50 @@
+"""The `worker` command; each command imports what it needs when it runs, so that all start fast."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="worker",
+    help="Serve any LLM with vLLM on RunPod Serverless, configured by environment variables.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+)
+
+
+@app.command()
+def start() -> None:
+    """Run the production worker: take jobs from RunPod's queue until told to stop.
+
+    The container's entry point. Checks the whole configuration first and exits with 2 and a list
+    of all problems if something is wrong; with 3 if vLLM cannot start; with 4 if it dies later.
+    SIGTERM lets running jobs finish.
+    """
+    from worker.start import run_worker
+
+    raise typer.Exit(run_worker(os.environ))
+
+
+@app.command()
+def dev(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Workers, each with its own vLLM.")] = 1,
+    rtt_ms: Annotated[
+        float, typer.Option(min=0, help="Artificial round trip to the platform, milliseconds.")
+    ] = 0,
+) -> None:
+    """Run a RunPod endpoint on this machine, with the real worker under it.
+
+    Speaks RunPod's API at http://127.0.0.1:PORT/v2/local, the OpenAI-compatible one included, and
+    stays up until Ctrl-C. Settings are the same environment variables as in production:
+
+    MODEL_NAME=Qwen/Qwen3-0.6B worker dev
+    """
+    from worker.dev.console import run_dev
+
+    raise typer.Exit(run_dev(os.environ, port, workers, rtt_ms))

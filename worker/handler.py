@@ -1,0 +1,188 @@
+"""One job in, its outputs out: parse, ask vLLM, relay. The same code for every route.
+
+An async generator in the form that RunPod's SDK defines: each yield is one post to the platform,
+and a yield of `{"error": text}` fails the job with that text, here always a JSON error object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import orjson
+
+from worker.engine.client import EngineClient
+from worker.errors import RequestError
+from worker.request import (
+    Call,
+    Code,
+    NativeStream,
+    RequestDefaults,
+    build_reply,
+    error_events,
+    fail,
+    map_engine_error,
+    parse_job,
+)
+from worker.request.engine_error import read_error
+from worker.request.routes import CHAT, COMPLETIONS
+from worker.stream.events import split_events
+from worker.stream.pacing import Flush, GrowingBatch, Pacing
+from worker.stream.relay import relay
+
+log = logging.getLogger(__name__)
+
+Output = str | dict[str, Any] | list[Any]
+
+STREAM_INTERVAL_ROUTES = frozenset({CHAT, COMPLETIONS})
+"""Routes whose body may carry vLLM's `stream_interval`."""
+
+ERROR_EVENT = b'data: {"error":'
+"""How an error begins that vLLM reports within a stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerOptions:
+    """What the settings say about answering.
+
+    Attributes:
+        defaults: What a request gets where it says nothing.
+        request_timeout_s: Longest time of one job, seconds.
+        raw_openai_output: Stream server-sent events as text; False streams parsed objects.
+    """
+
+    defaults: RequestDefaults
+    request_timeout_s: float
+    raw_openai_output: bool = True
+
+
+class Handler:
+    """Answers jobs with vLLM.
+
+    Args:
+        client: The connections to vLLM.
+        pacing: The load that all streams share.
+        options: What the settings say.
+    """
+
+    def __init__(self, client: EngineClient, pacing: Pacing, options: HandlerOptions) -> None:
+        self._client = client
+        self._pacing = pacing
+        self._options = options
+
+    async def handle(self, job: Mapping[str, Any]) -> AsyncGenerator[Output, None]:
+        """Yield the outputs of one job; closing the generator aborts its request in vLLM."""
+        call: Call | None = None
+        try:
+            call = parse_job(job.get("input"), self._options.defaults)
+            async with (
+                asyncio.timeout(self._options.request_timeout_s) as deadline,
+                aclosing(self._answer(call)) as outputs,
+            ):
+                async for output in outputs:
+                    yield output
+            return
+        except RequestError as error:
+            failure = error
+        except TimeoutError:
+            failure = self._timed_out(expired=deadline.expired())
+        except (aiohttp.ClientError, OSError) as error:
+            log.error("job %s: the engine did not answer: %s", job.get("id"), type(error).__name__)
+            failure = fail(
+                Code.ENGINE_DIED, "The engine ended before the answer did; send it again."
+            )
+        except Exception:
+            # The client gets a code; the cause belongs in the log.
+            log.exception("job %s: the handler failed", job.get("id"))
+            failure = fail(Code.INTERNAL_ERROR, "The worker failed; its log has the cause.")
+        if call is not None and call.stream and call.shape == "openai":
+            # Readers of the stream see no job result; an OpenAI client raises on this event.
+            yield self._raw(error_events(failure, call.path))
+        yield {"error": failure.json()}
+
+    def _timed_out(self, *, expired: bool) -> RequestError:
+        if not expired:
+            return fail(Code.ENGINE_UNAVAILABLE, "The engine took no connection; send it again.")
+        return fail(
+            Code.ENGINE_TIMEOUT,
+            f"The job ran longer than {self._options.request_timeout_s:g} s and was stopped. Ask "
+            "for fewer tokens, or raise REQUEST_TIMEOUT_S on the endpoint.",
+        )
+
+    async def _answer(self, call: Call) -> AsyncGenerator[Output, None]:
+        if not call.stream:
+            async with self._client.request(call.method, call.path, call.body) as response:
+                yield await _read_reply(call, response)
+            return
+        with self._pacing.stream():
+            body, flush = self._prepare_stream(call)
+            async with self._client.request(call.method, call.path, body) as response:
+                if response.status != 200:
+                    raise map_engine_error(response.status, await response.read(), call)
+                outputs = self._native if call.shape == "native" else self._openai
+                async for output in outputs(call, relay(response.content, flush)):
+                    yield output
+
+    def _prepare_stream(self, call: Call) -> tuple[dict[str, Any], Flush]:
+        """Choose how finely vLLM cuts the stream, unless the client did, and how often we post."""
+        body = dict(call.body or {})
+        if call.path in STREAM_INTERVAL_ROUTES:
+            body.setdefault("stream_interval", self._pacing.stream_interval())
+        batching = call.batching
+        batch = GrowingBatch(batching.min_size, batching.max_size, batching.growth_factor)
+        return body, Flush(self._pacing, batch, body.get("stream_interval") or 1)
+
+    async def _openai(self, call: Call, pieces: AsyncIterator[bytes]) -> AsyncIterator[Output]:
+        failure: RequestError | None = None
+        async for piece in pieces:
+            yield self._raw(piece)
+            if ERROR_EVENT in piece:
+                failure = _find_error(piece, call)
+        if failure is not None:
+            # The reader of the stream has vLLM's event; the job must not count as completed.
+            yield {"error": failure.json()}
+
+    async def _native(self, call: Call, pieces: AsyncIterator[bytes]) -> AsyncIterator[Output]:
+        stream = NativeStream(call)
+        async for piece in pieces:
+            output = stream.feed(split_events(piece))
+            if output is not None:
+                yield output
+            if stream.error is not None:
+                raise stream.error
+
+    def _raw(self, events: bytes) -> Output:
+        if self._options.raw_openai_output:
+            return events.decode()
+        return list(_parse_events(events))
+
+
+async def _read_reply(call: Call, response: aiohttp.ClientResponse) -> Output:
+    body = await response.read()
+    if response.status >= 400:
+        raise map_engine_error(response.status, body, call)
+    if response.content_type == "application/json":
+        reply: Output = orjson.loads(body)
+        return build_reply(call, reply) if isinstance(reply, dict) else reply
+    if response.content_type.startswith("text/"):
+        return body.decode(errors="replace")
+    return {"content_type": response.content_type, "base64": base64.b64encode(body).decode()}
+
+
+def _parse_events(events: bytes) -> Iterator[Any]:
+    """Yield the JSON of each event, without the end mark."""
+    for event in split_events(events):
+        for line in event.splitlines():
+            if line.startswith(b"data: {"):
+                yield orjson.loads(line.removeprefix(b"data: "))
+
+
+def _find_error(events: bytes, call: Call) -> RequestError:
+    found = next(message for message in _parse_events(events) if "error" in message)
+    return read_error(None, found, call)
