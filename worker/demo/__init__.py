@@ -1,0 +1,1 @@
+"""The whole worker shown on a small real model, without a GPU and without a model hub."""
