@@ -18,8 +18,8 @@ from worker.request.removed import REMOVED, drop_removed
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.suggest import ask, suggest
 
-FIELDS_FILE = "fields.json"
-"""Names of request fields by route, captured from the pinned vLLM; inside this package."""
+CAPTURED_FILE = "captured.json"
+"""Routes and names of request fields, captured from the pinned vLLM; inside this package."""
 
 MOST_UNKNOWN = 32
 """Unknown names that are compared with known ones; a body with more is not a misspelt one."""
@@ -43,7 +43,7 @@ class RouteFields:
 @functools.cache
 def known_fields() -> dict[str, RouteFields]:
     """Return the captured field names by route."""
-    text = importlib.resources.files("worker.request").joinpath(FIELDS_FILE).read_text("utf-8")
+    text = importlib.resources.files("worker.request").joinpath(CAPTURED_FILE).read_text("utf-8")
     return {
         path: RouteFields(frozenset(names["known"]), frozenset(names["official"]))
         for path, names in json.loads(text)["routes"].items()
