@@ -111,14 +111,16 @@ class Worker:
         queue.sdk.start_heartbeat()
         log.info("ready: up to %d jobs at once", self._max_concurrency)
         jobs = asyncio.create_task(scaler.run())
-        died = asyncio.create_task(self._engine.wait())
+        failed = asyncio.create_task(self._engine.wait_failed())
         stop = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({jobs, died, stop}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({jobs, failed, stop}, return_when=asyncio.FIRST_COMPLETED)
         scaler.kill_worker()
-        if died.done():
-            log.error("vLLM has ended (%s); this worker ends too", _describe(died.result()))
+        if failed.done():
+            log.error("%s; this worker ends, so that another takes over", failed.result())
+            await self._engine.stop(grace_s=0)
             await _finish(scaler, jobs, FAILURE_DRAIN_S)
             return ExitCode.ENGINE_DIED
+        failed.cancel()
         await _finish(scaler, jobs, self._settings.serving.drain_timeout_s)
         return ExitCode.OK
 
@@ -158,7 +160,3 @@ def _import_queue(settings: Settings) -> ModuleType:
 
 def _log_phase(name: str, seconds: float) -> None:
     log.info("engine, %4.1f s: %s", seconds, PHASES.get(name, name))
-
-
-def _describe(status: int) -> str:
-    return signal.Signals(-status).name if status < 0 else f"exit status {status}"

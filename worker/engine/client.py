@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,14 @@ this, the socket is not read, and vLLM waits rather than this process grows."""
 KEEP_ALIVE_S = 600
 """Seconds that an idle connection stays open, on vLLM's side; on ours half of it, so that vLLM is
 never the one to close a connection just as a request is written to it."""
+
+
+class Health(enum.Enum):
+    """What `/health` says."""
+
+    OK = "answers, and its engine is alive"
+    DEAD = "answers, but its engine has died"
+    SILENT = "does not answer"
 
 
 class EngineClient:
@@ -60,14 +69,14 @@ class EngineClient:
         headers = {} if data is None else {"Content-Type": "application/json"}
         return self._session.request(method, path, data=data, headers=headers)
 
-    async def healthy(self) -> bool:
-        """Return whether the server answers and its engine is alive."""
+    async def check_health(self) -> Health:
+        """Ask the server how it is; takes `HEALTH_TIMEOUT_S` at most."""
         timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_S)
         try:
             async with self._session.get("/health", timeout=timeout) as response:
-                return response.status == 200
+                return Health.OK if response.status == 200 else Health.DEAD
         except (aiohttp.ClientError, TimeoutError, OSError):
-            return False
+            return Health.SILENT
 
     async def close(self) -> None:
         """Close every connection; requests under way are aborted."""

@@ -88,6 +88,11 @@ def diagnose(reported: tuple[str, str] | None, output: Iterable[str], exit_statu
     return f"vLLM did not start: {cause}"
 
 
+def describe_exit(status: int) -> str:
+    """Return an exit status in words; a negative one is the signal that ended the process."""
+    return signal.Signals(-status).name if status < 0 else f"status {status}"
+
+
 def _cause(reported: tuple[str, str] | None, lines: list[str], exit_status: int) -> str:
     if reported is not None and not reported[1].startswith(RETOLD) and reported[0] != "SystemExit":
         return f"{reported[0]}: {_first_line(reported[1])}"
@@ -97,9 +102,7 @@ def _cause(reported: tuple[str, str] | None, lines: list[str], exit_status: int)
             return f"{match[1]}: {match[2]}"
     if refused := [line for line in lines if ": error: " in line]:
         return refused[-1].split(": error: ", 1)[1]
-    if exit_status < 0:
-        return f"the process was ended by {signal.Signals(-exit_status).name}"
-    return f"the process ended with status {exit_status}"
+    return f"the process ended with {describe_exit(exit_status)}"
 
 
 def _first_line(text: str) -> str:

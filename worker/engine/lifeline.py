@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 """Source: linux/prctl.h."""
@@ -44,3 +45,20 @@ def tie_forks_to_parent() -> None:
         die_with_parent()
 
     os.register_at_fork(after_in_child=in_child)
+
+
+def group_is_alive(group: int) -> bool:
+    """Return whether the process group `group` has a process that still runs.
+
+    A signal 0 would count zombies too, which hold no memory; where a container's first process
+    reaps no strangers, they stay.
+    """
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # After the name, which is in brackets and may hold anything: state, parent, group.
+            state, _parent, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):
+            continue  # It ended while we looked.
+        if int(its_group) == group and state not in "ZX":
+            return True
+    return False

@@ -16,12 +16,22 @@ from pathlib import Path
 
 import orjson
 
-from worker.engine.client import EngineClient
-from worker.engine.diagnosis import diagnose
+from worker.engine.client import EngineClient, Health
+from worker.engine.diagnosis import describe_exit, diagnose
+from worker.engine.lifeline import group_is_alive
 from worker.errors import ExitCode, WorkerError
 
 HEALTH_INTERVAL_S = 0.05
 """Between two looks at a server that is about to answer; a connect on a Unix socket is cheap."""
+
+GROUP_INTERVAL_S = 0.05
+"""Between two looks at the processes that are ending."""
+
+WATCH_INTERVAL_S = 0.5
+"""Between two looks at a server that serves."""
+
+SILENCE_LIMIT_S = 60.0
+"""After so long without an answer to a health check the server counts as hung."""
 
 TAIL_LINES = 200
 """Lines of vLLM's output that are kept to explain a failure."""
@@ -154,11 +164,25 @@ class EngineProcess:
         """Seconds since the start."""
         return time.monotonic() - self._started_at
 
-    async def wait(self) -> int:
-        """Wait until the API server ends; return its exit status (negative: the signal)."""
+    async def wait_failed(self) -> str:
+        """Wait until vLLM ends, loses its engine or stops answering; say which of these.
+
+        vLLM's own watchdog ends the API server only some 5 s after the death of its engine.
+        """
         if self._exited is None:
             raise RuntimeError("the engine was not started")
-        return await asyncio.shield(self._exited)
+        answered_at = time.monotonic()
+        while True:
+            await asyncio.wait({self._exited}, timeout=WATCH_INTERVAL_S)
+            if self._exited.done():
+                return f"vLLM ended with {describe_exit(self._exited.result())}"
+            health = await self.client.check_health()
+            if health is Health.DEAD:
+                return "vLLM's engine process died"
+            if health is Health.OK:
+                answered_at = time.monotonic()
+            elif (silent_s := time.monotonic() - answered_at) > SILENCE_LIMIT_S:
+                return f"vLLM has not answered for {silent_s:.0f} s"
 
     async def stop(self, grace_s: float) -> None:
         """End vLLM: ask it, wait up to `grace_s` seconds, then kill what is left of its group.
@@ -199,14 +223,12 @@ class EngineProcess:
         """Wait until the kernel has no live process of the group, so that its memory is free."""
         deadline = time.monotonic() + timeout_s
         while self._process is not None and time.monotonic() < deadline:
-            try:
-                os.killpg(self._process.pid, 0)
-            except ProcessLookupError:
+            if not group_is_alive(self._process.pid):
                 return
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(GROUP_INTERVAL_S)
 
     async def _wait_healthy(self) -> None:
-        while not await self.client.healthy():
+        while await self.client.check_health() is not Health.OK:
             await asyncio.sleep(HEALTH_INTERVAL_S)
 
     async def _read_reports(self, descriptor: int) -> None:
