@@ -70,7 +70,7 @@ class Problem:
         if self.suggestions:
             text += f". Did you mean {' or '.join(self.suggestions[:3])}?"
         if self.anchor is not None:
-            text += f" See docs/{self.anchor}"
+            text += f"{'' if self.suggestions else '.'} See docs/{self.anchor}"
         return text
 
 

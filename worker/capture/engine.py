@@ -20,6 +20,7 @@ from vllm.entrypoints.launchers.cli_args import make_arg_parser
 from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
 from vllm.model_executor.model_loader import _LOAD_FORMAT_TO_MODEL_LOADER
 from vllm.reasoning import ReasoningParserManager
+from vllm.tokenizers.registry import TokenizerRegistry
 from vllm.tool_parsers import ToolParserManager
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
@@ -48,7 +49,9 @@ def capture() -> Schema:
     """Return the JSON Schema of all options of the installed vLLM's server."""
     parser, classes = _build_parser()
     titles = {
-        id(action): group.title for group in parser._action_groups for action in group._group_actions
+        id(action): group.title
+        for group in parser._action_groups
+        for action in group._group_actions
     }
     options = {
         action.dest: _capture_option(action, titles[id(action)] or "", classes)
@@ -63,6 +66,7 @@ def capture() -> Schema:
             "quantization": sorted(QUANTIZATION_METHODS),
             "load_format": sorted(_LOAD_FORMAT_TO_MODEL_LOADER),
             "attention_backend": sorted(AttentionBackendEnum.__members__),
+            "tokenizer_mode": sorted({"auto", *TokenizerRegistry.tokenizers}),
         },
         "x-environment": sorted(vllm.envs.environment_variables),
         "properties": options,

@@ -1,4 +1,4 @@
-"""The words in which a worker-owned setting is declared: one pydantic field, everything about it."""
+"""The words in which a worker-owned setting is declared: one pydantic field says it all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ class Words:
         secret: True hides the value wherever it would be shown.
         advanced: False shows the field without unfolding the console form.
         console: False keeps the field out of the console forms.
-        zero_is_unset: True treats 0, which console forms send for an empty field, as unset.
         example: A value for docs and `.env.example`.
         unset: What happens when nobody sets it, where `default` does not say it.
     """
@@ -43,7 +42,6 @@ class Words:
     secret: bool = False
     advanced: bool = True
     console: bool = True
-    zero_is_unset: bool = True
     example: str | None = None
     unset: str | None = None
 
@@ -61,6 +59,6 @@ def setting(default: Any, description: str, words: Words | None = None, **constr
     return Field(
         default,
         description=description,
-        json_schema_extra={WORDS: words or Words()},  # type: ignore[dict-item]
+        json_schema_extra={WORDS: words},  # type: ignore[dict-item]
         **constraints,
     )

@@ -1,4 +1,4 @@
-"""The worker's own settings, grouped as a user thinks of them; each is declared here and only here."""
+"""The worker's own settings, grouped as a user thinks of them; each is declared here only."""
 
 from __future__ import annotations
 
@@ -148,7 +148,6 @@ class StreamingSettings(Group):
             env="STREAM_MAX_DELAY_MS",
             unit="milliseconds",
             title="Streaming: longest delay",
-            zero_is_unset=False,
         ),
         ge=0,
         le=60_000,
@@ -192,6 +191,36 @@ class StorageSettings(Group):
     )
 
 
+class SourceSettings(Group):
+    """Where settings come from, beside the environment; read from the environment only."""
+
+    config_file: Path | None = setting(
+        None,
+        "YAML file of settings: any name on these pages, in lower case. The environment overrides "
+        "it value by value.",
+        Words(
+            env="WORKER_CONFIG",
+            aliases=("VLLM_CONFIG_FILE",),
+            title="Configuration file",
+            example="/runpod-volume/worker.yaml",
+        ),
+    )
+    profile: str | None = setting(
+        None,
+        "Profile to start from: the name of one that is built in, or the path of a YAML file. "
+        "File and environment override it value by value.",
+        Words(aliases=("WORKER_PROFILE",), title="Profile", example="./my-profile.yaml"),
+    )
+    allowed_variables: str | None = setting(
+        None,
+        "Environment variables that look like misspelt settings and are not. Names, "
+        "comma-separated; `*` stands for any characters.",
+        Words(
+            env="WORKER_ALLOWED_VARIABLES", title="Allowed variables", example="MODEL_NAMES,TEAM_*"
+        ),
+    )
+
+
 class WorkerSettings(Group):
     """All groups; their order is the order of docs and forms."""
 
@@ -200,3 +229,4 @@ class WorkerSettings(Group):
     streaming: StreamingSettings = Field(StreamingSettings(), description="Pieces of an answer.")
     logging: LoggingSettings = Field(LoggingSettings(), description="What is logged.")
     storage: StorageSettings = Field(StorageSettings(), description="Where models are kept.")
+    sources: SourceSettings = Field(SourceSettings(), description="Profile and file.")

@@ -1,94 +1,149 @@
-"""From an environment to `Settings`."""
+"""From an environment to `Settings`, or to every problem at once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from worker.config.field import WORDS, Words
+from worker.config.arguments import build_arguments
+from worker.config.catalogue import Catalogue, read_catalogue
+from worker.config.defaults import DEFAULT, promise_defaults
+from worker.config.files import PROFILES, read_file, read_profile
 from worker.config.groups import WorkerSettings
-from worker.config.hardware import GIB, Hardware, detect_hardware
+from worker.config.hardware import Hardware, detect_hardware
+from worker.config.identity import served_names
+from worker.config.names import find_misspelt
+from worker.config.option import Option
+from worker.config.resolve import ENVIRONMENT, Findings, Layer, Resolved, merge_layers
+from worker.config.rules import View, apply_rules
+from worker.config.secrets import engine_environment, secret_values
 from worker.config.settings import Settings
 from worker.errors import ConfigurationError, Problem
 
-FIRST_OPTIONS = (
-    "MAX_MODEL_LEN",
-    "QUANTIZATION",
-    "DTYPE",
-    "LOAD_FORMAT",
-    "TOKENIZER",
-    "REVISION",
-    "SEED",
-    "MAX_NUM_SEQS",
-    "MAX_NUM_BATCHED_TOKENS",
-    "GPU_MEMORY_UTILIZATION",
-    "TENSOR_PARALLEL_SIZE",
-    "TOOL_CALL_PARSER",
-    "CHAT_TEMPLATE",
-    "API_SERVER_COUNT",
-    "KV_CACHE_MEMORY_BYTES",
-)
-FIRST_FLAGS = ("ENABLE_AUTO_TOOL_CHOICE", "ENFORCE_EAGER", "TRUST_REMOTE_CODE")
-TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
+def load_settings(
+    environ: Mapping[str, str],
+    *,
+    profile: Mapping[str, Any] | None = None,
+    hardware: Hardware | None = None,
+    profiles: Path = PROFILES,
+) -> Settings:
+    """Resolve the configuration: default < profile < file < environment.
 
-def load_settings(environ: Mapping[str, str], *, hardware: Hardware | None = None) -> Settings:
-    """Resolve the configuration.
+    Args:
+        environ: The process's environment.
+        profile: A profile as data, instead of the one that the environment names.
+        hardware: What to choose defaults for; None looks at this machine.
+        profiles: Folder of the built-in profiles.
 
     Raises:
         ConfigurationError: With every problem found.
     """
+    catalogue = read_catalogue()
     machine = hardware or detect_hardware(environ)
-    problems: list[Problem] = []
-    values: dict[str, dict[str, Any]] = {}
-    for group, field in WorkerSettings.model_fields.items():
-        model: Any = field.annotation
-        values[group] = {}
-        for key, info in model.model_fields.items():
-            words: Words = info.json_schema_extra[WORDS]
-            for name in (words.env or key.upper(), *words.aliases):
-                if environ.get(name, "") not in ("", "None"):
-                    values[group][key] = environ[name]
-                    break
-    try:
-        worker = WorkerSettings.model_validate(values)
-    except ValidationError as error:
-        for item in error.errors():
-            where = ".".join(str(part) for part in item["loc"])
-            problems.append(Problem(where, item["msg"], got=str(item["input"])))
-        raise ConfigurationError(problems) from None
-    name = worker.model.name
-    served = worker.model.served_name or (
-        name.rstrip("/").rsplit("/", 1)[-1] if name.startswith(("/", ".", "~")) else name
+    findings = Findings()
+    layers = _collect_layers(environ, profile, profiles, catalogue, findings)
+    given = merge_layers(layers, catalogue, findings)
+    allowed = given.get("WORKER_ALLOWED_VARIABLES")
+    patterns = allowed.value if allowed else None
+    findings.problems += find_misspelt(environ, catalogue, patterns)
+    values = _complete(given, promise_defaults(given, catalogue, machine, environ), catalogue)
+    findings.problems += apply_rules(View(values, catalogue, machine, environ))
+    findings.warnings += _check_streaming(values)
+    if findings.problems:
+        raise ConfigurationError(findings.problems)
+    return _build(values, environ, findings)
+
+
+def _collect_layers(
+    environ: Mapping[str, str],
+    profile: Mapping[str, Any] | None,
+    profiles: Path,
+    catalogue: Catalogue,
+    findings: Findings,
+) -> list[Layer]:
+    """Return all sources, lowest precedence first; the environment names the other two."""
+    environment = Layer(ENVIRONMENT, environ, is_environment=True)
+    # Their own problems are found when the environment is read as a whole.
+    named = merge_layers([environment], _sources_only(catalogue), Findings())
+    layers: list[Layer] = []
+    found: list[Layer | Problem] = []
+    if profile is not None:
+        layers.append(Layer("profile", profile))
+    elif chosen := named.get("PROFILE"):
+        found.append(read_profile(chosen.value, chosen.place, profiles))
+    if chosen := named.get("WORKER_CONFIG"):
+        found.append(read_file(Path(chosen.value), chosen.place))
+    for item in found:
+        if isinstance(item, Problem):
+            findings.problems.append(item)
+        else:
+            layers.append(item)
+    return [*layers, environment]
+
+
+def _sources_only(catalogue: Catalogue) -> Catalogue:
+    options = tuple(option for option in catalogue.options if option.category == "Configuration")
+    return Catalogue(
+        options=options,
+        by_variable=catalogue.by_variable,
+        by_key=catalogue.by_key,
+        by_engine_key=catalogue.by_engine_key,
+        version=catalogue.version,
+        engine_variables=catalogue.engine_variables,
     )
-    arguments = ["--model", name, "--served-model-name", served]
-    environment: dict[str, str] = {"VLLM_LOGGING_LEVEL": worker.logging.engine_level}
-    given = {key: environ[key] for key in FIRST_OPTIONS if environ.get(key)}
-    given.setdefault("MAX_NUM_SEQS", "256")
-    if machine.has_gpu:
-        given.setdefault("GPU_MEMORY_UTILIZATION", "0.95")
-        given.setdefault("TENSOR_PARALLEL_SIZE", str(machine.gpus))
-    else:
-        given.setdefault("KV_CACHE_MEMORY_BYTES", str(GIB))
-    for option, text in given.items():
-        arguments += [f"--{option.lower().replace('_', '-')}", text]
-    for flag in FIRST_FLAGS:
-        default = "true" if flag == "ENFORCE_EAGER" and not machine.has_gpu else "false"
-        if (environ.get(flag) or default).lower() in TRUE:
-            arguments.append(f"--{flag.lower().replace('_', '-')}")
-    secrets: set[str] = set()
-    if worker.model.hf_token is not None:
-        environment["HF_TOKEN"] = worker.model.hf_token.get_secret_value()
-        secrets.add(environment["HF_TOKEN"])
+
+
+def _complete(
+    given: Mapping[str, Resolved], promised: Mapping[str, Resolved], catalogue: Catalogue
+) -> dict[str, Resolved]:
+    """Return all values in the catalogue's order: set, promised, or the worker's own defaults."""
+    complete: dict[str, Resolved] = {}
+    for option in catalogue.settable():
+        resolved = given.get(option.name) or promised.get(option.name)
+        if resolved is None and option.field is not None:
+            resolved = Resolved(option, option.default, DEFAULT, option.name)
+        if resolved is not None:
+            complete[option.name] = resolved
+    names = served_names(complete)
+    if names is not None:
+        complete[names.option.name] = names
+    return complete
+
+
+def _check_streaming(values: Mapping[str, Resolved]) -> list[Problem]:
+    first, largest = values["DEFAULT_MIN_BATCH_SIZE"], values["DEFAULT_BATCH_SIZE"]
+    if first.value <= largest.value:
+        return []
+    message = f"above {largest.option.name}, so that every piece has {largest.value} tokens"
+    return [Problem(first.place, message, got=str(first.value), anchor=first.option.anchor)]
+
+
+def _build(
+    values: Mapping[str, Resolved], environ: Mapping[str, str], findings: Findings
+) -> Settings:
+    groups: dict[str, dict[str, Any]] = {}
+    for resolved in values.values():
+        if resolved.option.field is not None:
+            group, name = resolved.option.field
+            groups.setdefault(group, {})[name] = _field_value(resolved.option, resolved.value)
+    worker = WorkerSettings.model_validate(groups)
     return Settings(
-        model=worker.model.model_copy(update={"served_name": served}),
+        model=worker.model,
         serving=worker.serving,
         streaming=worker.streaming,
         logging=worker.logging,
         storage=worker.storage,
-        arguments=tuple(arguments),
-        environment=environment,
-        secrets=frozenset(secrets),
+        sources=worker.sources,
+        arguments=tuple(build_arguments(values.values())),
+        environment=engine_environment(worker, environ),
+        secrets=secret_values(worker, environ),
+        values=tuple(values.values()),
+        warnings=tuple(findings.warnings),
     )
+
+
+def _field_value(option: Option, value: Any) -> Any:
+    """Return what the model's field takes: the first of several names."""
+    return value[0] if isinstance(value, list) else value

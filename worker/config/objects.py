@@ -65,8 +65,9 @@ def _check_properties(value: Any, schema: Schema, path: str) -> None:
     properties: Mapping[str, Schema] = schema.get("properties", {})
     for key, item in value.items():
         inner = f"{path}.{key}" if path else str(key)
-        if key in properties:
-            check_object(item, properties[key], inner)
+        known_key = str(key).replace("-", "_")
+        if known_key in properties:
+            check_object(item, properties[known_key], inner)
         elif properties and schema.get("additionalProperties") is False:
             near = difflib.get_close_matches(str(key), properties, n=3, cutoff=0.6)
             known = expected_choices(sorted(properties))

@@ -100,9 +100,7 @@ OVERLAY: Mapping[str, Overlay] = {
     "cpu_offload_gb": Overlay(MEMORY, unit="GiB"),
     "kv_offloading_size": Overlay(bounds={"exclusiveMinimum": 0}, unit="GiB", zero_is_unset=True),
     # Throughput
-    "max_num_seqs": Overlay(
-        SPEED, "Max sequences", advanced=False, unit="sequences", default=256
-    ),
+    "max_num_seqs": Overlay(SPEED, "Max sequences", advanced=False, unit="sequences", default=256),
     "max_num_batched_tokens": Overlay(SPEED, unit="tokens", example="8192"),
     "enable_chunked_prefill": Overlay(SPEED),
     "async_scheduling": Overlay(SPEED),
@@ -198,4 +196,3 @@ RESERVED: Mapping[str, str] = {
     "data_parallel_multi_port_external_lb": "one worker has one API address",
 }
 """Options of vLLM that no setting reaches, with the reason or the way that does."""
-

@@ -6,11 +6,13 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from worker.config.objects import check_object
 from worker.config.option import SWITCH_KINDS, Option
 from worker.config.rejection import Rejected, expected_choices, expected_number
+
+N = TypeVar("N", int, float)
 
 TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
@@ -52,6 +54,9 @@ def parse_value(raw: Any, option: Option) -> Any:
     choices = option.schema.get("enum")
     if choices is not None:
         return choose(value, choices)
+    if option.names and isinstance(value, str):
+        # The list is open; only the spelling of a known name is put right (`Hermes`).
+        return {_fold(name): name for name in option.names}.get(_fold(value), value)
     return value
 
 
@@ -134,7 +139,7 @@ def parse_number(raw: Any, option: Option) -> float:
     return _bounded(number, option)
 
 
-def _bounded(value: Any, option: Option) -> Any:
+def _bounded(value: N, option: Option) -> N:
     schema = option.schema
     tests: tuple[tuple[str, Callable[[Any], bool]], ...] = (
         ("minimum", lambda bound: value >= bound),
@@ -171,7 +176,7 @@ def parse_json(raw: Any) -> Any:
         except json.JSONDecodeError:
             place = f"not valid JSON: {error.msg} at character {error.pos + 1}"
             hint = " (JSON wants double quotes)" if "'" in raw else ""
-            raise Rejected(place, f"JSON, for example {{\"key\": 1}}{hint}") from None
+            raise Rejected(place, f'JSON, for example {{"key": 1}}{hint}') from None
 
 
 def _expand(match: re.Match[str]) -> str:

@@ -9,9 +9,12 @@ from worker.config.groups import (
     LoggingSettings,
     ModelSettings,
     ServingSettings,
+    SourceSettings,
     StorageSettings,
     StreamingSettings,
 )
+from worker.config.resolve import Resolved
+from worker.errors import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +27,12 @@ class Settings:
         streaming: Pieces of a streamed answer.
         logging: Log levels.
         storage: Where models are kept.
+        sources: Which profile and file were read.
         arguments: Engine arguments, as vLLM's own parser takes them.
         environment: Variables that the engine's process needs beside the worker's own.
         secrets: Values that must not leave the process in any text.
+        values: Every value with its origin, in the order of the docs.
+        warnings: What is not wrong and still worth a line in the log.
     """
 
     model: ModelSettings
@@ -34,9 +40,12 @@ class Settings:
     streaming: StreamingSettings
     logging: LoggingSettings
     storage: StorageSettings
+    sources: SourceSettings
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     secrets: frozenset[str]
+    values: tuple[Resolved, ...]
+    warnings: tuple[Problem, ...]
 
     def engine_arguments(self) -> list[str]:
         """Return argv for vLLM's `make_arg_parser`: what somebody set and the promised defaults."""

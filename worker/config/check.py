@@ -1,0 +1,156 @@
+"""`worker check`: shows what a start would use, or everything that would stop it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from worker.config.load import load_settings
+from worker.config.resolve import Resolved
+from worker.config.settings import Settings
+from worker.errors import ConfigurationError, ExitCode, Problem, shorten
+
+HIDDEN = "••••••"
+WIDEST_VALUE = 60
+"""Characters of a value that the table shows; the arguments below it are complete."""
+
+
+def run_check(
+    environ: Mapping[str, str], *, as_json: bool = False, console: Console | None = None
+) -> int:
+    """Print the resolved configuration, or every problem.
+
+    Args:
+        environ: The environment to check.
+        as_json: Print one JSON object instead of text.
+        console: Where to print; None is stdout.
+
+    Returns:
+        Exit status: 0, or 2 when something is wrong.
+    """
+    out = console or Console(highlight=False)
+    try:
+        settings = load_settings(environ)
+    except ConfigurationError as error:
+        if as_json:
+            _print_json(out, {"ok": False, "problems": [_problem_data(p) for p in error.problems]})
+        else:
+            _print_problems(out, error.problems)
+        return ExitCode.CONFIGURATION
+    if as_json:
+        _print_json(out, describe_settings(settings))
+    else:
+        _print_settings(out, settings)
+    return ExitCode.OK
+
+
+def describe_settings(settings: Settings) -> dict[str, Any]:
+    """Return the configuration as data, secrets hidden."""
+    return {
+        "ok": True,
+        "settings": [
+            {
+                "name": item.option.name,
+                "value": HIDDEN if item.option.secret and item.value else item.value,
+                "source": item.source,
+                "engine_option": item.option.flag,
+            }
+            for item in settings.values
+        ],
+        "engine_arguments": redact_all(settings.engine_arguments(), settings),
+        "engine_environment": {
+            name: redact(value, settings) for name, value in settings.engine_environment().items()
+        },
+        "warnings": [_problem_data(problem) for problem in settings.warnings],
+    }
+
+
+def redact(text: str, settings: Settings) -> str:
+    """Return `text` with every secret replaced."""
+    for secret in settings.secret_values():
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def redact_all(texts: list[str], settings: Settings) -> list[str]:
+    """Return the texts with every secret replaced."""
+    return [redact(text, settings) for text in texts]
+
+
+def _problem_data(problem: Problem) -> dict[str, Any]:
+    return {
+        "where": problem.where,
+        "message": problem.message,
+        "got": problem.got,
+        "expected": problem.expected,
+        "suggestions": list(problem.suggestions),
+        "docs": f"docs/{problem.anchor}" if problem.anchor else None,
+    }
+
+
+def _print_json(out: Console, data: dict[str, Any]) -> None:
+    text = orjson.dumps(data, default=str, option=orjson.OPT_INDENT_2).decode()
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def _print_settings(out: Console, settings: Settings) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("Setting", "Value", "From", "Engine option"):
+        table.add_column(heading, overflow="fold")
+    for item in settings.values:
+        style = "dim" if item.source.startswith("default") else None
+        table.add_row(
+            item.option.name,
+            escape(shorten(redact(_value_text(item), settings), WIDEST_VALUE)),
+            item.source,
+            item.option.flag or "",
+            style=style,
+        )
+    out.print(table)
+    out.print("\n[bold]Engine arguments[/bold]")
+    out.print(
+        shlex.join(redact_all(settings.engine_arguments(), settings)), markup=False, soft_wrap=True
+    )
+    for problem in settings.warnings:
+        out.print(
+            f"[yellow]Warning:[/yellow] {escape(redact(str(problem), settings))}", soft_wrap=True
+        )
+
+
+def _value_text(item: Resolved) -> str:
+    if item.value is None:
+        return item.option.unset or "—"
+    if item.option.secret:
+        return HIDDEN
+    if isinstance(item.value, bool):
+        return "true" if item.value else "false"
+    if isinstance(item.value, (dict, list)):
+        plain = isinstance(item.value, list) and all(isinstance(v, (str, int)) for v in item.value)
+        return ", ".join(map(str, item.value)) if plain else json.dumps(item.value)
+    return str(item.value)
+
+
+def _print_problems(out: Console, problems: tuple[Problem, ...]) -> None:
+    count = len(problems)
+    noun = "problem" if count == 1 else "problems"
+    out.print(f"[bold red]{count} configuration {noun}[/bold red]; the worker would not start.\n")
+    for problem in problems:
+        out.print(
+            f"[bold]{escape(problem.where)}[/bold]: {escape(problem.message)}", soft_wrap=True
+        )
+        lines = (
+            ("value", None if problem.got is None else shorten(problem.got)),
+            ("expected", problem.expected),
+            ("did you mean", " or ".join(problem.suggestions[:3]) or None),
+            ("docs", f"docs/{problem.anchor}" if problem.anchor else None),
+        )
+        for label, text in lines:
+            if text is not None:
+                out.print(f"    {label}: {escape(text)}", soft_wrap=True)

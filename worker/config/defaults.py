@@ -1,0 +1,70 @@
+"""Values that reach vLLM although nobody set them; some depend on the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from worker.config.catalogue import Catalogue
+from worker.config.hardware import GIB, Hardware
+from worker.config.overlay import OVERLAY
+from worker.config.resolve import Resolved
+
+DEFAULT = "default"
+NO_GPU = "default (no GPU)"
+CPU_SHARE = 8
+"""Without a GPU the KV cache gets this fraction (1/n) of main memory …"""
+CPU_MOST_GIB = 4
+"""… and at most this, in GiB; loading the model needs the rest."""
+
+
+def promise_defaults(
+    given: Mapping[str, Resolved],
+    catalogue: Catalogue,
+    machine: Hardware,
+    environ: Mapping[str, str],
+) -> dict[str, Resolved]:
+    """Return the promised defaults of engine options that nobody set, by the option's name.
+
+    Args:
+        given: What somebody set.
+        catalogue: All options.
+        machine: What the defaults are chosen for.
+        environ: For variables that vLLM reads itself and that stand for an option.
+    """
+
+    def value_of(key: str, fallback: Any) -> Any:
+        resolved = given.get(catalogue.by_engine_key[key].name)
+        return fallback if resolved is None else resolved.value
+
+    values = _declared(machine)
+    # vLLM refuses fewer tokens than sequences per step; a default must not be what breaks that.
+    sequences, source = values["max_num_seqs"]
+    values["max_num_seqs"] = (min(sequences, value_of("max_num_batched_tokens", sequences)), source)
+    if machine.has_gpu:
+        others = value_of("pipeline_parallel_size", 1) * value_of("data_parallel_size", 1)
+        if value_of("device_ids", None) is None and value_of("nnodes", 1) == 1:
+            size = max(1, machine.gpus // others)
+            values["tensor_parallel_size"] = (size, f"default (GPUs: {machine.gpus})")
+    elif not environ.get("VLLM_CPU_KVCACHE_SPACE"):
+        # vLLM would reserve a share of main memory and fail where less is free; a size skips that.
+        gib = max(1, min(CPU_MOST_GIB, machine.memory_bytes // GIB // CPU_SHARE))
+        values["kv_cache_memory_bytes"] = (gib * GIB, NO_GPU)
+    defaults: dict[str, Resolved] = {}
+    for key, (value, source) in values.items():
+        option = catalogue.by_engine_key[key]
+        if option.name not in given:
+            defaults[option.name] = Resolved(option, value, source, option.name)
+    return defaults
+
+
+def _declared(machine: Hardware) -> dict[str, tuple[Any, str]]:
+    """Return the defaults that the overlay declares for such a machine, with their origin."""
+    values: dict[str, tuple[Any, str]] = {}
+    for key, overlay in OVERLAY.items():
+        special = overlay.default_gpu if machine.has_gpu else overlay.default_cpu
+        if overlay.default is not None:
+            values[key] = (overlay.default, DEFAULT)
+        if special is not None:
+            values[key] = (special, "default (GPU)" if machine.has_gpu else NO_GPU)
+    return values

@@ -1,0 +1,40 @@
+"""The model's public name: what clients call it, whatever its weights are loaded from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from worker.config.resolve import Resolved
+
+HUB_FOLDER = re.compile(r"models--([^/]+?)--([^/]+)")
+"""Folder of one model in Hugging Face's cache: `models--org--name`."""
+
+REMOTE = re.compile(r"^[a-z][a-z0-9+.-]*://")
+
+
+def public_name(model: str) -> str:
+    """Return the name under which a model is known when nobody chose one; never a path.
+
+    Args:
+        model: A repository id, a local path, or a URL such as `s3://bucket/model`.
+    """
+    cached = HUB_FOLDER.search(model)
+    if cached is not None:
+        return f"{cached.group(1)}/{cached.group(2)}"
+    is_path = model.startswith(("/", "./", "../", "~")) or REMOTE.match(model)
+    if is_path or model.count("/") > 1 or Path(model).is_dir():
+        return Path(model.rstrip("/")).name or model
+    return model
+
+
+def served_names(values: Mapping[str, Resolved]) -> Resolved | None:
+    """Return the public names, the one that answers carry first; several are comma-separated."""
+    model = next(v for v in values.values() if v.option.engine_key == "model")
+    served = next(v for v in values.values() if v.option.engine_key == "served_model_name")
+    names = [name.strip() for name in str(served.value or "").split(",") if name.strip()]
+    if names:
+        return Resolved(served.option, names, served.source, served.place)
+    name = public_name(model.value)
+    return Resolved(served.option, [name], f"from {model.option.name}", served.place)

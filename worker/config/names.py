@@ -1,0 +1,147 @@
+"""Misspelt settings, found among everything that a container's environment holds."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Iterable, Iterator, Mapping
+
+from worker.config.catalogue import Catalogue
+from worker.config.deprecated import REMOVED, RENAMED
+from worker.errors import Problem
+
+CUTOFF = 0.8
+"""Similarity above which a name counts as misspelt; measured: finds all, hardly errs."""
+
+SHORT = 8
+"""Names up to this length need `SHORT_CUTOFF`: too many words look like `SEED`."""
+
+SHORT_CUTOFF = 0.9
+SHORTEST = 5
+"""Shorter names are never taken for misspelt ones."""
+
+FOREIGN = (
+    "ACCELERATE_",
+    "ANSIBLE_",
+    "AWS_",
+    "AZURE_",
+    "BASH_",
+    "BUCKET_",
+    "BUILDKITE_",
+    "CARGO_",
+    "CI_",
+    "CMAKE_",
+    "CONDA_",
+    "CUBLAS_",
+    "CUDA_",
+    "CUDNN_",
+    "DBUS_",
+    "DEBIAN_",
+    "DOCKER_",
+    "FLASHINFER_",
+    "GCP_",
+    "GIT_",
+    "GITHUB_",
+    "GITLAB_",
+    "GLOO_",
+    "GOOGLE_",
+    "GPG_",
+    "HF_",
+    "HUGGINGFACE_",
+    "HUGGING_FACE_",
+    "JAVA_",
+    "JUPYTER_",
+    "KUBERNETES_",
+    "LC_",
+    "LD_",
+    "LMCACHE_",
+    "MKL_",
+    "NCCL_",
+    "NODE_",
+    "NPM_",
+    "NUMBA_",
+    "NVIDIA_",
+    "NVM_",
+    "NV_",
+    "OMP_",
+    "OPENBLAS_",
+    "OTEL_",
+    "PIP_",
+    "PYTEST_",
+    "PYTHON",
+    "PYTORCH_",
+    "RAY_",
+    "RUNNER_",
+    "RUNPOD_",
+    "SENTRY_",
+    "SSH_",
+    "SSL_",
+    "TF_",
+    "TOKENIZERS_",
+    "TORCH",
+    "TRANSFORMERS_",
+    "TRITON_",
+    "UV_",
+    "VIRTUAL_",
+    "VSCODE_",
+    "WANDB_",
+    "XDG_",
+)
+"""Beginnings of names that belong to somebody else, however similar they look."""
+
+PREFIXES = ("VLLM_", "WORKER_", "ENGINE_", "RUNPOD_VLLM_")
+"""What people put before a setting's name, although it needs none."""
+
+ALLOW = "WORKER_ALLOWED_VARIABLES"
+
+
+def nearest(name: str, known: Iterable[str], *, count: int = 3) -> tuple[str, ...]:
+    """Return the known names that `name` may have been meant to be, best first."""
+    return tuple(difflib.get_close_matches(name, list(known), n=count, cutoff=0.6))
+
+
+def find_misspelt(
+    environ: Mapping[str, str], catalogue: Catalogue, allowed: str | None
+) -> Iterator[Problem]:
+    """Yield a problem for each variable that looks like a misspelt setting.
+
+    Args:
+        environ: The whole environment.
+        catalogue: All settings.
+        allowed: Patterns, comma-separated, of variables that are meant as they are.
+    """
+    known = {*catalogue.by_variable, *REMOVED, *RENAMED}
+    taken = {option.name for option in catalogue.options}
+    patterns = [part.strip() for part in (allowed or "").split(",") if part.strip()]
+    for name in sorted(environ):
+        if name in known or name in taken or name in catalogue.engine_variables:
+            continue
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+            continue
+        near = _meant(name, known)
+        if near:
+            advice = f"one of the names on the page, or {ALLOW}={name} if it is meant"
+            yield Problem(name, "unknown variable", expected=advice, suggestions=near)
+
+
+def _meant(name: str, known: set[str]) -> tuple[str, ...]:
+    """Return which settings a foreign-looking name may have meant; mostly none."""
+    upper = name.upper().replace("-", "_")
+    if upper in known:
+        return (upper,) if "_" in upper else ()
+    for prefix in PREFIXES:
+        bare = upper.removeprefix(prefix)
+        if bare != upper and bare in known and "_" in bare:
+            return (bare,)
+    if upper.startswith(FOREIGN) or len(upper) < SHORTEST or upper.startswith(PREFIXES[0]):
+        return ()
+    cutoff = SHORT_CUTOFF if len(upper) <= SHORT else CUTOFF
+    candidates = [other for other in known if _could_match(upper, other, cutoff)]
+    return tuple(difflib.get_close_matches(upper, candidates, n=3, cutoff=cutoff))
+
+
+def _could_match(one: str, other: str, cutoff: float) -> bool:
+    """Whether the lengths alone allow the similarity; saves most of the comparisons."""
+    if len(other) <= SHORT:
+        cutoff = max(cutoff, SHORT_CUTOFF)
+    return 2 * min(len(one), len(other)) >= cutoff * (len(one) + len(other))
