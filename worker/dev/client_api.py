@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,11 +27,6 @@ class Policy(BaseModel):
         le=604_800_000,
         description="Milliseconds that the job may run; unset takes the endpoint's.",
     )
-    low_priority: bool = Field(
-        default=False,
-        alias="lowPriority",
-        description="Whether the job waits behind all jobs without this flag.",
-    )
     ttl_ms: int | None = Field(
         default=None,
         alias="ttl",
@@ -49,16 +43,20 @@ class Submission(BaseModel):
 
     input: Any = Field(description="What the handler gets as job['input']; must not be null.")
     webhook: str | None = Field(default=None, description="URL that gets the result by POST.")
+    s3_config: dict[str, Any] | None = Field(
+        default=None, alias="s3Config", description="Passed to the handler as job['s3Config']."
+    )
     policy: Policy = Field(default=Policy(), description="Times and priority of this job.")
 
 
-def parse_submission(body: bytes, limits: Limits, *, sync: bool) -> JobRequest:
+def parse_submission(body: bytes, limits: Limits, *, sync: bool, retention_s: float) -> JobRequest:
     """Turn the body of /run or /runsync into a job request.
 
     Args:
         body: Raw body.
         limits: Where unset times come from.
         sync: Whether it came through /runsync.
+        retention_s: Seconds that the result is kept.
 
     Raises:
         ApiError: 400, naming the member that is wrong.
@@ -77,9 +75,10 @@ def parse_submission(body: bytes, limits: Limits, *, sync: bool) -> JobRequest:
         input=submission.input,
         sync=sync,
         webhook=submission.webhook,
+        s3_config=submission.s3_config,
+        retention_s=retention_s,
         execution_timeout_ms=policy.execution_timeout_ms or limits.execution_timeout_ms,
         ttl_ms=policy.ttl_ms or limits.ttl_ms,
-        low_priority=policy.low_priority,
     )
 
 
@@ -106,20 +105,22 @@ class ClientApi:
             web.get(f"{base}/_dev/jobs/{{job}}", self._dev_job),
         ]
 
-    async def _submit(self, request: web.Request, *, sync: bool) -> Job:
-        limits = self._store.limits
-        limit_bytes = limits.runsync_body_bytes if sync else limits.run_body_bytes
-        body = await read_body(request, limit_bytes)
-        return self._store.submit(parse_submission(body, limits, sync=sync))
-
     async def _run(self, request: web.Request) -> web.Response:
-        job = await self._submit(request, sync=False)
+        limits = self._store.limits
+        body = await read_body(request, limits.run_body_bytes)
+        submission = parse_submission(body, limits, sync=False, retention_s=limits.run_retention_s)
+        job = self._store.submit(submission)
         return reply_json({"id": job.id, "status": job.status})
 
     async def _runsync(self, request: web.Request) -> web.Response:
-        wait_ms = parse_wait(request.query.get("wait"), self._store.limits.runsync_wait_ms)
-        job = await self._submit(request, sync=True)
-        await job.finished(wait_ms / 1000)
+        limits = self._store.limits
+        asked_ms = parse_wait(request.query.get("wait"))
+        kept_s = limits.runsync_retention_s
+        if asked_ms is not None:
+            kept_s = max(kept_s, asked_ms / 1000)
+        body = await read_body(request, limits.runsync_body_bytes)
+        job = self._store.submit(parse_submission(body, limits, sync=True, retention_s=kept_s))
+        await job.finished((asked_ms or limits.runsync_wait_ms) / 1000)
         return reply_json(job.payload())
 
     async def _status(self, request: web.Request) -> web.Response:
@@ -163,18 +164,17 @@ class ClientApi:
         return job
 
 
-def parse_wait(value: str | None, default_ms: int) -> int:
-    """Read the `wait` parameter of /runsync.
+def parse_wait(value: str | None) -> int | None:
+    """Read the `wait` parameter of /runsync, in milliseconds.
 
     Args:
         value: Its text, None if absent.
-        default_ms: Milliseconds without it.
 
     Raises:
         ApiError: 400, not a whole number of milliseconds in the documented range.
     """
     if value is None:
-        return default_ms
+        return None
     least, most = WAIT_RANGE_MS
     if not value.isdecimal() or not least <= int(value) <= most:
         raise ApiError(400, f"wait has to be {least} to {most} milliseconds")
@@ -188,7 +188,6 @@ def describe_job(job: Job) -> dict[str, Any]:
     def offset(at_s: float | None) -> float | None:
         return None if at_s is None else round((at_s - metrics.submitted_s) * 1000, 3)
 
-    kinds: tuple[Literal["stream"], Literal["done"]] = ("stream", "done")
     return {
         "id": job.id,
         "status": job.status,
@@ -204,7 +203,15 @@ def describe_job(job: Job) -> dict[str, Any]:
                 "posts": sum(post.operation == kind for post in metrics.posts),
                 "bytes": sum(p.size_bytes for p in metrics.posts if p.operation == kind),
             }
-            for kind in kinds
+            for kind in ("stream", "done")
         },
-        "posts": [{**asdict(post), "at_s": offset(post.at_s)} for post in metrics.posts],
+        "posts": [
+            {
+                "operation": post.operation,
+                "atMs": offset(post.at_s),
+                "bytes": post.size_bytes,
+                "late": post.late,
+            }
+            for post in metrics.posts
+        ],
     }

@@ -56,15 +56,15 @@ def run_dev(environ: Mapping[str, str], port: int, workers: int, rtt_ms: float) 
     Returns:
         Exit status for the command: 0 after Ctrl-C, else that of what failed.
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(environ, port, workers, rtt_ms))
-
-
-async def serve(environ: Mapping[str, str], port: int, workers: int, rtt_ms: float) -> int:
-    """Do the work of `run_dev` on the running loop."""
     deployment = LocalDeployment(
         environ=environ, port=port, workers=workers, rtt_ms=rtt_ms, on_output=print_output
     )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(deployment))
+
+
+async def serve(deployment: LocalDeployment) -> int:
+    """Run `deployment` until a signal or until a worker ends; return the exit status."""
     stopped = asyncio.Event()
     install_signals(stopped, deployment.kill)
     try:
@@ -91,7 +91,11 @@ async def live(deployment: LocalDeployment) -> int:
     """Wait for the workers, print how to use them, and wait for one to end."""
     say("starting; the model is being loaded")
     await deployment.wait_ready()
-    model = await fetch_model(deployment.endpoint.openai_url)
+    try:
+        model = await fetch_model(deployment.endpoint.openai_url)
+    except UnavailableError as error:
+        say(str(error))
+        model = "MODEL"
     count = len(deployment.processes)
     print_line(
         USAGE.format(

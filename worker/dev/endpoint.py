@@ -99,7 +99,7 @@ class LocalEndpoint:
         site = web.TCPSite(self._runner, HOST, port, backlog=1024)
         try:
             await site.start()
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             await self._runner.cleanup()
             self._runner = None
             raise UnavailableError(describe_port_problem(port, error)) from error
@@ -154,7 +154,9 @@ class LocalEndpoint:
             self._rates.leave(operation)
 
 
-def describe_port_problem(port: int, error: OSError) -> str:
+def describe_port_problem(port: int, error: Exception) -> str:
     """Say why nothing can listen on `port`, and what to do."""
-    reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
-    return f"port {port} on {HOST} {reason}; stop what uses it, or choose another with --port"
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f"port {port} on {HOST} is in use; stop what uses it, or choose another with --port"
+    reason = error.strerror if isinstance(error, OSError) else "ports go from 0 to 65535"
+    return f"port {port} on {HOST} cannot be used ({reason}); choose another with --port"

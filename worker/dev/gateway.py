@@ -40,6 +40,7 @@ class Gateway:
                 sync=True,
                 execution_timeout_ms=limits.execution_timeout_ms,
                 ttl_ms=limits.ttl_ms,
+                retention_s=limits.runsync_retention_s,
             )
         )
         try:

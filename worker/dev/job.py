@@ -33,18 +33,20 @@ class JobRequest:
     Attributes:
         input: The job's input, any JSON value.
         sync: Submitted through /runsync or the gateway: other retention, id with `sync-`.
-        webhook: URL that gets the result, if any.
         execution_timeout_ms: Milliseconds that the job may run.
         ttl_ms: Milliseconds from submission to deletion.
-        low_priority: Queue behind all jobs that are not.
+        retention_s: Seconds that the result is kept.
+        webhook: URL that gets the result, if any.
+        s3_config: The client's `s3Config`, passed to the handler as it is.
     """
 
     input: Any
     sync: bool
     execution_timeout_ms: int
     ttl_ms: int
+    retention_s: float
     webhook: str | None = None
-    low_priority: bool = False
+    s3_config: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

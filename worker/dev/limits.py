@@ -41,8 +41,7 @@ class Limits(BaseModel):
     )
     runsync_wait_ms: int = Field(
         default=90_000,
-        ge=1000,
-        le=300_000,
+        gt=0,
         description="Milliseconds that /runsync waits for the result unless ?wait= says otherwise.",
     )
     execution_timeout_ms: int = Field(

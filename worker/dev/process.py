@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import functools
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-PR_SET_PDEATHSIG = 1
-"""Linux: `prctl` option for the signal that a process gets when its parent dies."""
+from worker.engine.lifeline import die_with_parent
+
 OUTPUT_GRACE_S = 1.0
 """Seconds that output may still arrive after the process group was killed."""
 
-_LIBC = ctypes.CDLL(None)
-
 OnOutput = Callable[[str, str], None]
 """Gets a worker's id and one line of its output, without the line end."""
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies; runs between fork and exec."""
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class WorkerProcess:
@@ -61,7 +54,7 @@ class WorkerProcess:
             # Its own session: Ctrl-C in the terminal reaches the parent only, which then ends
             # its workers in order; and one signal reaches everything that the worker started.
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=functools.partial(die_with_parent, os.getpid()),
         )
         if self._process.stdout is not None:
             self._reader = asyncio.create_task(self._forward(self._process.stdout))

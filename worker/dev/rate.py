@@ -31,7 +31,7 @@ RATES = {
     "stream": Rate(2000, 400),
     "cancel": Rate(100, 20),
     "purge-queue": Rate(2),
-    "requests": Rate(10),
+    "requests": Rate(10, 2),
     "openai": Rate(2000, 400),
 }
 

@@ -241,15 +241,9 @@ class JobStore:
     def _enqueue(self, job: Job, *, front: bool = False) -> None:
         if front:
             self._queue.appendleft(job)
-        elif job.request.low_priority or not self._behind_low_priority():
-            self._queue.append(job)
         else:
-            ahead = sum(not queued.request.low_priority for queued in self._queue)
-            self._queue.insert(ahead, job)
+            self._queue.append(job)
         self._wake_taker()
-
-    def _behind_low_priority(self) -> bool:
-        return bool(self._queue) and self._queue[-1].request.low_priority
 
     def _requeue(self, job: Job, *, front: bool = False) -> None:
         self._detach(job)
@@ -281,9 +275,7 @@ class JobStore:
         job.metrics.finished_s = time.monotonic()
         job.clear_timer("execution")
         self._finished[status] += 1
-        sync = job.request.sync
-        kept_s = self.limits.runsync_retention_s if sync else self.limits.run_retention_s
-        job.set_timer("retention", kept_s, self._delete)
+        job.set_timer("retention", job.request.retention_s, self._delete)
         job.notify()
         if self.on_finish is not None:
             self.on_finish(job)

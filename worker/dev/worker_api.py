@@ -134,6 +134,8 @@ class WorkerApi:
             body = {"id": job.id, "input": job.request.input}
             if job.request.webhook is not None:
                 body["webhook"] = job.request.webhook
+            if job.request.s3_config is not None:
+                body["s3Config"] = job.request.s3_config
             bodies.append(body)
         return Outcome(
             reply_json(bodies if batch else bodies[0]),
