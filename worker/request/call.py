@@ -44,6 +44,23 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """A file for a route that takes a form, not JSON.
+
+    Attributes:
+        field: Name of the form field.
+        filename: Name by which vLLM recognises the format.
+        content: The file.
+        content_type: MIME type.
+    """
+
+    field: str
+    filename: str
+    content: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One HTTP request to vLLM, and the shape in which its answer goes back.
 
@@ -54,8 +71,10 @@ class Call:
         stream: True if the answer is a stream of server-sent events.
         shape: `openai` passes vLLM's answer on; `native` translates it.
         batching: Pieces of a streamed answer.
+        prompts: Prompts of a native request; 1 for other shapes.
         choices: Sequences in a native answer, all prompts together; 1 for other shapes.
         selection: What to keep of the answer; None keeps all of it.
+        upload: File that vLLM takes as a form upload, with the body as its other form fields.
         note: Remark for a native answer that was cut at a default limit; None if none applies.
     """
 
@@ -65,6 +84,8 @@ class Call:
     stream: bool
     shape: Shape
     batching: Batching
+    prompts: int = 1
     choices: int = 1
     selection: Selection | None = None
+    upload: Upload | None = None
     note: str | None = None

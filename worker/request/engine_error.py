@@ -13,7 +13,7 @@ from worker.errors import RequestError, shorten
 from worker.request.call import Call
 from worker.request.codes import CODES, Code, fail
 from worker.request.envelope import NativeInput
-from worker.request.routes import find_route
+from worker.request.routes import CHAT, COMPLETIONS, find_route
 from worker.request.sampling import SamplingParameters
 
 LONGEST_MESSAGE = 2000
@@ -31,23 +31,19 @@ _BY_STATUS: dict[int, Code] = {
     504: Code.ENGINE_TIMEOUT,
 }
 _BY_TEXT: tuple[tuple[re.Pattern[str], Code], ...] = (
+    (re.compile(r"maximum context length|max_model_len", re.I), Code.CONTEXT_LENGTH_EXCEEDED),
     (
-        re.compile(r"context length|max_model_len|maximum model length", re.I),
-        Code.CONTEXT_LENGTH_EXCEEDED,
-    ),
-    (
-        re.compile(
-            r"chat template is (no longer )?(not )?allowed|chat_template|no chat template", re.I
-        ),
+        re.compile(r"default chat template is no longer|chat_template is not set", re.I),
         Code.CHAT_TEMPLATE_MISSING,
     ),
-    (re.compile(r"The model .* does not exist", re.I | re.S), Code.MODEL_NOT_FOUND),
-    (re.compile(r"does not support .* API", re.I), Code.ROUTE_NOT_SERVED),
+    (re.compile(r"The model `.*` does not exist", re.S), Code.MODEL_NOT_FOUND),
+    (re.compile(r"model does not support .* API"), Code.ROUTE_NOT_SERVED),
 )
 _DEAD = re.compile(r"EngineCore|EngineDead|engine (is )?dead", re.I)
 _FINDING = re.compile(r"^\s*(\{.*\})\s*$", re.M)
 _SUFFIX = re.compile(r" \(parameter=\w[\w.]*(, value=.*)?\)\Z", re.S)
-_FILE = re.compile(r"(?<![\w:/.])/(?:[\w.+@-]+/)+[\w.+@-]+\.(?:py|so|json|safetensors|bin)\b")
+_WHOLE_PROMPT = frozenset({"input_text", "input_tokens"})
+"""What vLLM calls the prompt of any route in errors about its length."""
 
 
 def map_engine_error(status: int, body: bytes, call: Call) -> RequestError:
@@ -80,7 +76,10 @@ def read_error(status: int | None, body: Mapping[str, Any], call: Call) -> Reque
     final = status or named or 500
     raw = text if isinstance(text, str) else ""
     code = _choose_code(final, raw, call)
-    message = clean_message(raw) or CODES[code].meaning
+    entry = CODES[code]
+    # The text of a server's failure is for its log: it speaks of code, not of the request.
+    own = f"{entry.meaning} {entry.remedy}"
+    message = own if final >= 500 and entry.retryable else clean_message(raw) or own
     family = error.get("type")
     return fail(
         code,
@@ -92,10 +91,9 @@ def read_error(status: int | None, body: Mapping[str, Any], call: Call) -> Reque
 
 
 def clean_message(text: str) -> str:
-    """Return vLLM's message without Python notation, file paths and needless length."""
+    """Return vLLM's message without Python notation and needless length."""
     text = _FINDING.sub(lambda match: "  " + _read_finding(match.group(1)), text)
     text = _SUFFIX.sub("", text)
-    text = _FILE.sub("<file>", text)
     return shorten(text.strip(), LONGEST_MESSAGE)
 
 
@@ -113,7 +111,7 @@ def _read_finding(text: str) -> str:
 def _choose_code(status: int, text: str, call: Call) -> Code:
     if status >= 500 and _DEAD.search(text):
         return Code.ENGINE_DIED
-    if status < 500:
+    if status < 500 or status == 501:
         for pattern, code in _BY_TEXT:
             if pattern.search(text):
                 return code
@@ -129,6 +127,8 @@ def _translate_param(param: object, call: Call) -> str | None:
     if not isinstance(param, str) or not param:
         return None
     path = param.removeprefix("body.")
+    if path in _WHOLE_PROMPT:
+        return {CHAT: "messages", COMPLETIONS: "prompt"}.get(call.path, "input")
     if call.shape != "native":
         return path
     head = path.partition(".")[0].partition("[")[0]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from worker.request.field import Kind, Parameters, parameter
 from worker.request.sampling import NonEmpty, SamplingParameters, StructuredOutputs, TokenId
 
 _CHAT: tuple[Kind, ...] = ("messages",)
 _TEXT: tuple[Kind, ...] = ("prompt",)
+
+# Fail fast: one problem of a list of a million token ids is enough.
+Tokens = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
+Texts = Annotated[list[NonEmpty], Field(min_length=1, fail_fast=True)]
+TokenLists = Annotated[list[Tokens], Field(min_length=1, fail_fast=True)]
+Messages = Annotated[list[dict[str, Any]], Field(min_length=1, fail_fast=True)]
 
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
@@ -70,10 +76,10 @@ class RouteInput(BatchingInput):
 class NativeInput(BatchingInput):
     """The worker's own shape: a prompt or messages, and sampling parameters."""
 
-    prompt: NonEmpty | list[TokenId] | list[NonEmpty] | list[list[TokenId]] | None = parameter(
+    prompt: NonEmpty | Tokens | Texts | TokenLists | None = parameter(
         None, "Text to continue; or its token ids; or a list of either.", kinds=_TEXT
     )
-    messages: NonEmpty | list[dict[str, Any]] | None = parameter(
+    messages: NonEmpty | Messages | None = parameter(
         None,
         "Conversation to which the model's chat template is applied; a plain text is one user "
         "message. Overrides `prompt`. Content may be parts: text, image_url, …",

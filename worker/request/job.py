@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from worker.request.call import Call
+import orjson
+
+from worker.errors import RequestError
+from worker.request.call import Call, Selection, Upload
 from worker.request.codes import Code, fail
 from worker.request.defaults import RequestDefaults, choose_batching
 from worker.request.envelope import BatchingInput, GatewayInput, NativeInput, RouteInput
 from worker.request.json_value import check_json, kind_of
 from worker.request.openai import complete_body, known_fields
 from worker.request.question import build_native_call, parse_native
-from worker.request.removed import USELESS
-from worker.request.routes import CHAT, COMPLETIONS, resolve_route
+from worker.request.routes import CHAT, COMPLETIONS, Route, resolve_route
 from worker.request.sampling import SamplingParameters
-from worker.request.suggest import ask, suggest
+from worker.request.suggest import suggest
+from worker.request.upload import FORM_ROUTES, take_upload
 from worker.request.validation import validate
 
 SHAPES = (
@@ -37,89 +39,94 @@ def parse_job(job_input: object, defaults: RequestDefaults) -> Call:
     """Return the call that answers a job.
 
     Args:
-        job_input: The job's `input`, as decoded from JSON.
+        job_input: The job's `input`, as decoded from JSON; not modified.
         defaults: What a request gets where it says nothing.
 
     Raises:
         RequestError: The input is not something that vLLM could answer as meant.
     """
     if not isinstance(job_input, dict):
-        raise _unknown_shape(f"expected an object, got {kind_of(job_input)}", None)
+        raise _unknown_shape(f"expected an object, got {kind_of(job_input)}")
     check_json(job_input)
     present = {name for name, value in job_input.items() if value is not None}
     if present & _GATEWAY:
-        _refuse_mixture(present, _GATEWAY, _GENERIC | _START)
+        _refuse_mixture(present, _GATEWAY, _GENERIC - {"method"} | _START)
         return _parse_gateway(job_input, defaults)
     if present & _GENERIC:
         _refuse_mixture(present, _GENERIC, _START)
         return _parse_generic(job_input, defaults)
     if _is_openai_body(present):
         route = CHAT if "messages" in present else COMPLETIONS
-        return _call_route(route, "POST", job_input, BatchingInput(), defaults, ("", ""))
+        return _call_route(RouteInput(route=route, body=job_input), "route", "body", defaults)
     if present & _START:
-        return build_native_call(parse_native(job_input, defaults), defaults)
-    raise _unknown_shape(_describe(job_input, present), _nearest(present))
+        return build_native_call(parse_native(job_input), defaults)
+    raise _explain_unknown(job_input)
 
 
 def _parse_gateway(job_input: Mapping[str, Any], defaults: RequestDefaults) -> Call:
     data = validate(GatewayInput, job_input)
-    body: Any = (
-        data.openai_input or None if isinstance(data.openai_input, str) else (data.openai_input)
-    )
+    body = data.openai_input
     if isinstance(body, str):
-        body = _decode(body)
-    places = ("openai_route", "openai_input")
-    return _call_route(data.openai_route, data.method, body, data, defaults, places)
+        # A gateway that found no JSON may pass on the text itself; for GET it is empty.
+        body = _decode(body) if body.strip() else None
+    named = RouteInput(
+        route=data.openai_route,
+        body=body,
+        **data.model_dump(include={"method", *BatchingInput.model_fields}),
+    )
+    return _call_route(named, "openai_route", "openai_input", defaults)
 
 
 def _parse_generic(job_input: Mapping[str, Any], defaults: RequestDefaults) -> Call:
-    data = validate(RouteInput, job_input)
-    return _call_route(data.route, data.method, data.body, data, defaults, ("route", "body"))
+    return _call_route(validate(RouteInput, job_input), "route", "body", defaults)
 
 
-def _call_route(
-    text: str,
-    method: str | None,
-    body: Mapping[str, Any] | None,
-    batching: BatchingInput,
-    defaults: RequestDefaults,
-    places: tuple[str, str],
-) -> Call:
-    """Return the call of a named route; `places` are the JSON paths of route and body."""
-    where, inside = places
-    chosen, path, route = resolve_route(
-        text,
-        method,
-        has_body=body is not None,
+def _call_route(named: RouteInput, where: str, inside: str, defaults: RequestDefaults) -> Call:
+    """Return the call of a named route; `where` and `inside` name route and body in the job.
+
+    Errors about the body have paths within the body, as vLLM's own have: to an OpenAI client the
+    body is the whole request.
+    """
+    method, path, route = resolve_route(
+        named.route,
+        named.method,
+        has_body=named.body is not None,
         open_control=defaults.open_control_routes,
         param=where,
     )
-    stream, selection, complete = False, None, None
-    if chosen == "POST":
-        if body is None and route.path in known_fields():
-            raise fail(
-                Code.MISSING_PARAMETER,
-                f"{inside}: {route.path} needs a JSON body",
-                inside,
-            )
-        prefix = f"{inside}." if inside else ""
-        complete, stream, selection = complete_body(route.path, body or {}, defaults, prefix)
+    body: dict[str, Any] | None = None
+    selection: Selection | None = None
+    upload: Upload | None = None
+    if method == "POST":
+        body = _require_body(named.body, route, inside)
+        body, selection = complete_body(route.path, body, defaults)
+        if route.path in FORM_ROUTES:
+            body, upload = take_upload(body)
     return Call(
-        method=chosen,
+        method=method,
         path=path,
-        body=complete,
-        stream=stream,
+        body=body,
+        stream=named.body is not None and named.body.get("stream") is True and method == "POST",
         shape="openai",
-        batching=choose_batching(batching, defaults),
+        batching=choose_batching(named, defaults),
         selection=selection,
+        upload=upload,
     )
+
+
+def _require_body(body: dict[str, Any] | None, route: Route, param: str) -> dict[str, Any]:
+    """Return the body to send; a route that takes none gets an empty one."""
+    fields = known_fields().get(route.path)
+    if body is None and fields is not None and fields.known:
+        raise fail(Code.MISSING_PARAMETER, f"{param}: {route.path} needs a JSON body", param)
+    return body or {}
 
 
 def _decode(text: str) -> dict[str, Any]:
     """Return a body that arrived as JSON text."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, dict):
         raise fail(
@@ -127,7 +134,7 @@ def _decode(text: str) -> dict[str, Any]:
             "openai_input: expected an object, got text that is not a JSON object",
             "openai_input",
         )
-    check_json({"openai_input": value})
+    check_json(value)
     return value
 
 
@@ -137,11 +144,11 @@ def _is_openai_body(present: set[str]) -> bool:
     Native input has its sampling parameters inside `sampling_params`, so such a body cannot be
     meant natively; without `model` it is more likely native input with misplaced parameters.
     """
-    if not {"model"} < present or not present & _START or present & _NATIVE_ONLY:
+    if "model" not in present or not present & _START or present & _NATIVE_ONLY:
         return False
     fields = known_fields()[CHAT if "messages" in present else COMPLETIONS]
-    native = NativeInput.model_fields.keys()
-    return bool(present & ((fields.known | SamplingParameters.model_fields.keys()) - native))
+    names = fields.known | fields.official | SamplingParameters.model_fields.keys()
+    return bool(present & (names - NativeInput.model_fields.keys()))
 
 
 def _refuse_mixture(present: set[str], own: frozenset[str], foreign: frozenset[str]) -> None:
@@ -151,34 +158,25 @@ def _refuse_mixture(present: set[str], own: frozenset[str], foreign: frozenset[s
         raise _unknown_shape(f"{mine} and {mixed[0]} belong to different shapes", mixed[0])
 
 
-def _describe(job_input: Mapping[str, Any], present: set[str]) -> str:
+def _explain_unknown(job_input: Mapping[str, Any]) -> RequestError:
+    """Return the error for an input without any of the names that tell its shape."""
     if not job_input:
-        return "the input is empty"
-    if "input" in present:
-        return "`input` alone does not say which route it is for; name it in `route`"
-    names = ", ".join(name[:40] for name in sorted(present or job_input.keys())[:8])
-    near = _nearest(present)
-    hint = ""
-    if near is not None:
-        known = _known_names()
-        hint = ask(suggest(near, known)).replace("Did you mean", f"For {near}, did you mean")
-    return f"none of these names tells what to do: {names}.{hint}"
+        return _unknown_shape("the input is empty")
+    if "input" in job_input:
+        return _unknown_shape("`input` does not say which route it is for; name it in `route`")
+    starts = sorted(_GATEWAY | _GENERIC | _START)
+    for name in sorted(job_input)[:32]:
+        near = suggest(name, starts)
+        if near and name not in starts:
+            return _unknown_shape(f"unknown name {name}; did you mean {' or '.join(near)}?", name)
+    names = ", ".join(sorted(job_input)[:8])
+    return _unknown_shape(f"a prompt, messages or a route is missing; got only {names[:200]}")
 
 
-def _known_names() -> list[str]:
-    return sorted(_GATEWAY | _GENERIC | NativeInput.model_fields.keys())
-
-
-def _nearest(present: set[str]) -> str | None:
-    """Return the first name that is nearly a known one."""
-    known = _known_names()
-    candidates = sorted(present - set(known) - USELESS.keys())[:32]
-    return next((name for name in candidates if suggest(name, known)), None)
-
-
-def _unknown_shape(problem: str, param: str | None) -> Exception:
+def _unknown_shape(problem: str, param: str | None = None) -> RequestError:
+    end = "" if problem.endswith("?") else "."
     return fail(
         Code.INVALID_JOB_INPUT,
-        f"input: {problem.rstrip('.')}. Accepted shapes: {'; '.join(SHAPES)}",
+        f"input: {problem}{end} Accepted shapes: {'; '.join(SHAPES)}",
         param,
     )

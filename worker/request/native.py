@@ -103,7 +103,8 @@ class NativeStream:
         self.error: RequestError | None = None
         self.finished = False
         self._call = call
-        self._input = 0
+        self._sequences = call.choices // call.prompts
+        self._inputs: dict[int, int] = {}
         self._outputs: dict[int, int] = {}
         self._usage: dict[str, int] = {"input": 0, "output": 0}
         self._reported = self._usage
@@ -120,19 +121,17 @@ class NativeStream:
             is the running total and `finish_reason` stands in the piece in which a choice ends.
         """
         choices: list[dict[str, Any]] = [{"tokens": []} for _ in range(self._call.choices)]
-        output: dict[str, Any] = {"choices": choices, "usage": self._usage}
         news = False
         for event in events:
             chunk = self._decode(event)
-            if chunk is None:
-                continue
-            news |= self._take(chunk, choices)
-        output["usage"] = self._usage
+            if chunk is not None:
+                news |= self._take(chunk, choices)
+        if not news:
+            return None
+        output: dict[str, Any] = {"choices": choices, "usage": self._usage}
         if self._call.note and not self._warned and _cut(choices):
             output["warnings"] = [self._call.note]
             self._warned = True
-        if not news and self._usage == self._reported:
-            return None
         self._reported = self._usage
         return output
 
@@ -146,29 +145,33 @@ class NativeStream:
         if not data or data == _DONE or self.error is not None:
             return None
         chunk: dict[str, Any] = orjson.loads(data)
-        if "error" in chunk:
+        if chunk.get("error"):
             self.error = read_error(None, chunk, self._call)
             return None
         return chunk
 
     def _take(self, chunk: Mapping[str, Any], choices: list[dict[str, Any]]) -> bool:
-        """Add one chunk to the output; return whether it brought anything but numbers."""
+        """Add one chunk to the output; return whether the reader misses something without it."""
         news = False
         for choice in chunk["choices"]:
             news |= _take_choice(choice, choices[choice["index"]])
         usage = chunk.get("usage")
         if usage is not None:
-            self._count(chunk["choices"], usage)
+            self._count(chunk["choices"], _native_usage(usage))
+            # The last chunk has no choices, only the final totals.
+            news |= not chunk["choices"] and self._usage != self._reported
         return news
 
-    def _count(self, choices: Sequence[Mapping[str, Any]], usage: Mapping[str, Any]) -> None:
-        """Keep the running totals; a chunk's usage counts its own choice, the last one's all."""
-        native = _native_usage(usage)
-        if choices:
-            self._outputs[choices[0]["index"]] = native["output"]
-            self._input = max(self._input, native["input"])
-            native |= {"input": self._input, "output": sum(self._outputs.values())}
-        self._usage = native
+    def _count(self, choices: Sequence[Mapping[str, Any]], usage: dict[str, int]) -> None:
+        """Keep the running totals; a chunk's usage counts its own sequence, the last one's all."""
+        if not choices:
+            self._usage = usage
+            return
+        index = choices[0]["index"]
+        self._outputs[index] = usage["output"]
+        self._inputs[index // self._sequences] = usage["input"]
+        totals = {"input": sum(self._inputs.values()), "output": sum(self._outputs.values())}
+        self._usage = {**self._usage, **totals}
 
 
 def _take_choice(choice: Mapping[str, Any], native: dict[str, Any]) -> bool:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
+from worker.errors import RequestError
 from worker.request.call import Selection
 from worker.request.codes import Code, fail
 from worker.request.defaults import RequestDefaults
 from worker.request.json_value import kind_of
-from worker.request.question import ask_best_of
-from worker.request.removed import REMOVED, drop_removed
+from worker.request.removed import REMOVED, RENAMED, drop_removed
 from worker.request.routes import CHAT, COMPLETIONS
+from worker.request.selection import ask_best_of
 from worker.request.suggest import ask, suggest
 
 CAPTURED_FILE = "captured.json"
@@ -24,7 +26,8 @@ CAPTURED_FILE = "captured.json"
 MOST_UNKNOWN = 32
 """Unknown names that are compared with known ones; a body with more is not a misspelt one."""
 
-_GENERATING = frozenset({CHAT, COMPLETIONS})
+_SIBLINGS = {CHAT: COMPLETIONS, COMPLETIONS: CHAT}
+"""Routes that generate text; what only the other one takes is refused by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class RouteFields:
     """Names that a route's body may have.
 
     Attributes:
-        known: Fields of vLLM's request model.
+        known: Fields of vLLM's request model; empty if the route takes no body.
         official: Further fields of the official API, which vLLM accepts and ignores.
     """
 
@@ -43,93 +46,121 @@ class RouteFields:
 @functools.cache
 def known_fields() -> dict[str, RouteFields]:
     """Return the captured field names by route."""
-    text = importlib.resources.files("worker.request").joinpath(CAPTURED_FILE).read_text("utf-8")
+    text = importlib.resources.files(__package__).joinpath(CAPTURED_FILE).read_bytes()
     return {
         path: RouteFields(frozenset(names["known"]), frozenset(names["official"]))
-        for path, names in json.loads(text)["routes"].items()
+        for path, names in orjson.loads(text)["routes"].items()
     }
 
 
 def complete_body(
-    route: str, body: Mapping[str, Any], defaults: RequestDefaults, prefix: str = ""
-) -> tuple[dict[str, Any], bool, Selection | None]:
+    route: str, body: Mapping[str, Any], defaults: RequestDefaults
+) -> tuple[dict[str, Any], Selection | None]:
     """Check and complete the body of an OpenAI-style request.
 
     Args:
         route: Path of the route.
         body: The client's body; not modified.
         defaults: Completes the model's name.
-        prefix: JSON path of the body, with its trailing dot, for errors.
 
     Returns:
-        Body to send, whether the answer streams, and what to keep of the answer.
+        Body to send, and what to keep of the answer (None: all of it).
 
     Raises:
         RequestError: Names that vLLM would ignore though they mean something.
     """
+    complete = dict(body)
+    fields = known_fields().get(route)
+    if fields is None or not fields.known:
+        return complete, None
+    if route in _SIBLINGS:
+        complete = drop_removed(complete, REMOVED)
+    _check_stream(route, complete, fields)
+    _refuse_unknown(route, complete, fields)
+    if "model" in fields.known and not complete.get("model"):
+        complete["model"] = defaults.model
+    if route == CHAT and isinstance(complete.get("messages"), str):
+        complete["messages"] = [{"role": "user", "content": complete["messages"]}]
+    selection = _take_best_of(route, complete) if route in _SIBLINGS else None
+    return complete, selection
+
+
+def _check_stream(route: str, body: Mapping[str, Any], fields: RouteFields) -> None:
+    """Refuse what vLLM would convert: whether an answer streams must be certain beforehand."""
     stream = body.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise fail(
             Code.INVALID_PARAMETER,
-            f"{prefix}stream: expected true or false, got {kind_of(stream)}",
-            f"{prefix}stream",
+            f"stream: expected true or false, got {kind_of(stream)}",
+            "stream",
         )
-    complete = dict(body)
-    fields = known_fields().get(route)
-    if route in _GENERATING:
-        complete = drop_removed(complete, REMOVED, prefix)
-    if fields is not None:
-        _refuse_near_misses(complete, fields, prefix)
-        if "model" in fields.known and not complete.get("model"):
-            complete["model"] = defaults.model
-    if route == CHAT and isinstance(complete.get("messages"), str):
-        complete["messages"] = [{"role": "user", "content": complete["messages"]}]
-    selection = _take_best_of(route, complete, prefix) if route in _GENERATING else None
-    return complete, stream is True, selection
+    if stream and "stream" not in fields.known:
+        raise fail(
+            Code.UNSUPPORTED_PARAMETER, f"stream: {route} does not stream; remove it", "stream"
+        )
 
 
-def _refuse_near_misses(body: Mapping[str, Any], fields: RouteFields, prefix: str) -> None:
+def _refuse_unknown(route: str, body: Mapping[str, Any], fields: RouteFields) -> None:
+    """Refuse unknown names that mean something; others are passed on and ignored by vLLM."""
     unknown = body.keys() - fields.known - fields.official - {"best_of"}
     for name in sorted(unknown)[:MOST_UNKNOWN]:
-        near = suggest(name, sorted(fields.known))
-        if near:
-            raise fail(
-                Code.UNKNOWN_PARAMETER,
-                f"{prefix}{name}: unknown name, which vLLM would ignore.{ask(near)}",
-                f"{prefix}{name}",
-            )
+        if body[name] is not None:
+            error = _explain_unknown(route, name, fields)
+            if error is not None:
+                raise error
 
 
-def _take_best_of(route: str, body: dict[str, Any], prefix: str) -> Selection | None:
+def _explain_unknown(route: str, name: str, fields: RouteFields) -> RequestError | None:
+    renamed = RENAMED.get(route, {}).get(name)
+    if renamed is not None:
+        return fail(
+            Code.UNSUPPORTED_PARAMETER,
+            f"{name}: vLLM would ignore it on {route}; send {renamed}",
+            name,
+        )
+    sibling = _SIBLINGS.get(route)
+    if sibling is not None and name in known_fields()[sibling].known:
+        return fail(
+            Code.UNSUPPORTED_PARAMETER,
+            f"{name}: works only on {sibling}; vLLM would ignore it on {route}",
+            name,
+        )
+    near = suggest(name, sorted(fields.known))
+    if not near:
+        return None
+    return fail(
+        Code.UNKNOWN_PARAMETER,
+        f"{name}: unknown name, which vLLM would ignore.{ask(near)}",
+        name,
+    )
+
+
+def _take_best_of(route: str, body: dict[str, Any]) -> Selection | None:
     """Replace `best_of`, which vLLM no longer has, by more sequences and a choice of them."""
     best_of = body.pop("best_of", None)
     if best_of is None:
         return None
     keep = 1 if body.get("n") is None else body["n"]
-    param = f"{prefix}best_of"
-    if type(best_of) is not int or type(keep) is not int or best_of < keep or keep < 1:
+    if type(best_of) is not int or type(keep) is not int or not 1 <= keep <= best_of:
+        got = best_of if type(best_of) is int else kind_of(best_of)
         raise fail(
             Code.INVALID_PARAMETER,
-            f"{param}: expected an integer of at least n ({keep!r:.20}), got {best_of!r:.20}",
-            param,
+            f"best_of: expected an integer of at least n (1 if it is not sent), got {got}",
+            "best_of",
         )
     if best_of == keep:
         return None
     if body.get("stream"):
-        raise fail(
-            Code.CONFLICTING_PARAMETERS,
-            f"{param}: cannot be above n ({keep}) in a stream, since the best sequences are "
-            "known only at the end; send stream: false",
-            param,
+        raise _conflict(
+            f"cannot be above n ({keep}) in a stream, since the best sequences are known only at "
+            "the end; send stream: false"
         )
     if body.get("temperature") == 0 and not body.get("use_beam_search"):
-        raise fail(
-            Code.CONFLICTING_PARAMETERS,
-            f"{param}: must be 1 with temperature 0, which always gives one answer",
-            param,
-        )
+        raise _conflict("must be 1 with temperature 0, which always gives one answer")
     if body.get("echo") and route == COMPLETIONS and not isinstance(body.get("prompt"), str):
-        raise fail(
-            Code.CONFLICTING_PARAMETERS, f"{param}: works with echo only for a single text", param
-        )
+        raise _conflict("works with echo only for a single text as prompt")
     return ask_best_of(body, keep=keep, best_of=best_of, chat=route == CHAT)
+
+
+def _conflict(message: str) -> RequestError:
+    return fail(Code.CONFLICTING_PARAMETERS, f"best_of: {message}", "best_of")

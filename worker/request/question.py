@@ -13,6 +13,7 @@ from worker.request.field import KINDS, TARGET, Kind, word_of
 from worker.request.removed import REMOVED, UNREACHABLE, USELESS, drop_removed
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.sampling import SamplingParameters
+from worker.request.selection import ask_best_of
 from worker.request.validation import validate
 
 SAMPLING = "sampling_params"
@@ -52,7 +53,7 @@ _ENVELOPE = frozenset(
 """Native fields that the worker itself uses up."""
 
 
-def parse_native(job_input: Mapping[str, Any], defaults: RequestDefaults) -> NativeInput:
+def parse_native(job_input: Mapping[str, Any]) -> NativeInput:
     """Validate native input.
 
     Raises:
@@ -93,6 +94,7 @@ def build_native_call(native: NativeInput, defaults: RequestDefaults) -> Call:
         stream=native.stream,
         shape="native",
         batching=choose_batching(native, defaults),
+        prompts=prompts,
         choices=sampling.n * prompts,
         selection=selection,
         note=_note(sampling, defaults),
@@ -224,26 +226,6 @@ def _select(native: NativeInput, body: dict[str, Any], kind: Kind) -> Selection 
     if native.echo and kind == "prompt" and _count_prompts(native) > 1:
         raise _conflict("best_of", "works with echo only for a single prompt")
     return ask_best_of(body, keep=sampling.n, best_of=best_of, chat=kind == "messages")
-
-
-def ask_best_of(body: dict[str, Any], *, keep: int, best_of: int, chat: bool) -> Selection:
-    """Change `body` so that vLLM generates `best_of` sequences with log-probabilities.
-
-    Returns:
-        What to keep of the answer.
-    """
-    body["n"] = best_of
-    if body.get("use_beam_search"):
-        return Selection(keep=keep, best_of=best_of, ranked=True, drop_logprobs=False)
-    wanted = bool(body.get("logprobs")) if chat else body.get("logprobs") is not None
-    if not wanted:
-        body["logprobs"] = True if chat else 0
-    return Selection(
-        keep=keep,
-        best_of=best_of,
-        drop_logprobs=not wanted,
-        echoed=bool(body.get("echo")) and not chat,
-    )
 
 
 def _count_prompts(native: NativeInput) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,17 +70,44 @@ USELESS: dict[str, Removed] = {
 """Names beside `sampling_params` that have no meaning in native input."""
 
 
+RENAMED: dict[str, dict[str, str]] = {
+    "/v1/chat/completions": {
+        "max_output_tokens": "max_completion_tokens",
+        "max_new_tokens": "max_completion_tokens",
+        "prompt": "messages",
+        "input": "messages",
+    },
+    "/v1/completions": {
+        "max_completion_tokens": "max_tokens",
+        "max_output_tokens": "max_tokens",
+        "max_new_tokens": "max_tokens",
+        "messages": "prompt, or the request to /v1/chat/completions",
+        "input": "prompt",
+        "top_logprobs": "logprobs with the number",
+    },
+    "/v1/responses": {
+        "messages": "input",
+        "max_tokens": "max_output_tokens",
+        "max_completion_tokens": "max_output_tokens",
+        "response_format": "text.format",
+        "reasoning_effort": "reasoning.effort",
+    },
+    "/v1/messages": {"stop": "stop_sequences", "max_completion_tokens": "max_tokens"},
+}
+"""Names that another route has for the same thing: route -> name -> what to send."""
+
+
 def refuse_removed(name: str, removed: Removed, param: str) -> RequestError:
     """Return the error for a parameter that has no effect any more."""
     return fail(
         Code.REMOVED_PARAMETER,
-        f"{param}: {name} has no effect ({removed.reason}); send {removed.instead}.",
+        f"{param}: has no effect any more ({removed.reason}); send {removed.instead}",
         param,
     )
 
 
 def drop_removed(
-    values: dict[str, Any], table: dict[str, Removed], prefix: str = ""
+    values: dict[str, Any], table: Mapping[str, Removed], prefix: str = ""
 ) -> dict[str, Any]:
     """Return `values` without harmless remains of removed parameters.
 

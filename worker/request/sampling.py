@@ -16,6 +16,8 @@ EarlyStopping = bool | Literal["never"]
 TruncationSide = Literal["left", "right"]
 TokenId = Annotated[int, Field(ge=0, le=2**32 - 1)]
 NonEmpty = Annotated[str, Field(min_length=1)]
+TokenIds = Annotated[list[TokenId], Field(fail_fast=True)]
+Texts = Annotated[list[NonEmpty], Field(fail_fast=True)]
 ExtraValue = str | int | float | list[str | int | float]
 
 
@@ -141,10 +143,10 @@ class SamplingParameters(Parameters):
         "When beam search ends. vLLM searches to the end, which satisfies false and `never`; true "
         "is refused.",
     )
-    stop: NonEmpty | list[NonEmpty] | None = parameter(
+    stop: NonEmpty | Texts | None = parameter(
         None, "Text, or list of texts, at which the generation ends; not part of the output."
     )
-    stop_token_ids: list[TokenId] | None = parameter(
+    stop_token_ids: TokenIds | None = parameter(
         None,
         "Tokens at which the generation ends; part of the output unless they are special tokens.",
     )
@@ -186,16 +188,16 @@ class SamplingParameters(Parameters):
         unit="tokens",
         ge=-1,
     )
-    logprob_token_ids: list[TokenId] | None = parameter(
+    logprob_token_ids: TokenIds | None = parameter(
         None, "Return the log-probabilities of these tokens; needs `logprobs`.", max_length=128
     )
     logit_bias: dict[str, float] | None = parameter(
         None, "Token id (as text) to a number from -100 to 100 that is added to its logit."
     )
-    allowed_token_ids: list[TokenId] | None = parameter(
+    allowed_token_ids: TokenIds | None = parameter(
         None, "The only tokens that may be generated.", min_length=1
     )
-    bad_words: list[NonEmpty] | None = parameter(None, "Texts that may not be generated.")
+    bad_words: Texts | None = parameter(None, "Texts that may not be generated.")
     structured_outputs: StructuredOutputs | None = parameter(
         None, "Constrains the output to a form. May also stand beside `sampling_params`."
     )

@@ -1,4 +1,4 @@
-"""`best_of`: keeps the likeliest of the sequences that vLLM generated."""
+"""`best_of`: asks vLLM for more sequences and keeps the likeliest of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.request.call import Selection
+
+
+def ask_best_of(body: dict[str, Any], *, keep: int, best_of: int, chat: bool) -> Selection:
+    """Change `body` so that vLLM generates `best_of` sequences with log-probabilities.
+
+    Returns:
+        What to keep of the answer.
+    """
+    body["n"] = best_of
+    if body.get("use_beam_search"):
+        return Selection(keep=keep, best_of=best_of, ranked=True, drop_logprobs=False)
+    wanted = bool(body.get("logprobs")) if chat else body.get("logprobs") is not None
+    if not wanted:
+        body["logprobs"] = True if chat else 0
+    return Selection(
+        keep=keep,
+        best_of=best_of,
+        drop_logprobs=not wanted,
+        echoed=bool(body.get("echo")) and not chat,
+    )
 
 
 def select_best(selection: Selection, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from worker.errors import RequestError, shorten
 from worker.request.codes import Code, fail
@@ -104,18 +105,20 @@ def _findings(
     data: Mapping[str, Any],
     elsewhere: Mapping[str, str],
 ) -> list[Finding]:
-    """Return one finding for each place, in the input's order of errors."""
-    places: dict[str, list[tuple[Mapping[str, Any], Any]]] = {}
+    """Return one finding for each place, in the order of the errors."""
+    places: dict[str, list[tuple[ErrorDetails, Any]]] = {}
     for detail in error.errors(include_url=False):
         path, value = _locate(detail["loc"], data)
-        places.setdefault(path, []).append((dict(detail), value))
+        places.setdefault(path, []).append((detail, value))
     findings = []
     for path, details in places.items():
+        if any(other.startswith((f"{path}.", f"{path}[")) for other in places):
+            # Another member of the union fits the value itself and says what is wrong inside.
+            continue
         first, value = details[0]
-        kind = first["type"]
-        if kind == "extra_forbidden":
+        if first["type"] == "extra_forbidden":
             findings.append(_unknown(path, _model_at(model, first["loc"]), elsewhere))
-        elif kind == "missing":
+        elif first["type"] == "missing":
             findings.append(Finding(path, Code.MISSING_PARAMETER, "required, but absent"))
         else:
             findings.append(_wrong(path, [each for each, _ in details], value))
@@ -161,9 +164,11 @@ def _unknown(path: str, model: type[BaseModel], elsewhere: Mapping[str, str]) ->
     return Finding(path, Code.UNKNOWN_PARAMETER, "unknown name; see docs/requests.md for all names")
 
 
-def _wrong(path: str, details: Sequence[Mapping[str, Any]], value: Any) -> Finding:
+def _wrong(path: str, details: Sequence[ErrorDetails], value: Any) -> Finding:
     """Describe a wrong type or value; the members of a union become alternatives."""
-    expected = list(dict.fromkeys(_expected(detail) for detail in details))
+    # Where one member of a union has the right type, the others' types are beside the point.
+    closest = [detail for detail in details if detail["type"] not in _TYPES] or details
+    expected = list(dict.fromkeys(_expected(detail) for detail in closest))
     got = kind_of(value)
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         got = f"{shorten(str(value))!r}" if isinstance(value, str) else str(value)
@@ -173,7 +178,7 @@ def _wrong(path: str, details: Sequence[Mapping[str, Any]], value: Any) -> Findi
     return Finding(path, Code.INVALID_PARAMETER, message)
 
 
-def _expected(detail: Mapping[str, Any]) -> str:
+def _expected(detail: ErrorDetails) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in _TYPES:
         return _TYPES[kind]

@@ -1,0 +1,81 @@
+"""Audio in a JSON job: base64 text or a data URL becomes the form upload that vLLM wants."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import mimetypes
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from worker.request.call import Upload
+from worker.request.codes import Code, fail
+from worker.request.json_value import kind_of
+
+FORM_ROUTES = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations"})
+"""vLLM's routes that take a form instead of JSON."""
+
+FILE = "file"
+FILENAME = "filename"
+"""Field of the job's body, beside `file`, that names the file; vLLM itself does not see it."""
+
+_DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.+=-]+)*;base64,")
+_DEFAULT_NAME = "audio.wav"
+
+
+def take_upload(body: Mapping[str, Any]) -> tuple[dict[str, Any], Upload]:
+    """Split the body of a form route into form fields and the file.
+
+    Args:
+        body: The job's body; `file` is base64 text or a `data:` URL, `filename` is optional.
+
+    Returns:
+        Form fields as texts (lists stay lists of texts), and the file.
+
+    Raises:
+        RequestError: No file, not base64, or a field that a form cannot carry.
+    """
+    text = body.get(FILE)
+    if not isinstance(text, str) or not text:
+        raise fail(
+            Code.MISSING_PARAMETER if text in (None, "") else Code.INVALID_PARAMETER,
+            f"{FILE}: expected the audio as base64 text or as a data: URL, got {kind_of(text)}",
+            FILE,
+        )
+    match = _DATA_URL.match(text)
+    try:
+        content = base64.b64decode(text[match.end() :] if match else text, validate=True)
+    except binascii.Error:
+        raise fail(Code.INVALID_PARAMETER, f"{FILE}: the text is not valid base64", FILE) from None
+    name = body.get(FILENAME)
+    filename, content_type = _name(name, match.group(1) if match else None)
+    fields = {key: _form_value(key, value) for key, value in body.items() if value is not None}
+    fields.pop(FILE)
+    fields.pop(FILENAME, None)
+    return fields, Upload(FILE, filename, content, content_type)
+
+
+def _name(name: object, content_type: str | None) -> tuple[str, str]:
+    """Return file name and MIME type, each from the other where one is missing."""
+    if name is not None and (not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,200}", name)):
+        raise fail(
+            Code.INVALID_PARAMETER, f"{FILENAME}: expected a plain file name, e.g. a.mp3", FILENAME
+        )
+    if isinstance(name, str):
+        return name, content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    if content_type is None:
+        return _DEFAULT_NAME, "audio/wav"
+    return "audio" + (mimetypes.guess_extension(content_type) or ".wav"), content_type
+
+
+def _form_value(key: str, value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | float):
+        return str(value)
+    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
+        return [_form_value(key, item) for item in value]
+    raise fail(
+        Code.INVALID_PARAMETER, f"{key}: a form carries no {kind_of(value).split()[-1]}", key
+    )
