@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -154,6 +155,10 @@ BOILERPLATE = ("Parse human-readable integers", "API docs:", "Should either be a
 """Starts of paragraphs that vLLM appends to many options and that the kind of value says better."""
 
 
+CROSS_REFERENCE = re.compile(r"\[`?([^\]`]+)`?\]\[[^\]]*\]")
+"""A link that only vLLM's own documentation can follow: `[x][]`, `[x][vllm.config.X]`."""
+
+
 def clean_text(text: str) -> str:
     """Return a docstring as Markdown paragraphs, without indentation and argparse's escapes."""
     paragraphs = inspect.cleandoc(text.replace("%%", "%")).strip().split("\n\n")
@@ -161,4 +166,4 @@ def clean_text(text: str) -> str:
         if paragraph.lstrip().startswith(BOILERPLATE):
             paragraphs = paragraphs[:start]
             break
-    return "\n\n".join(paragraphs).strip()
+    return CROSS_REFERENCE.sub(r"`\1`", "\n\n".join(paragraphs)).strip()

@@ -44,6 +44,7 @@ CAPITALS = {
     "hf": "Hugging Face",
     "mm": "multimodal",
     "cpu": "CPU",
+    "api": "API",
 }
 
 
@@ -162,12 +163,23 @@ def _engine_option(key: str, entry: Mapping[str, Any], captured: Captured) -> Op
         names=tuple(captured.names.get(key, overlay.names)),
         unit=overlay.unit,
         example=overlay.example,
+        unset=overlay.unset or _machine_default(overlay, entry.get("default")),
         console=overlay.category is not None,
         advanced=overlay.advanced,
         zero_is_unset=overlay.zero_is_unset or excludes_zero(schema),
         pairs=overlay.pairs,
         reserved=RESERVED.get(key),
     )
+
+
+def _machine_default(overlay: Overlay, engine_default: Any) -> str | None:
+    """Return in words a default that depends on the machine."""
+    if overlay.default_gpu is not None:
+        return f"`{overlay.default_gpu}` on a GPU"
+    if overlay.default_cpu is not None:
+        texts = [str(value).lower() for value in (engine_default, overlay.default_cpu)]
+        return f"`{texts[0]}`; `{texts[1]}` without a GPU"
+    return None
 
 
 def _is_secret(value: Any) -> bool:

@@ -17,6 +17,9 @@ from worker.config.resolve import Resolved
 from worker.config.settings import Settings
 from worker.errors import ConfigurationError, ExitCode, Problem, shorten
 
+LOG_WIDTH = 160
+"""Columns of the output where it goes to a file or log."""
+
 HIDDEN = "••••••"
 WIDEST_VALUE = 60
 """Characters of a value that the table shows; the arguments below it are complete."""
@@ -35,7 +38,7 @@ def run_check(
     Returns:
         Exit status: 0, or 2 when something is wrong.
     """
-    out = console or Console(highlight=False)
+    out = console or open_console()
     try:
         settings = load_settings(environ)
     except ConfigurationError as error:
@@ -49,6 +52,12 @@ def run_check(
     else:
         _print_settings(out, settings)
     return ExitCode.OK
+
+
+def open_console() -> Console:
+    """Return a console on stdout, wide enough for the table where nobody looks at a terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=LOG_WIDTH)
 
 
 def describe_settings(settings: Settings) -> dict[str, Any]:
@@ -102,8 +111,10 @@ def _print_json(out: Console, data: dict[str, Any]) -> None:
 
 def _print_settings(out: Console, settings: Settings) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("Setting", "Value", "From", "Engine option"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("Setting", no_wrap=True)
+    table.add_column("Value", overflow="fold")
+    table.add_column("From", overflow="fold")
+    table.add_column("Engine option", no_wrap=True)
     for item in settings.values:
         style = "dim" if item.source.startswith("default") else None
         table.add_row(
@@ -134,7 +145,7 @@ def _value_text(item: Resolved) -> str:
     if isinstance(item.value, (dict, list)):
         plain = isinstance(item.value, list) and all(isinstance(v, (str, int)) for v in item.value)
         return ", ".join(map(str, item.value)) if plain else json.dumps(item.value)
-    return str(item.value)
+    return f"{item.value:g}" if isinstance(item.value, float) else str(item.value)
 
 
 def _print_problems(out: Console, problems: tuple[Problem, ...]) -> None:

@@ -52,7 +52,9 @@ class ModelSettings(Group):
             aliases=("HUGGING_FACE_HUB_TOKEN",),
             secret=True,
             console=False,
+            advanced=False,
             example="hf_...",
+            unset="public models only",
         ),
     )
 
@@ -203,20 +205,29 @@ class SourceSettings(Group):
             aliases=("VLLM_CONFIG_FILE",),
             title="Configuration file",
             example="/runpod-volume/worker.yaml",
+            unset="no file",
         ),
     )
     profile: str | None = setting(
         None,
         "Profile to start from: the name of one that is built in, or the path of a YAML file. "
         "File and environment override it value by value.",
-        Words(aliases=("WORKER_PROFILE",), title="Profile", example="./my-profile.yaml"),
+        Words(
+            aliases=("WORKER_PROFILE",),
+            title="Profile",
+            example="./my-profile.yaml",
+            unset="no profile",
+        ),
     )
     allowed_variables: str | None = setting(
         None,
         "Environment variables that look like misspelt settings and are not. Names, "
         "comma-separated; `*` stands for any characters.",
         Words(
-            env="WORKER_ALLOWED_VARIABLES", title="Allowed variables", example="MODEL_NAMES,TEAM_*"
+            env="WORKER_ALLOWED_VARIABLES",
+            title="Allowed variables",
+            example="MODEL_NAMES,TEAM_*",
+            unset="none",
         ),
     )
 

@@ -23,6 +23,7 @@ class Overlay:
         example: A value for docs.
         pairs: The `a=1,b=2` spelling is accepted for a JSON object.
         names: Accepted names of a list that stays open to dotted class paths and plugins.
+        unset: What happens when nobody sets it, where the defaults do not say it.
         default: Value that the worker promises where vLLM would choose otherwise.
         default_gpu: The same, on a machine with a GPU only.
         default_cpu: The same, on a machine without.
@@ -39,6 +40,7 @@ class Overlay:
     example: str | None = None
     pairs: bool = False
     names: tuple[str, ...] = ()
+    unset: str | None = None
     default: Any = None
     default_gpu: Any = None
     default_cpu: Any = None
@@ -60,7 +62,9 @@ OVERLAY: Mapping[str, Overlay] = {
     "config_format": Overlay(MODEL, names=("auto", "hf", "mistral")),
     "download_dir": Overlay(MODEL, example="/runpod-volume/models"),
     "ignore_patterns": Overlay(MODEL, example='["original/**/*"]'),
-    "hf_overrides": Overlay(MODEL, "Hugging Face overrides", example='{"rope_theta": 1000000}'),
+    "hf_overrides": Overlay(
+        MODEL, "Hugging Face overrides", example='{"max_position_embeddings": 65536}'
+    ),
     "model_loader_extra_config": Overlay(MODEL, example='{"concurrency": 32}'),
     "runner": Overlay(MODEL),
     "convert": Overlay(MODEL),
@@ -77,6 +81,7 @@ OVERLAY: Mapping[str, Overlay] = {
     "chat_template": Overlay(
         TOKENIZER,
         aliases=("CUSTOM_CHAT_TEMPLATE",),
+        advanced=False,
         example="{% for m in messages %}{{ m.content }}{% endfor %}",
     ),
     "chat_template_content_format": Overlay(TOKENIZER),
@@ -89,7 +94,13 @@ OVERLAY: Mapping[str, Overlay] = {
     ),
     "kv_cache_dtype": Overlay(MEMORY, "KV cache type"),
     "kv_cache_memory_bytes": Overlay(
-        MEMORY, "KV cache size", bounds=POSITIVE, unit="bytes", zero_is_unset=True, example="4G"
+        MEMORY,
+        "KV cache size",
+        bounds=POSITIVE,
+        unit="bytes",
+        zero_is_unset=True,
+        example="4G",
+        unset="vLLM measures what is free; a small fixed size without a GPU",
     ),
     "block_size": Overlay(MEMORY, unit="tokens"),
     "num_gpu_blocks_override": Overlay(
@@ -111,7 +122,9 @@ OVERLAY: Mapping[str, Overlay] = {
     "performance_mode": Overlay(SPEED),
     "api_server_count": Overlay(SPEED, bounds=POSITIVE, unit="processes", zero_is_unset=True),
     # GPUs
-    "tensor_parallel_size": Overlay(PARALLEL, advanced=False, unit="GPUs"),
+    "tensor_parallel_size": Overlay(
+        PARALLEL, advanced=False, unit="GPUs", unset="all visible GPUs"
+    ),
     "pipeline_parallel_size": Overlay(PARALLEL, unit="GPUs"),
     "data_parallel_size": Overlay(PARALLEL, unit="replicas"),
     "enable_expert_parallel": Overlay(PARALLEL),

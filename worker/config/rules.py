@@ -131,13 +131,11 @@ def _check_names(view: View) -> Iterator[Problem]:
         value = str(view.get(key))
         plugin = PLUGINS.get(key)
         extended = bool(view.get(plugin)) if plugin else bool(view.environ.get("VLLM_PLUGINS"))
-        known = {name.lower() for name in option.names} | {""}
-        if extended or value.lower() in known or "." in value:
+        if extended or value in ("", *option.names) or "." in value:
             continue
-        near = difflib.get_close_matches(value.lower(), sorted(known), n=3, cutoff=0.5)
+        near = difflib.get_close_matches(value.lower(), option.names, n=3, cutoff=0.5)
         found = view.problem(key, "unknown name", expected_choices(option.names))
-        names = tuple(name for name in near if name)
-        yield Problem(found.where, found.message, found.got, found.expected, names, found.anchor)
+        yield dataclasses.replace(found, suggestions=tuple(near))
 
 
 def _check_batch(view: View) -> Iterator[Problem]:

@@ -1,0 +1,29 @@
+"""The order in which a person meets the settings, in docs and forms alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from worker.config.option import Option
+
+CATEGORIES = (
+    "Model",
+    "Memory and context",
+    "Throughput",
+    "GPUs",
+    "OpenAI API",
+    "Tokenizer",
+    "Serving",
+    "Streaming",
+    "LoRA",
+    "Images, audio, video",
+    "Speculation",
+    "Logging",
+    "Storage",
+    "Configuration",
+)
+
+
+def in_order(options: Iterable[Option]) -> list[Option]:
+    """Sort by category; inside of one, what everybody needs comes first."""
+    return sorted(options, key=lambda option: (CATEGORIES.index(option.category), option.advanced))

@@ -1,0 +1,52 @@
+"""The table of generated files: path -> what renders it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from worker.config.catalogue import Catalogue
+from worker.render.console import hub, hub_tests, worker_config
+from worker.render.json_schema import config_schema, engine_schema
+from worker.render.markdown import render_page, replace_block
+
+ROOT = Path(__file__).resolve().parents[2]
+README = "README.md"
+
+
+def _as_json(build: Callable[[Catalogue], Any]) -> Callable[[Catalogue], str]:
+    return lambda catalogue: json.dumps(build(catalogue), indent=2, ensure_ascii=False) + "\n"
+
+
+def _page(template: str) -> Callable[[Catalogue], str]:
+    return lambda catalogue: render_page(template, catalogue)
+
+
+OUTPUTS: Mapping[str, Callable[[Catalogue], str]] = {
+    "docs/configuration.md": _page("configuration.md.j2"),
+    "docs/engine-options.md": _page("engine-options.md.j2"),
+    ".env.example": _page("env.example.j2"),
+    "worker-config.json": _as_json(worker_config),
+    ".runpod/hub.json": _as_json(hub),
+    ".runpod/tests.json": _as_json(hub_tests),
+    "schemas/engine.schema.json": _as_json(engine_schema),
+    "schemas/config.schema.json": _as_json(config_schema),
+}
+
+
+def render_all(catalogue: Catalogue, root: Path = ROOT) -> dict[str, str]:
+    """Return the text of every generated file, by its path below the project's folder.
+
+    Args:
+        catalogue: All settings.
+        root: Folder of the project; its README is the only file that is read, because just one
+            block of it is generated.
+    """
+    files = {path: render(catalogue) for path, render in OUTPUTS.items()}
+    readme = root / README
+    if readme.exists():
+        text = readme.read_text(encoding="utf-8")
+        files[README] = replace_block(text, render_page("readme-table.md.j2", catalogue))
+    return files
