@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 MAX_MODEL_LEN = 2048
 """Tokens."""
 
-VOCABULARY = 512
+VOCABULARY = 384
 END, TURN_START, TURN_END = SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 # Plain ASCII: the trainer learns merges for it and none for other scripts.
