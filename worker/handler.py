@@ -79,11 +79,13 @@ class Handler:
     async def handle(self, job: Mapping[str, Any]) -> AsyncGenerator[Output, None]:
         """Yield the outputs of one job; closing the generator aborts its request in vLLM."""
         call: Call | None = None
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._options.request_timeout_s
         try:
             call = parse_job(job.get("input"), self._options.defaults)
             async with (
-                asyncio.timeout(self._options.request_timeout_s) as deadline,
-                aclosing(self._answer(call)) as outputs,
+                aclosing(self._answer(call)) as answer,
+                aclosing(_until(deadline, answer)) as outputs,
             ):
                 async for output in outputs:
                     yield output
@@ -91,7 +93,7 @@ class Handler:
         except RequestError as error:
             failure = error
         except TimeoutError:
-            failure = self._timed_out(expired=deadline.expired())
+            failure = self._timed_out(expired=now() >= deadline)
         except (aiohttp.ClientError, OSError) as error:
             log.error("job %s: the engine did not answer: %s", job.get("id"), type(error).__name__)
             failure = fail(
@@ -161,6 +163,22 @@ class Handler:
         if self._options.raw_openai_output:
             return events.decode()
         return list(_parse_events(events))
+
+
+async def _until(
+    deadline: float, outputs: AsyncGenerator[Output, None]
+) -> AsyncGenerator[Output, None]:
+    """Pass `outputs` on; raise TimeoutError where one is not there by the loop's time `deadline`.
+
+    The time-out must not be open at a yield: it would cancel the post of that output instead.
+    """
+    while True:
+        async with asyncio.timeout_at(deadline):
+            try:
+                output = await anext(outputs)
+            except StopAsyncIteration:
+                return
+        yield output
 
 
 async def _read_reply(call: Call, response: aiohttp.ClientResponse) -> Output:

@@ -34,9 +34,13 @@ ENGINE_STOP_S = 10.0
 FAILURE_DRAIN_S = 10.0
 """How long jobs may take to report that their engine has died."""
 
+ABORT_S = 5.0
+"""How long the report of jobs that were ended may take, and open requests to the platform."""
+
 
 def run_worker(environ: Mapping[str, str]) -> int:
     """Serve jobs until a signal asks to stop or something fails; return the exit status."""
+    redact = Redactor(())
     try:
         settings = load_settings(environ)
         if not environ.get(JOB_SOURCE):
@@ -49,7 +53,7 @@ def run_worker(environ: Mapping[str, str]) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(Worker(settings, environ, redact).run())
     except WorkerError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(redact(f"error: {error}"), file=sys.stderr, flush=True)
         return int(error.exit_code)
 
 
@@ -101,6 +105,7 @@ class Worker:
         stop.cancel()
         if not start.done():
             start.cancel()
+            await asyncio.wait({start})
             return False
         start.result()
         return True
@@ -118,10 +123,10 @@ class Worker:
         if failed.done():
             log.error("%s; this worker ends, so that another takes over", failed.result())
             await self._engine.stop(grace_s=0)
-            await _finish(scaler, jobs, FAILURE_DRAIN_S)
+            await finish_jobs(scaler, jobs, FAILURE_DRAIN_S)
             return ExitCode.ENGINE_DIED
         failed.cancel()
-        await _finish(scaler, jobs, self._settings.serving.drain_timeout_s)
+        await finish_jobs(scaler, jobs, self._settings.serving.drain_timeout_s)
         return ExitCode.OK
 
     @property
@@ -142,12 +147,23 @@ class Worker:
         return Handler(self._engine.client, pacing, options)
 
 
-async def _finish(scaler: Any, jobs: asyncio.Task[None], timeout_s: float) -> None:
-    """Let running jobs end within `timeout_s` seconds, then end them with an error."""
+async def finish_jobs(scaler: Any, jobs: asyncio.Task[None], timeout_s: float) -> None:
+    """Let running jobs end within `timeout_s` seconds, then end them with an error.
+
+    Args:
+        scaler: The scaler; takes no jobs any more.
+        jobs: Its `run`.
+        timeout_s: Seconds; reporting the errors may take `ABORT_S` more.
+    """
     await asyncio.wait({jobs}, timeout=timeout_s)
     if not jobs.done():
         message = f"The worker was stopped and the job did not end within {timeout_s:g} s."
         scaler.abort_jobs(fail(Code.WORKER_STOPPING, message))
+        await asyncio.wait({jobs}, timeout=ABORT_S)
+    if not jobs.done():
+        log.error("RunPod did not take the last results within %g s", ABORT_S)
+        jobs.cancel()
+        return
     await jobs
 
 

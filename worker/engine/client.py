@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -65,15 +66,20 @@ class EngineClient:
         Raises:
             aiohttp.ClientError: The server is not there, or went away.
         """
+        if self._session.closed:
+            # aiohttp's own answer is a RuntimeError, which looks like a mistake in this program.
+            raise aiohttp.ClientConnectionError("the engine was stopped")
         data = None if body is None else orjson.dumps(body)
         headers = {} if data is None else {"Content-Type": "application/json"}
         return self._session.request(method, path, data=data, headers=headers)
 
     async def check_health(self) -> Health:
         """Ask the server how it is; takes `HEALTH_TIMEOUT_S` at most."""
-        timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_S)
         try:
-            async with self._session.get("/health", timeout=timeout) as response:
+            async with (
+                asyncio.timeout(HEALTH_TIMEOUT_S),
+                self.request("GET", "/health") as response,
+            ):
                 return Health.OK if response.status == 200 else Health.DEAD
         except (aiohttp.ClientError, TimeoutError, OSError):
             return Health.SILENT

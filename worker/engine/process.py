@@ -68,7 +68,13 @@ class EngineProcess:
         on_phase: Called at each phase of the start with its name (a key of `PHASES`) and the
             seconds since the start.
         on_output: Called with each line that vLLM prints, without the line end.
+
+    Attributes:
+        command: The program that is started; the worker's process id, the descriptor for reports
+            and the arguments follow.
     """
+
+    command: Sequence[str] = (sys.executable, "-m", "worker.engine.child")
 
     def __init__(
         self,
@@ -114,24 +120,10 @@ class EngineProcess:
         self._client = EngineClient(self._socket_path)
         report_end, child_end = os.pipe()
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "worker.engine.child",
-                str(os.getpid()),
-                str(child_end),
-                *self._arguments,
-                "--uds",
-                str(self._socket_path),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env=self._environment,
-                pass_fds=[child_end],
-                # A group of its own: Ctrl-C in a terminal reaches only the worker, which drains
-                # first, and one signal reaches all of vLLM's processes.
-                start_new_session=True,
-            )
+            self._process = await self._spawn(child_end)
+        except BaseException:
+            os.close(report_end)
+            raise
         finally:
             os.close(child_end)
         self._readers = [
@@ -139,25 +131,39 @@ class EngineProcess:
             asyncio.create_task(self._read_output()),
         ]
         self._exited = asyncio.create_task(self._process.wait())
-        healthy = asyncio.create_task(self._wait_healthy())
-        done, _ = await asyncio.wait(
-            {healthy, self._exited}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
-        )
-        healthy.cancel()
-        if healthy in done:
-            self._on_phase("ready", self.uptime_s)
-            return
-        if self._exited in done:
+        try:
+            async with asyncio.timeout(timeout_s):
+                if await self._wait_healthy(self._exited):
+                    self._on_phase("ready", self.uptime_s)
+                    return
             # The last lines, with the reason, may still be in the pipes.
             await asyncio.wait(self._readers, timeout=1.0)
             problem = diagnose(self._reported_error, self._tail, self._exited.result())
-        else:
+        except TimeoutError:
             problem = (
                 f"vLLM was not ready after {timeout_s:.0f} s. Raise the start time-out, or choose "
                 "a smaller model or faster storage"
             )
         await self.stop(grace_s=0)
         raise EngineStartError(problem)
+
+    async def _spawn(self, report_descriptor: int) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self.command,
+            str(os.getpid()),
+            str(report_descriptor),
+            *self._arguments,
+            "--uds",
+            str(self._socket_path),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=self._environment,
+            pass_fds=[report_descriptor],
+            # A group of its own: Ctrl-C in a terminal reaches only the worker, which drains first,
+            # and one signal reaches all of vLLM's processes.
+            start_new_session=True,
+        )
 
     @property
     def uptime_s(self) -> float:
@@ -199,10 +205,10 @@ class EngineProcess:
                 self._signal(signal.SIGKILL)
             # With the API server the kernel ends what it has forked, and Python's resource tracker
             # then removes their shared memory. Killed with the rest, it could not.
-            await self._wait_group_gone(TRACKER_WAIT_S)
-            self._signal_group(signal.SIGKILL)
+            if not await self._wait_group_gone(TRACKER_WAIT_S):
+                self._signal_group(signal.SIGKILL)
+                await self._wait_group_gone(KILL_WAIT_S)
             await asyncio.wait({self._exited}, timeout=KILL_WAIT_S)
-            await self._wait_group_gone(KILL_WAIT_S)
         if self._readers:
             await asyncio.wait(self._readers, timeout=1.0)
             for reader in self._readers:
@@ -219,17 +225,26 @@ class EngineProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
-    async def _wait_group_gone(self, timeout_s: float) -> None:
-        """Wait until the kernel has no live process of the group, so that its memory is free."""
-        deadline = time.monotonic() + timeout_s
-        while self._process is not None and time.monotonic() < deadline:
-            if not group_is_alive(self._process.pid):
-                return
-            await asyncio.sleep(GROUP_INTERVAL_S)
+    async def _wait_group_gone(self, timeout_s: float) -> bool:
+        """Wait until the kernel has no live process of the group, so that its memory is free.
 
-    async def _wait_healthy(self) -> None:
-        while await self.client.check_health() is not Health.OK:
-            await asyncio.sleep(HEALTH_INTERVAL_S)
+        Returns:
+            False if there is one after `timeout_s` seconds.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self._process is not None and group_is_alive(self._process.pid):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(GROUP_INTERVAL_S)
+        return True
+
+    async def _wait_healthy(self, exited: asyncio.Task[int]) -> bool:
+        """Return True when the server answers, False if the process ends before."""
+        while not exited.done():
+            if await self.client.check_health() is Health.OK:
+                return True
+            await asyncio.wait({exited}, timeout=HEALTH_INTERVAL_S)
+        return False
 
     async def _read_reports(self, descriptor: int) -> None:
         async for line in _lines(await _open_pipe(descriptor)):

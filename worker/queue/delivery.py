@@ -1,9 +1,10 @@
 """Post the outputs of one job to RunPod: each piece as it comes, then the whole.
 
-Does what the SDK's `handle_job` does, with the same URLs, bodies and retries, at less cost per
-post: one retry client instead of one per post, no log line per token, no header shared between
-jobs. A result that cannot be delivered is said so, and a failed job carries the handler's error
-as it is, not a Python traceback.
+Does what the SDK's `handle_job` does, with the same URLs and bodies, at less cost per post: one
+retry client instead of one per post, no log line per token, no header shared between jobs. The
+SDK tries again only after a status of 500 or more; here also after 429 and a lost connection, such
+as one that the platform closes, idle, just as a post is written to it. A result that cannot be
+delivered is said so, and a failed job carries the handler's error as it is, not a Python traceback.
 """
 
 from __future__ import annotations
@@ -15,17 +16,27 @@ from typing import Any
 import aiohttp
 import orjson
 
-from worker.queue.sdk import FibonacciRetry, RetryClient, job_done_url, job_stream_url, runpod_log
+from worker.queue.sdk import (
+    ExponentialRetry,
+    RetryClient,
+    job_done_url,
+    job_stream_url,
+    runpod_log,
+)
 from worker.request.codes import Code, fail
 
 Output = str | dict[str, Any]
 Handler = Callable[[Mapping[str, Any]], AsyncGenerator[Output, None]]
 
-STREAM_ATTEMPTS = 3
-"""As in the SDK. The stream waits meanwhile, so it must not be long; the result repeats it."""
+STREAM_ATTEMPTS = 6
+"""About 6 s, as in the SDK, with a short first wait: the stream stands still meanwhile."""
 
-DONE_ATTEMPTS = 8
-"""More than the SDK's 3: a result that is not delivered was paid for and is lost."""
+DONE_ATTEMPTS = 10
+"""About 18 s, more than the SDK's 5: a result that is not delivered was paid for and is lost."""
+
+FIRST_RETRY_S = 0.2
+LONGEST_RETRY_S = 3.0
+"""Waits between attempts, doubling from the first to the longest."""
 
 MAX_RESULT_BYTES = 20_000_000
 """RunPod refuses larger results and the client would wait for ever."""
@@ -42,12 +53,8 @@ class Delivery:
     """
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._stream_client = RetryClient(
-            client_session=session, retry_options=FibonacciRetry(attempts=STREAM_ATTEMPTS)
-        )
-        self._done_client = RetryClient(
-            client_session=session, retry_options=FibonacciRetry(attempts=DONE_ATTEMPTS)
-        )
+        self._stream_client = _build_client(session, STREAM_ATTEMPTS)
+        self._done_client = _build_client(session, DONE_ATTEMPTS)
 
     async def run(self, handler: Handler, job: Mapping[str, Any]) -> None:
         """Answer one job; a cancelled job is not reported, RunPod knows of it."""
@@ -89,3 +96,14 @@ class Delivery:
                 await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             runpod_log.error(f"RunPod did not take the output: {type(error).__name__}", job_id)
+
+
+def _build_client(session: aiohttp.ClientSession, attempts: int) -> RetryClient:
+    options = ExponentialRetry(
+        attempts=attempts,
+        start_timeout=FIRST_RETRY_S / 2,  # The first wait is already doubled.
+        max_timeout=LONGEST_RETRY_S,
+        statuses={429},
+        exceptions={aiohttp.ClientConnectionError},
+    )
+    return RetryClient(client_session=session, retry_options=options)

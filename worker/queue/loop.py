@@ -7,7 +7,6 @@ one keeps the rest of it (protocol, stop signals, progress) and replaces those t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
 
 import aiohttp
@@ -63,11 +62,15 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
             delivery = Delivery(session)
             take = asyncio.create_task(self._take_jobs(session, delivery))
             stop_signals = asyncio.create_task(self.monitor_stop_signals(session))
-            await self._shutdown_event.wait()
+            stopped = asyncio.create_task(self._shutdown_event.wait())
+            await asyncio.wait({stopped, take}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({take}, timeout=LAST_TAKE_S)
-            await _cancel(take)
+            take.cancel()
             await self._idle.wait()
-            await _cancel(stop_signals)
+            for task in (stopped, stop_signals, take):
+                # Raises what ended the task by mistake: a worker that takes no more jobs must not
+                # look alive.
+                await _cancel(task)
 
     def abort_jobs(self, reason: RequestError) -> None:
         """End all running jobs now and report `reason` as their error."""
@@ -117,6 +120,15 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
         self._idle.clear()
         task = asyncio.create_task(self._answer(delivery, job))
         self.jobs_tasks[job_id] = task
+        # Not a `finally` in the task: one that is cancelled before its first step never gets there.
+        task.add_done_callback(lambda _task: self._end(job_id))
+
+    def _end(self, job_id: str) -> None:
+        self.job_progress.remove(job_id)
+        del self.jobs_tasks[job_id]
+        self._place_freed.set()
+        if not self.jobs_tasks:
+            self._idle.set()
 
     async def _answer(self, delivery: Delivery, job: dict[str, Any]) -> None:
         job_id = job["id"]
@@ -133,18 +145,13 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
         except Exception as error:  # noqa: BLE001  one job's trouble must not reach the others
             runpod_log.error(f"The answer failed: {type(error).__name__}: {error}", job_id)
             await delivery.done(job_id, {"error": fail(Code.INTERNAL_ERROR, INTERNAL).json()})
-        finally:
-            self.job_progress.remove(job_id)
-            del self.jobs_tasks[job_id]
-            self._place_freed.set()
-            if not self.jobs_tasks:
-                self._idle.set()
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
 
 
 def make_scaler(handler: Handler, max_concurrency: int) -> JobScaler:

@@ -8,10 +8,9 @@ is used here with the installed SDK; with any difference the worker runs the SDK
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
-from aiohttp_retry import FibonacciRetry, RetryClient
+from aiohttp_retry import ExponentialRetry, RetryClient
 from runpod.http_client import AsyncClientSession, TooManyRequests
 from runpod.serverless.modules import rp_fitness, rp_http, rp_job, rp_ping, rp_scale
 from runpod.serverless.modules.rp_logger import RunPodLogger
@@ -19,7 +18,7 @@ from runpod.serverless.modules.worker_state import JobsProgress, PingJobMirror
 
 __all__ = [
     "AsyncClientSession",
-    "FibonacciRetry",
+    "ExponentialRetry",
     "JobScaler",
     "RetryClient",
     "TooManyRequests",
@@ -34,22 +33,28 @@ __all__ = [
 
 JobScaler = rp_scale.JobScaler
 
-EXPECTED: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
-    "JobScaler": (JobScaler, ("config",)),
-    "JobScaler.run": (JobScaler.run, ("self",)),
-    "JobScaler.get_jobs": (JobScaler.get_jobs, ("self", "session")),
-    "JobScaler.monitor_stop_signals": (JobScaler.monitor_stop_signals, ("self", "session")),
-    "JobScaler.stop_job": (JobScaler.stop_job, ("self", "job_id")),
-    "JobScaler.kill_worker": (JobScaler.kill_worker, ("self",)),
-    "JobScaler.is_alive": (JobScaler.is_alive, ("self",)),
-    "get_job": (rp_job.get_job, ("session", "num_jobs")),
-    "handle_job": (rp_job.handle_job, ("session", "config", "job")),
-    "send_result": (rp_http.send_result, ("session", "job_data", "job", "is_stream")),
-    "stream_result": (rp_http.stream_result, ("session", "job_data", "job")),
-    "_transmit": (rp_http._transmit, ("client_session", "url", "job_data")),
-    "Heartbeat.start_ping": (rp_ping.Heartbeat.start_ping, ("self", "mirror", "test")),
+MODULES = {"rp_http": rp_http, "rp_job": rp_job, "rp_ping": rp_ping, "rp_scale": rp_scale}
+"""The SDK's modules that are looked at."""
+
+EXPECTED_FUNCTIONS: dict[str, tuple[str, ...]] = {
+    "rp_scale.JobScaler": ("config",),
+    "rp_scale.JobScaler.run": ("self",),
+    "rp_scale.JobScaler.get_jobs": ("self", "session"),
+    "rp_scale.JobScaler.monitor_stop_signals": ("self", "session"),
+    "rp_scale.JobScaler.stop_job": ("self", "job_id"),
+    "rp_scale.JobScaler.kill_worker": ("self",),
+    "rp_scale.JobScaler.is_alive": ("self",),
+    "rp_job.get_job": ("session", "num_jobs"),
+    "rp_job.handle_job": ("session", "config", "job"),
+    "rp_http.send_result": ("session", "job_data", "job", "is_stream"),
+    "rp_http.stream_result": ("session", "job_data", "job"),
+    "rp_http._transmit": ("client_session", "url", "job_data"),
+    "rp_ping.Heartbeat.start_ping": ("self", "mirror", "test"),
 }
 """What the worker calls or replaces, with the parameters it counts on (runpod 1.12.0)."""
+
+EXPECTED_TEXTS = ("rp_http.JOB_DONE_URL", "rp_http.JOB_STREAM_URL")
+"""Where the worker posts to."""
 
 EXPECTED_ATTRIBUTES = (
     "_shutdown_event",
@@ -81,16 +86,26 @@ def differences() -> list[str]:
         One sentence per difference; empty when the event-driven loop can be used.
     """
     found = []
-    for name, (function, expected) in EXPECTED.items():
-        actual = tuple(inspect.signature(function).parameters)
-        if actual != expected:
-            found.append(f"{name} takes {actual}, not {expected}")
+    for name, expected in EXPECTED_FUNCTIONS.items():
+        function = _find(name)
+        if function is None:
+            found.append(f"there is no {name}")
+        elif (actual := tuple(inspect.signature(function).parameters)) != expected:
+            found.append(f"{name} takes ({', '.join(actual)}), not ({', '.join(expected)})")
+    found += [f"there is no {name}" for name in EXPECTED_TEXTS if _find(name) is None]
     scaler = JobScaler({})
     found += [
-        f"JobScaler has no attribute {name}"
-        for name in EXPECTED_ATTRIBUTES
-        if not hasattr(scaler, name)
+        f"a JobScaler has no {name}" for name in EXPECTED_ATTRIBUTES if not hasattr(scaler, name)
     ]
+    return found
+
+
+def _find(name: str) -> Any:
+    """Return what the SDK has under a dotted name, or None."""
+    module, *path = name.split(".")
+    found: Any = MODULES[module]
+    for part in path:
+        found = getattr(found, part, None)
     return found
 
 
