@@ -61,6 +61,16 @@ class Api:
 Start = Callable[..., Awaitable[Api]]
 
 
+@pytest.fixture(scope="session")
+def stock_deployment() -> type[StockDeployment]:
+    return StockDeployment
+
+
+@pytest.fixture(scope="session")
+def connect() -> type[Api]:
+    return Api
+
+
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     timeout = aiohttp.ClientTimeout(total=10)

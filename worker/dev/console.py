@@ -91,6 +91,17 @@ async def live(deployment: LocalDeployment) -> int:
     """Wait for the workers, print how to use them, and wait for one to end."""
     say("starting; the model is being loaded")
     await deployment.wait_ready()
+    usage = asyncio.create_task(show_usage(deployment))
+    try:
+        status = await deployment.wait()
+    finally:
+        usage.cancel()
+    say(f"a worker ended with exit status {status}; its output says why")
+    return status or 1
+
+
+async def show_usage(deployment: LocalDeployment) -> None:
+    """Print how to use a deployment that is ready."""
     try:
         model = await fetch_model(deployment.endpoint.openai_url)
     except UnavailableError as error:
@@ -105,9 +116,6 @@ async def live(deployment: LocalDeployment) -> int:
             model=model,
         )
     )
-    status = await deployment.wait()
-    say(f"a worker ended with exit status {status}; its output says why")
-    return status or 1
 
 
 async def fetch_model(openai_url: str) -> str:

@@ -44,20 +44,17 @@ class WorkerProcess:
 
     async def start(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
         """Start `command` with `environ` as its whole environment."""
-        piped = asyncio.subprocess.PIPE if self._on_output is not None else None
-        self._process = await asyncio.create_subprocess_exec(
-            *command,
-            env=dict(environ),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=piped,
-            stderr=asyncio.subprocess.STDOUT if piped else None,
-            # Its own session: Ctrl-C in the terminal reaches the parent only, which then ends
-            # its workers in order; and one signal reaches everything that the worker started.
-            start_new_session=True,
-            preexec_fn=functools.partial(die_with_parent, os.getpid()),
-        )
-        if self._process.stdout is not None:
-            self._reader = asyncio.create_task(self._forward(self._process.stdout))
+        if self._on_output is None:
+            await self._spawn(command, environ, None)
+            return
+        # Our own pipe: asyncio's would not report the end of a process while a child that it
+        # has left behind still holds its output.
+        read_end, write_end = os.pipe()
+        self._reader = asyncio.create_task(self._forward(read_end, self._on_output))
+        try:
+            await self._spawn(command, environ, write_end)
+        finally:
+            os.close(write_end)
 
     async def wait(self) -> int:
         """Wait until it has ended and its output was forwarded; return its exit status."""
@@ -80,16 +77,36 @@ class WorkerProcess:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    async def _forward(self, stream: asyncio.StreamReader) -> None:
-        if self._on_output is None:
-            return
-        rest = b""
-        while data := await stream.read(65536):
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                self._on_output(self.worker_id, decode_line(line))
-        if rest:
-            self._on_output(self.worker_id, decode_line(rest))
+    async def _spawn(
+        self, command: Sequence[str], environ: Mapping[str, str], output: int | None
+    ) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            *command,
+            env=dict(environ),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            # Its own session: Ctrl-C in the terminal reaches the parent only, which then ends
+            # its workers in order; and one signal reaches everything that the worker started.
+            start_new_session=True,
+            preexec_fn=functools.partial(die_with_parent, os.getpid()),
+        )
+
+    async def _forward(self, read_end: int, on_output: OnOutput) -> None:
+        stream = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(read_end, "rb", buffering=0)
+        )
+        try:
+            rest = b""
+            while data := await stream.read(65536):
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    on_output(self.worker_id, decode_line(line))
+            if rest:
+                on_output(self.worker_id, decode_line(rest))
+        finally:
+            transport.close()
 
     def _started(self) -> asyncio.subprocess.Process:
         if self._process is None:
