@@ -65,8 +65,8 @@ class GrowingBatch:
 
     def __init__(self, min_size: int, max_size: int, growth_factor: float) -> None:
         self._max_size = max_size
-        self._growth_factor = growth_factor
         grows = growth_factor > 1 and min_size < max_size
+        self._growth_factor = growth_factor if grows else 1.0
         self.size: float = min_size if grows else max_size
         """Tokens that the next post waits for."""
 

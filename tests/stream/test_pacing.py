@@ -1,0 +1,142 @@
+import pytest
+
+from worker.stream.pacing import (
+    COARSEST_STREAM_INTERVAL,
+    LONGEST_FLUSH_INTERVAL_S,
+    POSTS_PER_SECOND,
+    Flush,
+    GrowingBatch,
+    Pacing,
+)
+
+MAX_DELAY_S = 0.1
+
+
+def sizes(batch: GrowingBatch, count: int) -> list[float]:
+    found = []
+    for _ in range(count):
+        found.append(batch.size)
+        batch.grow()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected"),
+    [
+        pytest.param((1, 50, 3.0), [1, 3, 9, 27, 50, 50, 50], id="original-defaults"),
+        pytest.param((2, 10, 1.5), [2, 3, 4.5, 6.75, 10, 10], id="fractions-count"),
+        pytest.param((1, 50, 1.0), [50, 50], id="growth-of-one-is-constant"),
+        pytest.param((1, 50, 0.5), [50, 50], id="growth-below-one-is-constant"),
+        pytest.param((50, 50, 3.0), [50, 50], id="minimum-equals-maximum"),
+        pytest.param((80, 50, 3.0), [50, 50], id="minimum-above-maximum"),
+        pytest.param((1, 1, 3.0), [1, 1], id="token-by-token"),
+    ],
+)
+def test_growing_batch_sizes(batch, expected):
+    assert sizes(GrowingBatch(*batch), len(expected)) == expected
+
+
+@pytest.mark.parametrize(
+    ("streams", "tokens"),
+    [
+        pytest.param(1, 1, id="alone"),
+        pytest.param(8, 1, id="few"),
+        pytest.param(9, 2, id="more"),
+        pytest.param(33, 4, id="many"),
+        pytest.param(97, 8, id="very-many"),
+        pytest.param(193, COARSEST_STREAM_INTERVAL, id="beyond-the-table"),
+        pytest.param(10_000, COARSEST_STREAM_INTERVAL, id="far-beyond"),
+    ],
+)
+def test_stream_interval_grows_with_load(streams, tokens):
+    pacing = Pacing(MAX_DELAY_S)
+    pacing.active = streams
+    assert pacing.stream_interval() == tokens
+
+
+@pytest.mark.parametrize("streams", [1, 10, 100, 299, 300, 301, 5000])
+def test_flush_interval_bounds_posts_per_second(streams):
+    pacing = Pacing(MAX_DELAY_S)
+    pacing.active = streams
+    interval_s = pacing.flush_interval_s()
+    assert interval_s <= LONGEST_FLUSH_INTERVAL_S
+    if interval_s < LONGEST_FLUSH_INTERVAL_S:
+        assert streams / interval_s == pytest.approx(POSTS_PER_SECOND)
+
+
+def test_stream_counts_while_open_also_after_an_error():
+    pacing = Pacing(MAX_DELAY_S)
+    with pytest.raises(ValueError, match="mine"), pacing.stream():
+        with pacing.stream():
+            assert pacing.active == 2
+        assert pacing.active == 1
+        raise ValueError("mine")
+    assert pacing.active == 0
+
+
+def flush_of(
+    batch: tuple[int, int, float], *, streams: int = 1, tokens_per_event: int = 1
+) -> Flush:
+    pacing = Pacing(MAX_DELAY_S)
+    pacing.active = streams
+    return Flush(pacing, GrowingBatch(*batch), tokens_per_event)
+
+
+def test_flush_first_token_is_due_at_once():
+    assert flush_of((1, 50, 3.0)).wait(100.0, 1).seconds <= 0
+
+
+@pytest.mark.parametrize(
+    ("events", "tokens_per_event", "due"),
+    [
+        pytest.param(9, 1, False, id="below"),
+        pytest.param(10, 1, True, id="reached"),
+        pytest.param(2, 4, False, id="below-in-tokens"),
+        pytest.param(3, 4, True, id="reached-in-tokens"),
+    ],
+)
+def test_flush_is_due_when_the_batch_is_full(events, tokens_per_event, due):
+    wait = flush_of((10, 10, 1.0), tokens_per_event=tokens_per_event).wait(5.0, events)
+    assert (wait.seconds <= 0) is due
+    assert wait.wake_on_data is not due
+
+
+def test_flush_waits_no_longer_than_the_bound_for_a_full_batch():
+    flush = flush_of((50, 50, 1.0))
+    assert flush.wait(10.0, 1).seconds == pytest.approx(MAX_DELAY_S)
+    # More tokens do not put it off.
+    assert flush.wait(10.06, 2).seconds == pytest.approx(MAX_DELAY_S - 0.06)
+    assert flush.wait(10.0 + MAX_DELAY_S, 3).seconds <= 1e-9
+
+
+def test_flush_bound_starts_anew_after_a_post():
+    flush = flush_of((50, 50, 1.0))
+    flush.wait(10.0, 1)
+    flush.posted(10.1)
+    assert flush.wait(11.0, 1).seconds == pytest.approx(MAX_DELAY_S)
+
+
+def test_flush_without_delay_posts_everything_at_once():
+    flush = Flush(Pacing(0.0), GrowingBatch(50, 50, 1.0))
+    assert flush.wait(10.0, 1).seconds <= 0
+
+
+def test_flush_under_load_waits_whatever_arrives():
+    flush = flush_of((1, 1, 1.0), streams=120)
+    assert flush.wait(10.0, 1).seconds <= 0
+    flush.posted(10.0)
+    wait = flush.wait(10.05, 1000)
+    assert wait.seconds == pytest.approx(120 / POSTS_PER_SECOND - 0.05)
+    assert wait.wake_on_data is False
+    assert flush.wait(10.21, 1000).seconds <= 0
+
+
+def test_flush_load_interval_follows_the_load_of_the_moment():
+    pacing = Pacing(MAX_DELAY_S)
+    pacing.active = 300
+    flush = Flush(pacing, GrowingBatch(1, 1, 1.0))
+    flush.wait(0.0, 1)
+    flush.posted(0.0)
+    assert flush.wait(0.1, 5).seconds == pytest.approx(0.4)
+    pacing.active = 6
+    assert flush.wait(0.1, 5).seconds <= 0
