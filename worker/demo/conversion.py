@@ -7,7 +7,6 @@ happens. It reaches no network: everything is in the file.
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -56,7 +55,6 @@ def main() -> None:
     """Convert what the command line names."""
     die_with_parent()
     warnings.simplefilter("ignore")
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     convert_gguf(Path(sys.argv[1]), Path(sys.argv[2]))
 
 

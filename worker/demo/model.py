@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import orjson
 
-from worker.errors import UnavailableError
+from worker.errors import ExitCode, UnavailableError
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 """Also the name of its directory, hence the name under which it is served."""
@@ -59,20 +58,37 @@ def find_cache_dir(environ: Mapping[str, str]) -> Path:
     return root / "runpod-vllm-worker"
 
 
-def prepare_demo_model(cache_dir: Path | None = None, report: Report = report_on_stderr) -> Path:
+def run_demo_model(environ: Mapping[str, str]) -> int:
+    """Run the command `worker demo-model`: print the model's directory, and nothing else, on stdout.
+
+    Args:
+        environ: As for `find_cache_dir`.
+
+    Returns:
+        Exit status.
+    """
+    try:
+        print(prepare_demo_model(find_cache_dir(environ)))
+    except UnavailableError as error:
+        report_on_stderr(f"worker demo-model: {error}")
+        return int(error.exit_code)
+    return ExitCode.OK
+
+
+def prepare_demo_model(cache_dir: Path, report: Report = report_on_stderr) -> Path:
     """Return the directory of the demo model, ready for vLLM; make it first where it is missing.
 
     Takes about 25 s and 93 MB of download the first time, half a second and no network later. Safe
     to interrupt, and to run twice at once.
 
     Args:
-        cache_dir: Where to keep it; None is the user's cache directory.
+        cache_dir: Where to keep it, below `models`; see `find_cache_dir`.
         report: Gets a line about each thing that takes time.
 
     Raises:
         UnavailableError: No room, no permission, no download, or the conversion failed.
     """
-    root = (cache_dir or find_cache_dir(os.environ)) / "models"
+    root = cache_dir / "models"
     directory = root / MODEL_NAME
     if is_complete(directory):
         return directory
