@@ -103,9 +103,9 @@ class Handler:
             # The client gets a code; the cause belongs in the log.
             log.exception("job %s: the handler failed", job.get("id"))
             failure = fail(Code.INTERNAL_ERROR, "The worker failed; its log has the cause.")
-        if call is not None and call.stream and call.shape == "openai":
+        if (path := _streamed_route(job.get("input"), call)) is not None:
             # Readers of the stream see no job result; an OpenAI client raises on this event.
-            yield self._raw(error_events(failure, call.path))
+            yield self._raw(error_events(failure, path))
         yield {"error": failure.json()}
 
     def _timed_out(self, *, expired: bool) -> RequestError:
@@ -179,6 +179,21 @@ async def _until(
             except StopAsyncIteration:
                 return
         yield output
+
+
+def _streamed_route(job_input: object, call: Call | None) -> str | None:
+    """Return the route of an OpenAI client that reads a stream; None for all other callers.
+
+    Args:
+        job_input: The job's input, of which nothing is known if it was refused.
+        call: What it asked for, if it was accepted.
+    """
+    if call is not None:
+        return call.path if call.stream and call.shape == "openai" else None
+    match job_input:
+        case {"openai_route": str(route), "openai_input": {"stream": True}}:
+            return route
+    return None
 
 
 async def _read_reply(call: Call, response: aiohttp.ClientResponse) -> Output:

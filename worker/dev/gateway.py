@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -83,7 +84,7 @@ class Gateway:
                 return
             if job.final:
                 if job.status is not JobStatus.COMPLETED:
-                    await response.write(encode_event({"error": describe_failure(job)}))
+                    await response.write(encode_event(error_body(job)))
                 return
             await job.changed()
 
@@ -101,7 +102,7 @@ def encode_event(chunk: Any) -> bytes:
 def answer(job: Job) -> web.Response:
     """Return the HTTP response for a finished job that is not streamed."""
     if job.status is not JobStatus.COMPLETED:
-        return reply_json({"error": describe_failure(job)}, STATUS_CODES[job.status])
+        return reply_json(error_body(job), STATUS_CODES[job.status])
     output = join_outputs(job.output)
     if not isinstance(output, str):
         return reply_json(output)
@@ -130,8 +131,14 @@ def is_json(text: str) -> bool:
     return True
 
 
-def describe_failure(job: Job) -> Any:
-    """Return why a job has no result: the worker's words if there are any."""
-    if job.error is not None:
-        return job.error
-    return "the job was cancelled" if job.status is JobStatus.CANCELLED else "the job failed"
+def error_body(job: Job) -> dict[str, Any]:
+    """Return why a job has no result: the worker's own error object if it is one."""
+    if job.error is None:
+        ended = "was cancelled" if job.status is JobStatus.CANCELLED else "failed"
+        return {"error": f"the job {ended}"}
+    if isinstance(job.error, str):
+        with suppress(orjson.JSONDecodeError):
+            decoded = orjson.loads(job.error)
+            if isinstance(decoded, dict) and "error" in decoded:
+                return decoded
+    return {"error": job.error}
