@@ -1,6 +1,6 @@
 """Job input to one call of vLLM, and its answer to the shape that the caller expects."""
 
-from worker.request.call import Batching, Call, Selection
+from worker.request.call import Batching, Call, Selection, Upload
 from worker.request.codes import CODES, Code, fail
 from worker.request.defaults import RequestDefaults
 from worker.request.engine_error import error_events, map_engine_error
@@ -15,6 +15,7 @@ __all__ = [
     "NativeStream",
     "RequestDefaults",
     "Selection",
+    "Upload",
     "build_reply",
     "error_events",
     "fail",

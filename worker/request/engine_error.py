@@ -149,6 +149,6 @@ def error_events(error: RequestError, path: str) -> bytes:
     if path.startswith("/v1/messages"):
         return b"event: error\ndata: " + orjson.dumps({"type": "error", **body}) + b"\n\n"
     if path.startswith("/v1/responses"):
-        event = {"type": "error", "sequence_number": 0, **body["error"]}
+        event = {**body["error"], "type": "error", "sequence_number": 0}
         return b"event: error\ndata: " + orjson.dumps(event) + b"\n\n"
     return b"data: " + orjson.dumps(body) + b"\n\ndata: [DONE]\n\n"

@@ -76,6 +76,10 @@ class RouteInput(BatchingInput):
 class NativeInput(BatchingInput):
     """The worker's own shape: a prompt or messages, and sampling parameters."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["prompt"]}, {"required": ["messages"]}]}
+    )
+
     prompt: NonEmpty | Tokens | Texts | TokenLists | None = parameter(
         None, "Text to continue; or its token ids; or a list of either.", kinds=_TEXT
     )
@@ -155,6 +159,9 @@ class NativeInput(BatchingInput):
         None, "Options for the media processor; needs a setting that trusts them.", kinds=_CHAT
     )
     return_token_ids: bool = parameter(False, "Returns the tokens' ids beside the text.")
+    return_prompt_text: bool = parameter(
+        False, "Returns the text that the chat template made of the messages.", kinds=_CHAT
+    )
     return_tokens_as_token_ids: bool | None = parameter(
         None, "Log-probabilities name tokens as `token_id:<id>`.", unset="by server setting"
     )

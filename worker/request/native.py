@@ -24,7 +24,13 @@ _CHOICE_EXTRAS = (
     "prompt_token_ids",
     "routed_experts",
 )
-_BODY_EXTRAS = ("prompt_logprobs", "prompt_token_ids", "kv_transfer_params", "ec_transfer_params")
+_BODY_EXTRAS = (
+    "prompt_text",
+    "prompt_logprobs",
+    "prompt_token_ids",
+    "kv_transfer_params",
+    "ec_transfer_params",
+)
 
 
 def build_reply(call: Call, body: dict[str, Any]) -> dict[str, Any]:
@@ -121,18 +127,18 @@ class NativeStream:
             is the running total and `finish_reason` stands in the piece in which a choice ends.
         """
         choices: list[dict[str, Any]] = [{"tokens": []} for _ in range(self._call.choices)]
+        output: dict[str, Any] = {"choices": choices, "usage": self._usage}
         news = False
         for event in events:
             chunk = self._decode(event)
             if chunk is not None:
-                news |= self._take(chunk, choices)
+                news |= self._take(chunk, output)
         if not news:
             return None
-        output: dict[str, Any] = {"choices": choices, "usage": self._usage}
+        output["usage"] = self._reported = self._usage
         if self._call.note and not self._warned and _cut(choices):
             output["warnings"] = [self._call.note]
             self._warned = True
-        self._reported = self._usage
         return output
 
     def _decode(self, event: bytes) -> dict[str, Any] | None:
@@ -150,11 +156,13 @@ class NativeStream:
             return None
         return chunk
 
-    def _take(self, chunk: Mapping[str, Any], choices: list[dict[str, Any]]) -> bool:
+    def _take(self, chunk: Mapping[str, Any], output: dict[str, Any]) -> bool:
         """Add one chunk to the output; return whether the reader misses something without it."""
-        news = False
+        found = {name: chunk[name] for name in _BODY_EXTRAS if chunk.get(name) is not None}
+        output |= found
+        news = bool(found)
         for choice in chunk["choices"]:
-            news |= _take_choice(choice, choices[choice["index"]])
+            news |= _take_choice(choice, output["choices"][choice["index"]])
         usage = chunk.get("usage")
         if usage is not None:
             self._count(chunk["choices"], _native_usage(usage))

@@ -15,7 +15,7 @@ from worker.request.call import Selection
 from worker.request.codes import Code, fail
 from worker.request.defaults import RequestDefaults
 from worker.request.json_value import kind_of
-from worker.request.removed import REMOVED, RENAMED, drop_removed
+from worker.request.removed import REMOVED, RENAMED, UNREACHABLE, drop_removed
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.selection import ask_best_of
 from worker.request.suggest import ask, suggest
@@ -74,7 +74,7 @@ def complete_body(
     if fields is None or not fields.known:
         return complete, None
     if route in _SIBLINGS:
-        complete = drop_removed(complete, REMOVED)
+        complete = drop_removed(complete, {**REMOVED, **UNREACHABLE})
     _check_stream(route, complete, fields)
     _refuse_unknown(route, complete, fields)
     if "model" in fields.known and not complete.get("model"):
@@ -104,7 +104,8 @@ def _refuse_unknown(route: str, body: Mapping[str, Any], fields: RouteFields) ->
     """Refuse unknown names that mean something; others are passed on and ignored by vLLM."""
     unknown = body.keys() - fields.known - fields.official - {"best_of"}
     for name in sorted(unknown)[:MOST_UNKNOWN]:
-        if body[name] is not None:
+        # A form's list fields have brackets in vLLM's name; see upload.py.
+        if body[name] is not None and f"{name}[]" not in fields.known:
             error = _explain_unknown(route, name, fields)
             if error is not None:
                 raise error

@@ -18,7 +18,7 @@ from worker.request.validation import validate
 
 SAMPLING = "sampling_params"
 
-_BEAM_KEEPS = frozenset(
+BEAM_PARAMETERS = frozenset(
     {
         "n",
         "best_of",
@@ -155,7 +155,7 @@ def _check_effect(native: NativeInput, kind: Kind) -> None:
     """Refuse fields that would be ignored for this kind of request."""
     for name in sorted(native.model_fields_set - _ENVELOPE):
         kinds = word_of(NativeInput, name, KINDS)
-        if kind in kinds or native.model_fields[name].default == getattr(native, name):
+        if kind in kinds or NativeInput.model_fields[name].default == getattr(native, name):
             continue
         need = "messages, or apply_chat_template: true" if kind == "prompt" else "a plain prompt"
         raise fail(Code.UNSUPPORTED_PARAMETER, f"{name}: works only with {need}", name)
@@ -200,7 +200,7 @@ def _check_beam(native: NativeInput) -> None:
     sampling = native.sampling_params
     if native.stream:
         raise _conflict("use_beam_search", "beam search cannot be streamed; send stream: false")
-    for name in sorted(sampling.model_fields_set - _BEAM_KEEPS):
+    for name in sorted(sampling.model_fields_set - BEAM_PARAMETERS):
         if getattr(sampling, name) != SamplingParameters.model_fields[name].default:
             raise _conflict(name, "has no effect in beam search; remove it or use_beam_search")
     for name in ("structured_outputs", "response_format"):

@@ -53,15 +53,15 @@ REMOVED: dict[str, Removed] = {
 """Names that vLLM's routes would ignore without a word."""
 
 UNREACHABLE: dict[str, Removed] = {
-    "detokenize": Removed(_HTTP, "return_token_ids: true beside sampling_params", harmless=(True,)),
+    "detokenize": Removed(_HTTP, "return_token_ids: true", harmless=(True,)),
     "output_kind": Removed(_HTTP, "stream"),
     "flat_logprobs": Removed(_HTTP, "logprobs", harmless=(False,)),
-    "skip_reading_prefix_cache": Removed(_HTTP, "cache_salt beside sampling_params"),
+    "skip_reading_prefix_cache": Removed(_HTTP, "cache_salt"),
     "prompt_logprob_token_ids": Removed(_HTTP, "prompt_logprobs"),
     "prompt_logprob_start": Removed(_HTTP, "prompt_logprobs"),
     "trace_decode_token_ids": Removed(_HTTP, "allowed_token_ids"),
 }
-"""Fields of vLLM's `SamplingParams` that no HTTP route takes; native input only."""
+"""Fields of vLLM's `SamplingParams` that no HTTP route takes."""
 
 USELESS: dict[str, Removed] = {
     "use_openai_format": Removed("never had an effect", "openai_route and openai_input"),
@@ -70,14 +70,25 @@ USELESS: dict[str, Removed] = {
 """Names beside `sampling_params` that have no meaning in native input."""
 
 
+_NATIVE = {
+    "sampling_params": "its members in the body itself",
+    "apply_chat_template": "the request to /v1/chat/completions",
+    "extra_args": "vllm_xargs",
+    "max_batch_size": "it beside the body, not inside",
+    "min_batch_size": "it beside the body, not inside",
+    "batch_size_growth_factor": "it beside the body, not inside",
+}
+
 RENAMED: dict[str, dict[str, str]] = {
     "/v1/chat/completions": {
+        **_NATIVE,
         "max_output_tokens": "max_completion_tokens",
         "max_new_tokens": "max_completion_tokens",
         "prompt": "messages",
         "input": "messages",
     },
     "/v1/completions": {
+        **_NATIVE,
         "max_completion_tokens": "max_tokens",
         "max_output_tokens": "max_tokens",
         "max_new_tokens": "max_tokens",

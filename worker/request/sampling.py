@@ -131,7 +131,7 @@ class SamplingParameters(Parameters):
     use_beam_search: bool = parameter(
         False,
         "Searches for the most likely sequences instead of sampling; the beam width is `best_of`, "
-        "or else `n`. Slow, not for streams, and only with the parameters that the docs list.",
+        "or else `n`. Slow, not for streams, and only with some of the other parameters.",
     )
     length_penalty: float = parameter(
         1.0,

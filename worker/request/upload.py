@@ -50,7 +50,11 @@ def take_upload(body: Mapping[str, Any]) -> tuple[dict[str, Any], Upload]:
         raise fail(Code.INVALID_PARAMETER, f"{FILE}: the text is not valid base64", FILE) from None
     name = body.get(FILENAME)
     filename, content_type = _name(name, match.group(1) if match else None)
-    fields = {key: _form_value(key, value) for key, value in body.items() if value is not None}
+    fields = {
+        _form_name(key, value): _form_value(key, value)
+        for key, value in body.items()
+        if value is not None
+    }
     fields.pop(FILE)
     fields.pop(FILENAME, None)
     return fields, Upload(FILE, filename, content, content_type)
@@ -67,6 +71,11 @@ def _name(name: object, content_type: str | None) -> tuple[str, str]:
     if content_type is None:
         return _DEFAULT_NAME, "audio/wav"
     return "audio" + (mimetypes.guess_extension(content_type) or ".wav"), content_type
+
+
+def _form_name(key: str, value: Any) -> str:
+    """Return a field's name in the form, where lists end in brackets."""
+    return f"{key}[]" if isinstance(value, list) and not key.endswith("[]") else key
 
 
 def _form_value(key: str, value: Any) -> Any:

@@ -1,0 +1,224 @@
+import json
+
+import pytest
+
+from worker.errors import RequestError
+from worker.request import Batching, RequestDefaults, error_events, map_engine_error, parse_job
+from worker.request.codes import CODES, Code, fail
+from worker.request.engine_error import LONGEST_MESSAGE, clean_message
+from worker.request.routes import CHAT, COMPLETIONS
+
+DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0))
+NATIVE = parse_job({"prompt": "Hi"}, DEFAULTS)
+OPENAI = parse_job({"openai_route": CHAT, "openai_input": {"messages": "Hi"}}, DEFAULTS)
+EMBEDDINGS = parse_job({"route": "/v1/embeddings", "body": {"input": "Hi"}}, DEFAULTS)
+STORED = parse_job({"route": "/v1/responses/resp_1"}, DEFAULTS)
+
+LENGTH = "This model's maximum context length is 512 tokens. However, your prompt contains 600"
+
+
+def engine_body(message: str, kind: str = "BadRequestError", param: str | None = None) -> bytes:
+    return json.dumps({"error": {"message": message, "type": kind, "param": param}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "call", "code", "param"),
+    [
+        pytest.param(
+            400,
+            engine_body("top_p must be in (0, 1]", param="top_p"),
+            OPENAI,
+            "invalid_request",
+            "top_p",
+            id="refused",
+        ),
+        pytest.param(
+            400,
+            engine_body("too many", param="top_logprobs"),
+            NATIVE,
+            "invalid_request",
+            "sampling_params.logprobs",
+            id="native, other name",
+        ),
+        pytest.param(
+            400,
+            engine_body("bad", param="body.messages"),
+            OPENAI,
+            "invalid_request",
+            "messages",
+            id="path of the body",
+        ),
+        pytest.param(
+            400,
+            engine_body(LENGTH, param="input_tokens"),
+            OPENAI,
+            "context_length_exceeded",
+            "messages",
+            id="too long, chat",
+        ),
+        pytest.param(
+            400,
+            engine_body(LENGTH, param="input_text"),
+            NATIVE,
+            "context_length_exceeded",
+            "prompt",
+            id="too long, native",
+        ),
+        pytest.param(
+            400,
+            engine_body("default chat template is no longer allowed, so you must"),
+            OPENAI,
+            "chat_template_missing",
+            None,
+            id="no chat template",
+        ),
+        pytest.param(
+            404,
+            engine_body("The model `x` does not exist.", "NotFoundError", "model"),
+            OPENAI,
+            "model_not_found",
+            "model",
+            id="no such model",
+        ),
+        pytest.param(
+            404,
+            engine_body("Not Found", "Not Found"),
+            EMBEDDINGS,
+            "route_not_served",
+            None,
+            id="route absent",
+        ),
+        pytest.param(
+            501,
+            engine_body("The model does not support Embeddings API", "NotImplementedError"),
+            EMBEDDINGS,
+            "route_not_served",
+            None,
+            id="route without function",
+        ),
+        pytest.param(
+            501, engine_body("no", "NotImplementedError"), OPENAI, "not_implemented", None, id="501"
+        ),
+        pytest.param(
+            404,
+            engine_body("Response with id 'resp_1' not found.", "NotFoundError"),
+            STORED,
+            "not_found",
+            None,
+            id="stored response",
+        ),
+        pytest.param(
+            422,
+            engine_body("cannot load image", "UnprocessableEntityError"),
+            OPENAI,
+            "media_unreadable",
+            None,
+            id="image",
+        ),
+        pytest.param(
+            503,
+            engine_body("busy", "Service Unavailable"),
+            OPENAI,
+            "engine_overloaded",
+            None,
+            id="503",
+        ),
+        pytest.param(
+            500,
+            engine_body("EngineCore encountered an issue. See stack trace", "InternalServerError"),
+            OPENAI,
+            "engine_died",
+            None,
+            id="engine dead",
+        ),
+        pytest.param(
+            500, engine_body("oops", "InternalServerError"), OPENAI, "engine_error", None, id="500"
+        ),
+        pytest.param(500, b"", OPENAI, "engine_error", None, id="no body"),
+        pytest.param(502, b"<html>", OPENAI, "engine_error", None, id="html"),
+        pytest.param(400, b"[1]", OPENAI, "invalid_request", None, id="an array"),
+        pytest.param(400, b'{"error": "text"}', OPENAI, "invalid_request", None, id="text error"),
+        pytest.param(400, b'{"detail": "bad"}', OPENAI, "invalid_request", None, id="detail"),
+        pytest.param(400, b"\xff\xfe", OPENAI, "invalid_request", None, id="not text"),
+    ],
+)
+def test_map_engine_error_gives_stable_code(status, body, call, code, param):
+    error = map_engine_error(status, body, call)
+
+    assert (error.code, error.status, error.param) == (code, status, param)
+    assert error.message
+    assert json.loads(error.json())["error"]["code"] == code
+
+
+def test_map_engine_error_keeps_vllms_message_and_type():
+    error = map_engine_error(400, engine_body("top_p must be in (0, 1], got 5."), OPENAI)
+
+    assert error.message == "top_p must be in (0, 1], got 5."
+    assert error.type == "BadRequestError"
+
+
+def test_map_engine_error_server_failure_hides_its_text():
+    body = engine_body("'NoneType' object has no attribute 'x'", "InternalServerError")
+
+    error = map_engine_error(500, body, OPENAI)
+
+    assert "NoneType" not in error.message
+    assert error.extra == {"retryable": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "1 validation error:\n  {'type': 'missing', 'loc': 'body.messages', "
+            "'msg': 'Field required', 'input': {'model': \"it's\"}}",
+            "1 validation error:\n  messages: Field required",
+        ),
+        (
+            "1 validation error:\n  {'type': 'x', 'loc': ('body', 'n'), 'msg': 'Bad', 'ctx': <x>}",
+            "1 validation error:\n  a field is not valid",
+        ),
+        ("Bad (parameter=top_p, value=5.0)", "Bad"),
+        ("Bad (parameter=tool_choice.function)", "Bad"),
+        ("Bad (really)", "Bad (really)"),
+        ("x" * 9000, "x" * (LONGEST_MESSAGE - 1) + "…"),
+    ],
+)
+def test_clean_message_has_no_python_notation(text, expected):
+    assert clean_message(text) == expected
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+def test_error_events_openai_stream_ends_properly(path):
+    events = error_events(fail(Code.ENGINE_DIED, "gone"), path).decode().split("\n\n")
+
+    assert json.loads(events[0].removeprefix("data: "))["error"]["code"] == "engine_died"
+    assert events[1:] == ["data: [DONE]", ""]
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/responses"])
+def test_error_events_named_events_elsewhere(path):
+    lines = error_events(fail(Code.ENGINE_DIED, "gone"), path).decode().splitlines()
+
+    assert lines[0] == "event: error"
+    payload = json.loads(lines[1].removeprefix("data: "))
+    assert payload["type"] == "error"
+    assert payload.get("error", payload)["message"] == "gone"
+
+
+def test_codes_table_covers_every_code():
+    assert list(CODES) == list(Code)
+
+
+@pytest.mark.parametrize("code", Code)
+def test_fail_takes_status_and_family_from_the_table(code):
+    error = fail(code, "text", "path")
+
+    assert isinstance(error, RequestError)
+    body = error.body()["error"]
+    assert (body["code"], body["status"], body["type"]) == (
+        code.value,
+        CODES[code].status,
+        CODES[code].type,
+    )
+    assert body.get("retryable", False) is CODES[code].retryable

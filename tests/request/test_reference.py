@@ -1,0 +1,90 @@
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from pydantic import BaseModel
+
+from worker.request import CODES
+from worker.request.envelope import BatchingInput, GatewayInput, NativeInput, RouteInput
+from worker.request.field import UNIT
+from worker.request.reference import native_schema, render_errors, render_requests
+from worker.request.sampling import RepetitionDetection, SamplingParameters, StructuredOutputs
+
+ROOT = Path(__file__).parents[2]
+
+MODELS = (
+    BatchingInput,
+    GatewayInput,
+    RouteInput,
+    NativeInput,
+    SamplingParameters,
+    StructuredOutputs,
+    RepetitionDetection,
+)
+
+UNITLESS = {
+    "presence_penalty",
+    "frequency_penalty",
+    "temperature",
+    "length_penalty",
+    "seed",
+    "priority",
+}
+"""Numbers that count nothing."""
+
+
+@pytest.mark.parametrize(
+    ("path", "render"),
+    [
+        ("docs/errors.md", render_errors),
+        ("docs/requests.md", render_requests),
+        ("schemas/requests/native.json", native_schema),
+    ],
+)
+def test_committed_reference_is_current(path, render):
+    assert (ROOT / path).read_text(encoding="utf-8") == render(), "run: worker render"
+
+
+def test_errors_page_has_every_code():
+    page = render_errors()
+
+    assert all(f"`{code.value}`" in page for code in CODES)
+
+
+def fields_of(model: type[BaseModel]):
+    return [(f"{model.__name__}.{name}", name, field) for name, field in model.model_fields.items()]
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "field"),
+    [row for model in MODELS for row in fields_of(model)],
+    ids=lambda value: value if isinstance(value, str) and "." in value else "",
+)
+def test_every_request_field_is_described(where, name, field):
+    words = field.json_schema_extra
+    text = field.description
+    assert text, where
+    assert text.endswith((".", "…")), where
+    assert "default is" not in text.lower(), where
+    numeric = any(kind in str(field.annotation) for kind in ("int", "float"))
+    listed = any(kind in str(field.annotation) for kind in ("list", "dict", "str"))
+    if numeric and not listed and name not in UNITLESS:
+        assert UNIT in words, where
+
+
+@pytest.mark.parametrize(
+    ("job_input", "valid"),
+    [
+        ({"prompt": "Hi"}, True),
+        ({"messages": [{"role": "user", "content": "Hi"}], "stream": True}, True),
+        ({"prompt": "Hi", "sampling_params": {"max_tokens": 5, "stop": ["a"]}}, True),
+        ({"prompt": "Hi", "sampling_params": {"max_tokens": 1.5}}, False),
+        ({"prompt": "Hi", "sampling_params": {"maxtokens": 1}}, False),
+        ({"stream": True}, False),
+    ],
+)
+def test_native_schema_agrees_with_the_worker(job_input, valid):
+    validator = jsonschema.Draft202012Validator(json.loads(native_schema()))
+
+    assert validator.is_valid(job_input) is valid
