@@ -189,7 +189,17 @@ def test_parse_job_shape_decides_the_answers_form(job_input, shape):
             {"model": "a", "input": "text"}, "invalid_job_input", None, "route", id="input alone"
         ),
         pytest.param({"stream": True}, "invalid_job_input", None, "missing", id="no prompt"),
-        pytest.param({"prompt": None}, "invalid_job_input", None, "missing", id="null prompt"),
+        pytest.param({"prompt": None}, "missing_parameter", "prompt", "required", id="null prompt"),
+        pytest.param(
+            {"sampling_params": {}}, "missing_parameter", "prompt", "required", id="only sampling"
+        ),
+        pytest.param(
+            {"promt": "Hi", "sampling_params": {}},
+            "unknown_parameter",
+            "promt",
+            "mean prompt",
+            id="misspelt prompt with sampling",
+        ),
         pytest.param(
             {"prompt": ""}, "invalid_parameter", "prompt", "1 character", id="empty prompt"
         ),

@@ -58,7 +58,7 @@ def parse_job(job_input: object, defaults: RequestDefaults) -> Call:
     if _is_openai_body(present):
         route = CHAT if "messages" in present else COMPLETIONS
         return _call_route(RouteInput(route=route, body=job_input), "route", "body", defaults)
-    if present & _START:
+    if job_input.keys() & _START or present & _NATIVE_ONLY:
         return build_native_call(parse_native(job_input), defaults)
     raise _explain_unknown(job_input)
 
