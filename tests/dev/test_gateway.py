@@ -69,11 +69,20 @@ def test_join_outputs_unwraps_what_stands_for_one_body(output, joined):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_gateway_failed_job_is_500_with_the_workers_words(api, stream):
+@pytest.mark.parametrize(
+    ("error", "body"),
+    [
+        pytest.param("boom", {"error": "boom"}, id="text"),
+        pytest.param('{"error": {"code": "x"}}', {"error": {"code": "x"}}, id="error-object"),
+        pytest.param('{"code": "x"}', {"error": '{"code": "x"}'}, id="other-object"),
+        pytest.param({"code": "x"}, {"error": {"code": "x"}}, id="json"),
+    ],
+)
+async def test_gateway_failed_job_is_500_with_the_workers_words(api, stream, error, body):
     waiting = ask(api, {**CHAT, "stream": stream})
     job = await api.take()
-    await api.done(job["id"], {"error": '{"error": {"code": "x"}}'})
-    assert await waiting == (500, {"error": '{"error": {"code": "x"}}'})
+    await api.done(job["id"], {"error": error})
+    assert await waiting == (500, body)
 
 
 async def test_gateway_cancelled_job_is_500(api):
@@ -203,7 +212,7 @@ async def test_openai_client_reads_answer_stream_and_error(api):
             await api.stream(job["id"], f"data: {event}\n\n")
         await api.done(job["id"], {"output": []})
         job = await api.take()
-        await api.done(job["id"], {"error": "boom"})
+        await api.done(job["id"], {"error": '{"error": {"message": "boom", "code": "x"}}'})
 
     working = asyncio.create_task(work())
     async with openai.AsyncOpenAI(
@@ -213,7 +222,7 @@ async def test_openai_client_reads_answer_stream_and_error(api):
         assert answer.choices[0].message.content == "hello"
         stream = await client.chat.completions.create(**CHAT, stream=True)
         assert [part.choices[0].delta.content async for part in stream] == ["é🦙", "é🦙"]
-        with pytest.raises(openai.InternalServerError) as caught:
+        with pytest.raises(openai.InternalServerError, match="boom") as caught:
             await client.chat.completions.create(**CHAT)
-        assert caught.value.body == "boom"
+        assert caught.value.code == "x"
     await working
