@@ -66,12 +66,18 @@ def test_flush_interval_bounds_posts_per_second(streams):
 
 def test_stream_counts_while_open_also_after_an_error():
     pacing = Pacing(MAX_DELAY_S)
-    with pytest.raises(ValueError, match="mine"), pacing.stream():
+    seen = []
+
+    def fail_within_two_streams():
         with pacing.stream():
-            assert pacing.active == 2
-        assert pacing.active == 1
-        raise ValueError("mine")
-    assert pacing.active == 0
+            with pacing.stream():
+                seen.append(pacing.active)
+            seen.append(pacing.active)
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        fail_within_two_streams()
+    assert [*seen, pacing.active] == [2, 1, 0]
 
 
 def flush_of(

@@ -29,6 +29,10 @@ if __name__ == "__mp_main__":
     permit_amx()
 
 
+LONGEST_MESSAGE = 10_000
+"""Characters of an exception's message that are reported."""
+
+
 class Reporter:
     """Tells the worker how far the start is, one JSON object per line."""
 
@@ -119,7 +123,7 @@ def main() -> None:
             report.send(error="SystemExit", message=f"vLLM refused its arguments ({error.code})")
         raise
     except BaseException as error:
-        report.send(error=type(error).__name__, message=str(error))
+        report.send(error=type(error).__name__, message=str(error)[:LONGEST_MESSAGE])
         raise
 
 

@@ -56,7 +56,9 @@ def group_is_alive(group: int) -> bool:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             # After the name, which is in brackets and may hold anything: state, parent, group.
-            state, _parent, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+            state, _parent, its_group = (
+                stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            )
         except (OSError, ValueError):
             continue  # It ended while we looked.
         if int(its_group) == group and state not in "ZX":

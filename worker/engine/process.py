@@ -37,6 +37,12 @@ TAIL_LINES = 200
 """Lines of vLLM's output that are kept to explain a failure."""
 
 LINE_LIMIT_BYTES = 64 * 1024
+"""A longer line of vLLM's output is cut."""
+
+READ_BYTES = 64 * 1024
+
+REPORT_LIMIT_BYTES = 1024 * 1024
+"""Far above the longest report."""
 
 TRACKER_WAIT_S = 3.0
 """How long the last processes may take to clean up after an API server that is gone."""
@@ -118,17 +124,22 @@ class EngineProcess:
         """
         self._started_at = time.monotonic()
         self._client = EngineClient(self._socket_path)
-        report_end, child_end = os.pipe()
+        # Pipes of our own for the output too: with asyncio's, `wait` returns only when every process
+        # that holds the pipe has ended, not when vLLM has.
+        reports, report_end = os.pipe()
+        output, output_end = os.pipe()
         try:
-            self._process = await self._spawn(child_end)
+            self._process = await self._spawn(report_end, output_end)
         except BaseException:
-            os.close(report_end)
+            os.close(reports)
+            os.close(output)
             raise
         finally:
-            os.close(child_end)
+            os.close(report_end)
+            os.close(output_end)
         self._readers = [
-            asyncio.create_task(self._read_reports(report_end)),
-            asyncio.create_task(self._read_output()),
+            asyncio.create_task(self._read_reports(reports)),
+            asyncio.create_task(self._read_output(output)),
         ]
         self._exited = asyncio.create_task(self._process.wait())
         try:
@@ -147,19 +158,19 @@ class EngineProcess:
         await self.stop(grace_s=0)
         raise EngineStartError(problem)
 
-    async def _spawn(self, report_descriptor: int) -> asyncio.subprocess.Process:
+    async def _spawn(self, report_end: int, output_end: int) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *self.command,
             str(os.getpid()),
-            str(report_descriptor),
+            str(report_end),
             *self._arguments,
             "--uds",
             str(self._socket_path),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
+            stdout=output_end,
             stderr=asyncio.subprocess.STDOUT,
             env=self._environment,
-            pass_fds=[report_descriptor],
+            pass_fds=[report_end],
             # A group of its own: Ctrl-C in a terminal reaches only the worker, which drains first,
             # and one signal reaches all of vLLM's processes.
             start_new_session=True,
@@ -247,39 +258,37 @@ class EngineProcess:
         return False
 
     async def _read_reports(self, descriptor: int) -> None:
-        async for line in _lines(await _open_pipe(descriptor)):
+        async for line in _lines(descriptor, REPORT_LIMIT_BYTES):
             message = orjson.loads(line)
             if phase := message.get("phase"):
                 self._on_phase(phase, self.uptime_s)
             else:
                 self._reported_error = (message["error"], message["message"])
 
-    async def _read_output(self) -> None:
-        if self._process is None or self._process.stdout is None:
-            raise RuntimeError("the engine was not started")
-        async for raw in _lines(self._process.stdout):
+    async def _read_output(self, descriptor: int) -> None:
+        async for raw in _lines(descriptor, LINE_LIMIT_BYTES):
             line = raw.decode(errors="replace")
             self._tail.append(line)
             self._on_output(line)
 
 
-async def _open_pipe(descriptor: int) -> asyncio.StreamReader:
+async def _lines(descriptor: int, limit: int) -> AsyncIterator[bytes]:
+    """Yield each line of a pipe without its end; one of more than `limit` bytes is cut."""
     reader = asyncio.StreamReader()
-    protocol = asyncio.StreamReaderProtocol(reader)
     pipe = os.fdopen(descriptor, "rb", buffering=0)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
-    return reader
-
-
-async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """Yield each line without its end; a line without end is cut, never refused."""
-    rest = b""
-    while chunk := await stream.read(LINE_LIMIT_BYTES):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield line.rstrip(b"\r")
-        if len(rest) > LINE_LIMIT_BYTES:
+    transport, _protocol = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), pipe
+    )
+    try:
+        rest = b""
+        while chunk := await reader.read(READ_BYTES):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield line.rstrip(b"\r")
+            if len(rest) > limit:
+                yield rest
+                rest = b""
+        if rest:
             yield rest
-            rest = b""
-    if rest:
-        yield rest
+    finally:
+        transport.close()
