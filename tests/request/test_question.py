@@ -1,3 +1,7 @@
+import json
+from pathlib import Path
+
+import jsonschema
 import pytest
 
 from worker.errors import RequestError
@@ -10,6 +14,7 @@ from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.sampling import SamplingParameters
 
 DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0))
+SCHEMAS = Path(__file__).parents[2] / "schemas" / "requests"
 HELLO = [{"role": "user", "content": "Hello"}]
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 
@@ -363,3 +368,18 @@ def test_several_mistakes_are_reported_together():
 
 def test_max_tokens_zero_with_echo_is_allowed():
     assert ask({"max_tokens": 0}, echo=True).body["max_tokens"] == 0
+
+
+@pytest.mark.parametrize("name", SAMPLING_VALUES)
+@pytest.mark.parametrize(
+    ("start", "file"),
+    [({"prompt": "Hi"}, "v1-completions"), ({"messages": HELLO}, "v1-chat-completions")],
+    ids=["prompt", "messages"],
+)
+def test_sampling_parameter_has_the_type_that_vllm_wants(start, file, name):
+    schema = json.loads((SCHEMAS / f"{file}.json").read_text())
+    value, _ = SAMPLING_VALUES[name]
+
+    body = ask({name: value, "logprobs": 1}, **start).body
+
+    jsonschema.Draft202012Validator(schema).validate(body)
