@@ -14,6 +14,7 @@ async def handle(job):
             yield event
         return
     if "sleep_s" in body:
+        print(f"sleeping in {job['id']}", flush=True)
         try:
             await asyncio.sleep(body["sleep_s"])
         except asyncio.CancelledError:

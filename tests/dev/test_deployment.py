@@ -32,6 +32,12 @@ async def shared(stock_deployment, connect):
         yield api
 
 
+async def wait_for_line(api, line):
+    async with asyncio.timeout(5):
+        while ("worker-1", line) not in api.lines:
+            await asyncio.sleep(0.02)
+
+
 on_module_loop = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -71,12 +77,10 @@ async def test_sdk_worker_failure_reaches_status(shared):
 @on_module_loop
 async def test_sdk_worker_stops_a_cancelled_job(shared):
     job_id = await shared.run({"sleep_s": 60})
-    # The SDK's loop looks every 0.1 s; a stop that comes before the job has begun is lost.
-    await asyncio.sleep(0.4)
+    # A stop signal for a job that the SDK has not begun yet is lost.
+    await wait_for_line(shared, f"sleeping in {job_id}")
     await shared.call("POST", f"/cancel/{job_id}")
-    async with asyncio.timeout(3):
-        while ("worker-1", "cancelled in the handler") not in shared.lines:
-            await asyncio.sleep(0.02)
+    await wait_for_line(shared, "cancelled in the handler")
     assert (await shared.status(job_id))["status"] == "CANCELLED"
 
 

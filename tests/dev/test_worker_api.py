@@ -54,16 +54,16 @@ async def test_job_for_a_closed_take_goes_to_the_next_one(api):
 
 
 async def test_job_whose_reply_cannot_be_written_goes_back_in_front(start):
-    api = await start(rtt_ms=200)
+    api = await start(rtt_ms=400)
     first = await api.run(1)
     second = await api.run(2)
     async with aiohttp.ClientSession() as leaving:
         gone = asyncio.create_task(leaving.get(api.endpoint.url + "/job-take/w1?gpu=x"))
-        # The first half of the round trip is over: the job is handed out, not yet delivered.
-        await asyncio.sleep(0.15)
+        # Half the round trip is over: the job is handed out, but not yet delivered.
+        await api.endpoint.jobs[first].changed()
         assert api.endpoint.jobs[first].status == "IN_PROGRESS"
         gone.cancel()
-    await asyncio.sleep(0.05)
+    await api.endpoint.jobs[first].changed()
     assert api.endpoint.jobs[first].status == "IN_QUEUE"
     assert [job["id"] for job in await api.take_batch(2, "w2")] == [first, second]
 
@@ -98,11 +98,11 @@ async def test_stop_without_signals_answers_204_after_its_hold(start):
 
 
 async def test_cancel_before_delivery_is_announced_after_delivery(start):
-    api = await start(rtt_ms=100)
+    api = await start(rtt_ms=400)
     job_id = await api.run()
     stopping = asyncio.create_task(api.call("GET", "/job-stop/w1?gpu=x"))
     taking = asyncio.create_task(api.take())
-    await asyncio.sleep(0.08)
+    await api.endpoint.jobs[job_id].changed()
     await api.call("POST", f"/cancel/{job_id}")
     assert not taking.done()
     assert (await taking)["id"] == job_id
@@ -239,16 +239,16 @@ async def test_stop_pod_in_a_result_is_noted(api):
 
 
 async def test_rtt_delays_worker_calls_only(start):
-    api = await start(rtt_ms=100)
+    api = await start(rtt_ms=300)
     began = time.monotonic()
     job_id = await api.run()
-    assert time.monotonic() - began < 0.09
+    assert time.monotonic() - began < 0.29
     began = time.monotonic()
     await api.take()
-    assert 0.09 < time.monotonic() - began < 0.5
+    assert time.monotonic() - began > 0.29
     began = time.monotonic()
     await api.stream(job_id, "a")
-    assert 0.09 < time.monotonic() - began < 0.5
+    assert time.monotonic() - began > 0.29
 
 
 async def test_fault_status_is_answered_for_the_next_calls_without_effect(start):

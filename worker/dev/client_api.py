@@ -185,18 +185,15 @@ def describe_job(job: Job) -> dict[str, Any]:
     """Return what was measured on a job: times in milliseconds after its submission."""
     metrics = job.metrics
 
-    def offset(at_s: float | None) -> float | None:
-        return None if at_s is None else round((at_s - metrics.submitted_s) * 1000, 3)
-
     return {
         "id": job.id,
         "status": job.status,
         "workerId": job.worker_id,
         "attempts": job.attempt,
         "losses": job.losses,
-        "takenMs": offset(metrics.taken_s),
-        "firstChunkMs": offset(metrics.first_chunk_s),
-        "finishedMs": offset(metrics.finished_s),
+        "takenMs": metrics.after_ms(metrics.taken_s),
+        "firstChunkMs": metrics.after_ms(metrics.first_chunk_s),
+        "finishedMs": metrics.after_ms(metrics.finished_s),
         "webhook": metrics.webhook,
         "totals": {
             kind: {
@@ -208,7 +205,7 @@ def describe_job(job: Job) -> dict[str, Any]:
         "posts": [
             {
                 "operation": post.operation,
-                "atMs": offset(post.at_s),
+                "atMs": metrics.after_ms(post.at_s),
                 "bytes": post.size_bytes,
                 "late": post.late,
             }

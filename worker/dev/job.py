@@ -86,11 +86,9 @@ class JobMetrics:
     posts: list[Post] = field(default_factory=list)
     webhook: str | None = None
 
-    def first_chunk_ms(self) -> float | None:
-        """Return the milliseconds from submission to the first chunk; None without a chunk."""
-        if self.first_chunk_s is None:
-            return None
-        return (self.first_chunk_s - self.submitted_s) * 1000
+    def after_ms(self, at_s: float | None) -> float | None:
+        """Return a time as milliseconds after the submission; None stays None."""
+        return None if at_s is None else round((at_s - self.submitted_s) * 1000, 3)
 
 
 class Job:
