@@ -14,13 +14,13 @@ from rich.table import Table
 
 from worker.config.load import load_settings
 from worker.config.resolve import Resolved
+from worker.config.secrets import HIDDEN
 from worker.config.settings import Settings
 from worker.errors import ConfigurationError, ExitCode, Problem, shorten
 
 LOG_WIDTH = 160
 """Columns of the output where it goes to a file or log."""
 
-HIDDEN = "••••••"
 WIDEST_VALUE = 60
 """Characters of a value that the table shows; the arguments below it are complete."""
 
@@ -62,7 +62,7 @@ def open_console() -> Console:
 
 def describe_settings(settings: Settings) -> dict[str, Any]:
     """Return the configuration as data, secrets hidden."""
-    return {
+    data = {
         "ok": True,
         "settings": [
             {
@@ -73,24 +73,13 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
             }
             for item in settings.values
         ],
-        "engine_arguments": redact_all(settings.engine_arguments(), settings),
-        "engine_environment": {
-            name: redact(value, settings) for name, value in settings.engine_environment().items()
-        },
+        "engine_arguments": settings.engine_arguments(),
+        "engine_environment": settings.engine_environment(),
         "warnings": [_problem_data(problem) for problem in settings.warnings],
     }
-
-
-def redact(text: str, settings: Settings) -> str:
-    """Return `text` with every secret replaced."""
-    for secret in settings.secret_values():
-        text = text.replace(secret, HIDDEN)
-    return text
-
-
-def redact_all(texts: list[str], settings: Settings) -> list[str]:
-    """Return the texts with every secret replaced."""
-    return [redact(text, settings) for text in texts]
+    # Hidden in the text, because a secret may be part of any value.
+    hidden: dict[str, Any] = orjson.loads(settings.redact(orjson.dumps(data, default=str).decode()))
+    return hidden
 
 
 def _problem_data(problem: Problem) -> dict[str, Any]:
@@ -119,7 +108,7 @@ def _print_settings(out: Console, settings: Settings) -> None:
         style = "dim" if item.source.startswith("default") else None
         table.add_row(
             item.option.name,
-            escape(shorten(redact(_value_text(item), settings), WIDEST_VALUE)),
+            escape(shorten(settings.redact(_value_text(item)), WIDEST_VALUE)),
             item.source,
             item.option.flag or "",
             style=style,
@@ -127,12 +116,10 @@ def _print_settings(out: Console, settings: Settings) -> None:
     out.print(table)
     out.print("\n[bold]Engine arguments[/bold]")
     out.print(
-        shlex.join(redact_all(settings.engine_arguments(), settings)), markup=False, soft_wrap=True
+        settings.redact(shlex.join(settings.engine_arguments())), markup=False, soft_wrap=True
     )
     for problem in settings.warnings:
-        out.print(
-            f"[yellow]Warning:[/yellow] {escape(redact(str(problem), settings))}", soft_wrap=True
-        )
+        out.print(f"[yellow]Warning:[/yellow] {escape(str(problem))}", soft_wrap=True)
 
 
 def _value_text(item: Resolved) -> str:

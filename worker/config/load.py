@@ -17,7 +17,7 @@ from worker.config.names import find_misspelt
 from worker.config.option import Option
 from worker.config.resolve import ENVIRONMENT, Findings, Layer, Resolved, merge_layers
 from worker.config.rules import View, apply_rules
-from worker.config.secrets import engine_environment, secret_values
+from worker.config.secrets import engine_environment, redact_problem, secret_values
 from worker.config.settings import Settings
 from worker.errors import ConfigurationError, Problem
 
@@ -51,9 +51,11 @@ def load_settings(
     values = _complete(given, promise_defaults(given, catalogue, machine, environ), catalogue)
     findings.problems += apply_rules(View(values, catalogue, machine, environ))
     findings.warnings += _check_streaming(values)
+    secrets = secret_values(values.values(), environ)
     if findings.problems:
-        raise ConfigurationError(findings.problems)
-    return _build(values, environ, findings)
+        raise ConfigurationError([redact_problem(p, secrets) for p in findings.problems])
+    warnings = [redact_problem(warning, secrets) for warning in findings.warnings]
+    return _build(values, environ, secrets, warnings)
 
 
 def _collect_layers(
@@ -121,7 +123,10 @@ def _check_streaming(values: Mapping[str, Resolved]) -> list[Problem]:
 
 
 def _build(
-    values: Mapping[str, Resolved], environ: Mapping[str, str], findings: Findings
+    values: Mapping[str, Resolved],
+    environ: Mapping[str, str],
+    secrets: frozenset[str],
+    warnings: list[Problem],
 ) -> Settings:
     groups: dict[str, dict[str, Any]] = {}
     for resolved in values.values():
@@ -138,9 +143,9 @@ def _build(
         sources=worker.sources,
         arguments=tuple(build_arguments(values.values())),
         environment=engine_environment(worker, environ),
-        secrets=secret_values(worker, environ),
+        secrets=secrets,
         values=tuple(values.values()),
-        warnings=tuple(findings.warnings),
+        warnings=tuple(warnings),
     )
 
 

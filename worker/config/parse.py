@@ -99,7 +99,7 @@ def parse_integer(raw: Any, option: Option) -> int:
         number = float(raw) if not isinstance(raw, bool) else None
     except (TypeError, ValueError):
         number = None
-    if number is None or number != int(number) or abs(number) > 2**63:
+    if number is None or not abs(number) <= 2**63 or not number.is_integer():
         raise Rejected("not an integer", expected_number(option))
     exact = int(raw) if isinstance(raw, str) and raw.lstrip("+-").isdigit() else int(number)
     return _bounded(exact, option)

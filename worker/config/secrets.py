@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from worker.config.groups import StorageSettings, WorkerSettings
+from worker.config.resolve import Resolved
+from worker.errors import Problem
+
+HIDDEN = "••••••"
 
 SECRET_NAME = re.compile(
     r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)"
@@ -38,13 +44,27 @@ def _base_path(storage: StorageSettings) -> Path | None:
     return VOLUME if VOLUME.is_dir() else None
 
 
-def secret_values(worker: WorkerSettings, environ: Mapping[str, str]) -> frozenset[str]:
-    """Return every value that must not leave the process in any text."""
-    found = {
-        value
-        for name, value in environ.items()
-        if SECRET_NAME.search(name.upper()) and len(value) >= SHORTEST_SECRET
-    }
-    if worker.model.hf_token is not None:
-        found.add(worker.model.hf_token.get_secret_value())
-    return frozenset(found)
+def secret_values(values: Iterable[Resolved], environ: Mapping[str, str]) -> frozenset[str]:
+    """Return every value that must not leave the process in any text.
+
+    Args:
+        values: Resolved settings; those declared secret count.
+        environ: The environment; variables named like a credential count, whoever reads them.
+    """
+    named = (value for name, value in environ.items() if SECRET_NAME.search(name.upper()))
+    declared = (str(item.value) for item in values if item.option.secret and item.value)
+    return frozenset(text for text in (*named, *declared) if len(text) >= SHORTEST_SECRET)
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` with every secret hidden, also where JSON has escaped it."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, HIDDEN).replace(json.dumps(secret)[1:-1], HIDDEN)
+    return text
+
+
+def redact_problem(problem: Problem, secrets: Iterable[str]) -> Problem:
+    """Return the problem with every secret hidden in what it repeats of the user's input."""
+    secrets = tuple(secrets)
+    got = None if problem.got is None else redact(problem.got, secrets)
+    return dataclasses.replace(problem, got=got, message=redact(problem.message, secrets))

@@ -14,6 +14,7 @@ from worker.config.groups import (
     StreamingSettings,
 )
 from worker.config.resolve import Resolved
+from worker.config.secrets import redact
 from worker.errors import Problem
 
 
@@ -58,3 +59,7 @@ class Settings:
     def secret_values(self) -> frozenset[str]:
         """Return every secret's value, to be redacted from any text that leaves the process."""
         return self.secrets
+
+    def redact(self, text: str) -> str:
+        """Return `text` with every secret hidden."""
+        return redact(text, self.secrets)

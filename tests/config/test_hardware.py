@@ -1,0 +1,47 @@
+"""Finding GPUs and memory without importing torch."""
+
+import pytest
+
+from worker.config.hardware import GIB, detect_hardware
+
+
+@pytest.fixture
+def machine(tmp_path):
+    def build(*, gpus=0, memory=None):
+        (tmp_path / "dev").mkdir()
+        for name in ("nvidiactl", "nvidia-uvm", *(f"nvidia{n}" for n in range(gpus))):
+            (tmp_path / "dev" / name).touch()
+        if memory is not None:
+            (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+            (tmp_path / "sys/fs/cgroup/memory.max").write_text(memory)
+        return tmp_path
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("present", "visible", "count"),
+    [
+        (0, None, 0),
+        (0, "0,1", 0),
+        (4, None, 4),
+        (4, "1,2", 2),
+        (4, "", 0),
+        (4, "-1", 0),
+        (4, "0,-1,1", 1),
+        (2, "0,1,2,3", 2),
+        (1, "MIG-aaaa,MIG-bbbb", 2),
+    ],
+)
+def test_detect_hardware_counts_visible_gpus(machine, present, visible, count):
+    environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+
+    assert detect_hardware(environ, machine(gpus=present)).gpus == count
+
+
+def test_detect_hardware_obeys_the_memory_limit_of_the_container(machine):
+    assert detect_hardware({}, machine(memory=f"{GIB}\n")).memory_bytes == GIB
+
+
+def test_detect_hardware_without_limit_takes_the_whole_memory(machine):
+    assert detect_hardware({}, machine(memory="max\n")).memory_bytes > GIB // 4
