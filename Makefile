@@ -15,8 +15,8 @@ install: ## .venv with the `worker` command, from the lock; instant when nothing
 run: install ## Ask a small model a question through the whole worker, on this machine
 	@$(BIN)/worker demo
 
-dev: install ## A local RunPod endpoint that stays up (MODEL_NAME=... to serve another model)
-	@$(BIN)/worker dev
+dev: install ## A local RunPod endpoint that stays up, with the demo model or MODEL_NAME=...
+	@model="$${MODEL_NAME:-$$($(BIN)/worker demo-model)}" && MODEL_NAME="$$model" $(BIN)/worker dev
 
 test: install ## All tests: units in seconds, then end to end with one real vLLM
 	$(BIN)/pytest --ignore=tests/e2e --durations=10

@@ -1,0 +1,49 @@
+"""The code blocks of the README, so that tests can run what it promises."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+README = Path(__file__).parents[1] / "README.md"
+
+LOCAL_URL = "http://127.0.0.1:8000/v2/local"
+"""Where the README's requests go: `make dev` as it starts by default."""
+
+DEMO_MODEL = "SmolLM2-135M-Instruct"
+
+FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block.
+
+    Attributes:
+        language: The word after the fence; empty where none is given.
+        text: The lines inside.
+        line: Number of its first line in the file.
+    """
+
+    language: str
+    text: str
+    line: int
+
+    @property
+    def is_request(self) -> bool:
+        """Whether it asks a running endpoint; the end-to-end tests run these."""
+        return LOCAL_URL in self.text
+
+    def aim(self, url: str, model: str) -> str:
+        """Return the text with another endpoint and another model in it."""
+        return self.text.replace(LOCAL_URL, url).replace(DEMO_MODEL, model)
+
+
+def read_blocks(path: Path = README) -> list[Block]:
+    """Return all fenced blocks of a Markdown file, in order."""
+    markdown = path.read_text(encoding="utf-8")
+    return [
+        Block(found["language"], found["text"], markdown.count("\n", 0, found.start("text")) + 1)
+        for found in FENCE.finditer(markdown)
+    ]
