@@ -16,7 +16,7 @@ from worker.engine.lifeline import tie_forks_to_parent
 tie_forks_to_parent()
 if os.fork() == 0:
     os.fork()
-print(os.getpid(), flush=True)
+os.write(1, b"%d\\n" % os.getpid())
 time.sleep(60)
 """
 """A process, its child and its grandchild."""
@@ -31,12 +31,12 @@ if __name__ == "__mp_main__":
 def live():
     tie_forks_to_parent()
     os.fork()
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())
     time.sleep(60)
 
 if __name__ == "__main__":
     multiprocessing.get_context("spawn").Process(target=live).start()
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())
     time.sleep(60)
 """
 """The same where the child is spawned, as vLLM does with a GPU."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ this, the socket is not read, and vLLM waits rather than this process grows."""
 KEEP_ALIVE_S = 600
 """Seconds that an idle connection stays open, on vLLM's side; on ours half of it, so that vLLM is
 never the one to close a connection just as a request is written to it."""
+
+STOPPED = "the engine was stopped"
 
 
 class Health(enum.Enum):
@@ -39,6 +42,7 @@ class EngineClient:
     """
 
     def __init__(self, socket_path: Path) -> None:
+        self._open: set[aiohttp.ClientResponse] = set()
         self._session = aiohttp.ClientSession(
             # vLLM never looks at the host, but HTTP wants one.
             base_url="http://engine",
@@ -50,9 +54,10 @@ class EngineClient:
             read_bufsize=READ_BUFFER_BYTES,
         )
 
-    def request(
+    @asynccontextmanager
+    async def request(
         self, method: str, path: str, body: dict[str, Any] | None = None
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Open one request; leaving the context before the end of the answer aborts it in vLLM.
 
         Args:
@@ -60,18 +65,23 @@ class EngineClient:
             path: Route on vLLM's server, e.g. `/v1/chat/completions`.
             body: JSON body, or None for none.
 
-        Returns:
-            A context manager for the response, entered when its headers have arrived.
+        Yields:
+            The response, when its headers have arrived.
 
         Raises:
             aiohttp.ClientError: The server is not there, or went away.
         """
         if self._session.closed:
             # aiohttp's own answer is a RuntimeError, which looks like a mistake in this program.
-            raise aiohttp.ClientConnectionError("the engine was stopped")
+            raise aiohttp.ClientConnectionError(STOPPED)
         data = None if body is None else orjson.dumps(body)
         headers = {} if data is None else {"Content-Type": "application/json"}
-        return self._session.request(method, path, data=data, headers=headers)
+        async with self._session.request(method, path, data=data, headers=headers) as response:
+            self._open.add(response)
+            try:
+                yield response
+            finally:
+                self._open.discard(response)
 
     async def check_health(self) -> Health:
         """Ask the server how it is; takes `HEALTH_TIMEOUT_S` at most."""
@@ -85,5 +95,8 @@ class EngineClient:
             return Health.SILENT
 
     async def close(self) -> None:
-        """Close every connection; requests under way are aborted."""
+        """Close every connection; requests under way end with an `aiohttp.ClientError`."""
+        for response in self._open:
+            # By itself aiohttp would leave whoever reads it waiting for ever.
+            response.content.set_exception(aiohttp.ClientConnectionError(STOPPED))
         await self._session.close()

@@ -6,13 +6,17 @@ import re
 import signal
 from collections.abc import Iterable
 
-RETOLD = ("Engine core initialization failed", "Failed core proc")
+RETOLD = ("Engine core initialization failed", "Frontend process failed during")
 """Starts of messages that only say that another process failed; the cause stands in its output."""
 
 EXCEPTION_LINE = re.compile(
     r"(?:^|\] |\s)((?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Interrupt)): (.+)$"
 )
 """The last line of a traceback, with or without the prefix that vLLM gives each line."""
+
+PYDANTIC_HEADING = re.compile(r"\d+ validation errors? for ")
+PYDANTIC_INPUT = re.compile(r"\s*\[type=.*", re.DOTALL)
+"""The end of a finding repeats the whole input, a Python repr."""
 
 REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
     (
@@ -61,6 +65,11 @@ REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
         "Another process holds GPU memory: lower GPU_MEMORY_UTILIZATION or free the GPU",
     ),
     (
+        re.compile(r"proc\(s\): \{[^}]*: -9\b|ended with SIGKILL"),
+        "The system killed vLLM, most often because the container has too little memory (RAM): "
+        "choose a machine with more, or a smaller model",
+    ),
+    (
         re.compile(r"SafetensorError|header too large|invalid load key|MetadataIncompleteBuffer"),
         "A weight file is damaged: delete it from the cache, so that it is downloaded again",
     ),
@@ -81,29 +90,48 @@ def diagnose(reported: tuple[str, str] | None, output: Iterable[str], exit_statu
     """
     lines = list(output)
     cause = _cause(reported, lines, exit_status)
-    searched = "\n".join([cause, *lines])
-    for pattern, remedy in REMEDIES:
-        if pattern.search(searched):
-            return f"{remedy}. vLLM said: {cause}"
+    # The rest of the output only if the cause says nothing: it may hold what vLLM got over.
+    for searched in (cause, "\n".join(lines)):
+        for pattern, remedy in REMEDIES:
+            if pattern.search(searched):
+                return f"{remedy}. vLLM said: {cause}"
     return f"vLLM did not start: {cause}"
 
 
 def describe_exit(status: int) -> str:
     """Return an exit status in words; a negative one is the signal that ended the process."""
-    return signal.Signals(-status).name if status < 0 else f"status {status}"
+    if status >= 0:
+        return f"status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:  # Most real-time signals have no name.
+        return f"signal {-status}"
 
 
 def _cause(reported: tuple[str, str] | None, lines: list[str], exit_status: int) -> str:
-    if reported is not None and not reported[1].startswith(RETOLD) and reported[0] != "SystemExit":
-        return f"{reported[0]}: {_first_line(reported[1])}"
+    retold = None
+    if reported is not None and reported[0] != "SystemExit":
+        told = f"{reported[0]}: {_summarize(reported[1])}"
+        if not reported[1].startswith(RETOLD):
+            return told
+        retold = told
     found = [match for line in lines if (match := EXCEPTION_LINE.search(line))]
     for match in found:
         if not match[2].startswith(RETOLD):
             return f"{match[1]}: {match[2]}"
     if refused := [line for line in lines if ": error: " in line]:
         return refused[-1].split(": error: ", 1)[1]
-    return f"the process ended with {describe_exit(exit_status)}"
+    return retold or f"the process ended with {describe_exit(exit_status)}"
 
 
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0] if text.strip() else "no message"
+def _summarize(text: str) -> str:
+    """Return a message's first line; of pydantic's, the first finding with its field."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        return "no message"
+    if PYDANTIC_HEADING.match(lines[0]) and len(lines) > 2:
+        # A finding is indented; the line above it names its field, unless it is about all fields.
+        field, finding = ("", lines[1]) if lines[1].startswith(" ") else (lines[1], lines[2])
+        finding = PYDANTIC_INPUT.sub("", finding).strip().removeprefix("Value error, ")
+        return f"{field}: {finding}" if field else finding
+    return lines[0].strip()

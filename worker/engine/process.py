@@ -124,8 +124,8 @@ class EngineProcess:
         """
         self._started_at = time.monotonic()
         self._client = EngineClient(self._socket_path)
-        # Pipes of our own for the output too: with asyncio's, `wait` returns only when every process
-        # that holds the pipe has ended, not when vLLM has.
+        # Pipes of our own for the output too: with asyncio's, `wait` returns only when every
+        # process that holds the pipe has ended, not when vLLM has.
         reports, report_end = os.pipe()
         output, output_end = os.pipe()
         try:
