@@ -18,6 +18,7 @@ ABOUT = "about"
 """Key of a profile that describes it and sets nothing."""
 
 SUFFIX = ".yaml"
+SOURCES_ANCHOR = "configuration.md#how-values-are-found"
 
 
 def read_file(path: Path, variable: str) -> Layer | Problem:
@@ -50,28 +51,30 @@ def read_profile(name: str, variable: str, folder: Path = PROFILES) -> Layer | P
         got=name,
         expected="the name of a built-in profile or the path of a YAML file",
         suggestions=nearest(name, known),
-        anchor="configuration.md#profile",
+        anchor=SOURCES_ANCHOR,
     )
 
 
 def _read(path: Path, source: str, variable: str) -> Layer | Problem:
+    def problem(message: str, expected: str | None = None) -> Problem:
+        return Problem(variable, message, str(path), expected, anchor=SOURCES_ANCHOR)
+
     try:
         values: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
     except FileNotFoundError:
-        return Problem(variable, "no such file", got=str(path), expected="the path of a YAML file")
+        return problem("no such file", "the path of a YAML file")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text in UTF-8"
-        return Problem(variable, f"cannot be read: {reason}", got=str(path))
+        return problem(f"cannot be read: {reason}", "the path of a YAML file")
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark is not None else ""
         detail = getattr(error, "problem", None) or "syntax error"
-        return Problem(variable, f"not valid YAML{line}: {detail}", got=str(path))
+        return problem(f"not valid YAML{line}: {detail}")
     if values is None:
         values = {}
     if not isinstance(values, dict):
-        expected = "a mapping of settings, e.g. max_model_len: 8192"
-        return Problem(variable, "not a mapping", got=str(path), expected=expected)
+        return problem("not a mapping", "a mapping of settings, e.g. max_model_len: 8192")
     return Layer(source, {key: value for key, value in values.items() if key != ABOUT})
 
 

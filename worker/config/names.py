@@ -92,6 +92,7 @@ FOREIGN = (
 PREFIXES = ("VLLM_", "WORKER_", "ENGINE_", "RUNPOD_VLLM_")
 """What people put before a setting's name, although it needs none."""
 
+PAGE = "configuration.md"
 ALLOW = "WORKER_ALLOWED_VARIABLES"
 
 
@@ -120,8 +121,12 @@ def find_misspelt(
             continue
         near = _meant(name, known)
         if near:
-            advice = f"one of the names on the page, or {ALLOW}={name} if it is meant"
-            yield Problem(name, "unknown variable", expected=advice, suggestions=near)
+            advice = f"the name of a setting, or {ALLOW}={name} if it is meant"
+            option = catalogue.by_variable.get(near[0])
+            anchor = option.anchor if option else PAGE
+            yield Problem(
+                name, "unknown variable", expected=advice, suggestions=near, anchor=anchor
+            )
 
 
 def _meant(name: str, known: set[str]) -> tuple[str, ...]:

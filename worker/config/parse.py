@@ -71,7 +71,8 @@ def choose(value: Any, choices: list[Any]) -> Any:
     folded = {_fold(choice): choice for choice in choices}
     if _fold(value) in folded:
         return folded[_fold(value)]
-    near = difflib.get_close_matches(_fold(value), folded, n=3, cutoff=0.6)
+    words = folded if isinstance(choices[0], str) else ()
+    near = difflib.get_close_matches(_fold(value), words, n=3, cutoff=0.6)
     raise Rejected(
         "unknown value", expected_choices(choices), tuple(str(folded[name]) for name in near)
     )

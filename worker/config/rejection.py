@@ -40,8 +40,6 @@ def expected_number(option: Option) -> str:
     """Return what a numeric option takes, bounds and unit included."""
     schema = option.schema
     noun = "a number" if option.kind == "number" else "an integer"
-    if "human" in option.kind:
-        noun += " such as 8192, 8k (8000) or 8K (8192)"
     bounds = [
         f"{word} {_plain(schema[keyword])}"
         for keyword, word in (
@@ -53,6 +51,8 @@ def expected_number(option: Option) -> str:
         if keyword in schema and not ("auto" in option.kind and keyword == "minimum")
     ]
     text = f"{noun} {' and '.join(bounds)}" if bounds else noun
+    if "human" in option.kind:
+        text += ", such as 8192, 8k (8000) or 8K (8192)"
     return f"{text}, or auto" if "auto" in option.kind else text
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from worker.config.catalogue import Catalogue
 from worker.config.deprecated import REMOVED, RENAMED, RETIRED, Renamed
-from worker.config.names import nearest
+from worker.config.names import PAGE, nearest
 from worker.config.option import OBJECT_KINDS, Option
 from worker.config.parse import is_unset, parse_boolean, parse_integer, parse_string, parse_value
 from worker.config.rejection import Rejected
 from worker.errors import Problem
 
 ENVIRONMENT = "environment"
-REMOVED_ANCHOR = "configuration.md#removed-and-renamed-variables"
+REMOVED_ANCHOR = f"{PAGE}#removed-and-renamed-variables"
 LEGACY_PARSERS = {"boolean": parse_boolean, "integer": parse_integer, "string": parse_string}
 
 
@@ -142,7 +142,7 @@ def _known_names(layer: Layer, catalogue: Catalogue, findings: Findings) -> dict
         elif option is None:
             near = nearest(key, catalogue.by_key)
             findings.problems.append(
-                Problem(layer.place(name), "unknown setting", suggestions=near)
+                Problem(layer.place(name), "unknown setting", suggestions=near, anchor=PAGE)
             )
         elif option.reserved is not None:
             message = f"cannot be set: {option.reserved}"
@@ -203,7 +203,7 @@ def _read_legacy(
             value = None if value is None else parse_value(value, option)
         except Rejected as rejected:
             findings.problems.append(
-                Problem(place, rejected.message, got=str(raw), expected=rejected.expected)
+                Problem(place, rejected.message, str(raw), rejected.expected, anchor=REMOVED_ANCHOR)
             )
             continue
         message = f"is now part of {option.name}, since {renamed.since}"
