@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from worker.config.defaults import NO_GPU
 from worker.config.load import load_settings
 from worker.config.resolve import Resolved
 from worker.config.secrets import HIDDEN
@@ -45,7 +46,7 @@ def run_check(
         if as_json:
             _print_json(out, {"ok": False, "problems": [_problem_data(p) for p in error.problems]})
         else:
-            _print_problems(out, error.problems)
+            report_problems(error.problems, console=out)
         return ExitCode.CONFIGURATION
     if as_json:
         _print_json(out, describe_settings(settings))
@@ -114,6 +115,8 @@ def _print_settings(out: Console, settings: Settings) -> None:
             style=style,
         )
     out.print(table)
+    if any(item.source == NO_GPU for item in settings.values):
+        out.print("\nThis machine has no GPU; on one, the values from 'no GPU' do not apply.")
     out.print("\n[bold]Engine arguments[/bold]")
     out.print(
         settings.redact(shlex.join(settings.engine_arguments())), markup=False, soft_wrap=True
@@ -135,7 +138,14 @@ def _value_text(item: Resolved) -> str:
     return f"{item.value:g}" if isinstance(item.value, float) else str(item.value)
 
 
-def _print_problems(out: Console, problems: tuple[Problem, ...]) -> None:
+def report_problems(problems: Sequence[Problem], *, console: Console | None = None) -> None:
+    """Print what is wrong, one paragraph each: value, expectation, nearest name, docs.
+
+    Args:
+        problems: What was found; free of secrets.
+        console: Where to print; None is stdout.
+    """
+    out = console or open_console()
     count = len(problems)
     noun = "problem" if count == 1 else "problems"
     out.print(f"[bold red]{count} configuration {noun}[/bold red]; the worker would not start.\n")

@@ -103,7 +103,7 @@ def _check_scalar(value: Any, schema: Schema, path: str) -> None:
 
 def _range(low: Any, above: Any, high: Any, below: Any) -> str:
     words = (("at least", low), ("above", above), ("at most", high), ("below", below))
-    return " and ".join(f"{word} {bound}" for word, bound in words if bound is not None)
+    return "a number " + " and ".join(f"{word} {b}" for word, b in words if b is not None)
 
 
 def _is_number(text: str) -> bool:

@@ -133,7 +133,7 @@ def _check_names(view: View) -> Iterator[Problem]:
         extended = bool(view.get(plugin)) if plugin else bool(view.environ.get("VLLM_PLUGINS"))
         if extended or value in ("", *option.names) or "." in value:
             continue
-        near = difflib.get_close_matches(value.lower(), option.names, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(value.lower(), option.names, n=3, cutoff=0.6)
         found = view.problem(key, "unknown name", expected_choices(option.names))
         yield dataclasses.replace(found, suggestions=tuple(near))
 
