@@ -1,0 +1,74 @@
+"""A worker with the real SDK and the real job loop; each job's input says what its handler does.
+
+Options: `--stock` runs the SDK's own loop, `--drain SECONDS` bounds the wait for jobs at the end.
+"""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import types
+
+import uvloop
+
+# The SDK's look at the processor takes longer than everything else here.
+sys.modules["cpuinfo"] = types.ModuleType("cpuinfo")
+sys.modules["cpuinfo"].get_cpu_info = lambda: {"brand_raw": "not looked at"}
+
+from worker.engine.lifeline import tie_forks_to_parent  # noqa: E402
+from worker.queue import loop, make_scaler, sdk  # noqa: E402
+from worker.start import finish_jobs  # noqa: E402
+
+PLACES = 4
+running = 0
+most = 0
+
+
+async def handle(job):
+    global running, most
+    body = job["input"]
+    running += 1
+    most = max(most, running)
+    try:
+        for output in body.get("outputs", []):
+            yield output
+            await asyncio.sleep(body.get("pause_s", 0))
+        if "sleep_s" in body:
+            print("sleeps", flush=True)
+            await asyncio.sleep(body["sleep_s"])
+        if "raise" in body:
+            raise ValueError(body["raise"])
+        if "error" in body:
+            yield {"error": json.dumps({"error": {"code": body["error"]}})}
+        if "bytes" in body:
+            yield "x" * body["bytes"]
+        if "report" in body:
+            yield {"running": running, "most": most}
+    except asyncio.CancelledError:
+        print("cancelled in the handler", flush=True)
+        raise
+    finally:
+        running -= 1
+
+
+async def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--stock", action="store_true")
+    parser.add_argument("--drain", type=float, default=30)
+    options = parser.parse_args()
+    loop.TOO_MANY_REQUESTS_WAIT_S = 0.1
+    tie_forks_to_parent()
+    sdk.set_log_level("info")
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    scaler = (loop.StockScaler if options.stock else make_scaler)(handle, PLACES)
+    sdk.start_heartbeat()
+    jobs = asyncio.create_task(scaler.run())
+    await stop.wait()
+    print("drains", flush=True)
+    scaler.kill_worker()
+    await finish_jobs(scaler, jobs, options.drain)
+
+
+uvloop.run(main())
