@@ -28,6 +28,17 @@ log = logging.getLogger(__name__)
 JOB_SOURCE = "RUNPOD_WEBHOOK_GET_JOB"
 """RunPod sets it in every queue worker; the SDK takes jobs from there."""
 
+ENGINE_SHUTDOWN_S = 5
+"""How long vLLM's own processes may take to end in order. With vLLM's default of 0 its API server
+kills them, with the process that would have removed their shared memory."""
+
+ENGINE_ARGUMENTS = (
+    "--disable-uvicorn-access-log",
+    "--shutdown-timeout",
+    str(ENGINE_SHUTDOWN_S),
+)
+"""What the worker adds to the arguments that the settings make."""
+
 ENGINE_STOP_S = 10.0
 """How long vLLM may take to end in order, at the end."""
 
@@ -70,7 +81,7 @@ class Worker:
         self._settings = settings
         self._stop = asyncio.Event()
         self._engine = EngineProcess(
-            [*settings.engine_arguments(), "--disable-uvicorn-access-log"],
+            [*settings.engine_arguments(), *ENGINE_ARGUMENTS],
             build_environment(environ, settings.engine_environment()),
             on_phase=_log_phase,
             on_output=lambda line: print(redact(line), flush=True),
@@ -78,7 +89,7 @@ class Worker:
 
     async def run(self) -> int:
         """Start the engine, serve jobs, end; return the exit status."""
-        tie_forks_to_parent()
+        tie_forks_to_parent(close_sockets=True)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop, number)

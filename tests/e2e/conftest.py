@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from served import TEXT, Api, make_environ
 from tiny_model import build_tiny_model
 
 from worker.dev import LocalDeployment
+from worker.engine.client import EngineClient
 from worker.errors import WorkerError
 
 READY_TIMEOUT_S = 240
@@ -71,3 +73,20 @@ async def api(deployment: LocalDeployment) -> AsyncIterator[Api]:
 def text_choice() -> dict[str, Any]:
     """Structured output that makes a random model say `TEXT`."""
     return {"structured_outputs": {"choice": [TEXT]}}
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def engine(deployment: LocalDeployment) -> AsyncIterator[EngineClient]:
+    """A connection of our own to the worker's vLLM, past the worker."""
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            arguments = command.read_text().split("\0")
+            if "worker.engine.child" in arguments and "--uds" in arguments:
+                parent = arguments[arguments.index("worker.engine.child") + 1]
+                if int(parent) == deployment.processes[0].pid:
+                    client = EngineClient(Path(arguments[arguments.index("--uds") + 1]))
+                    break
+    else:
+        raise LookupError("no engine process below the worker")
+    yield client
+    await client.close()

@@ -10,6 +10,8 @@ from typing import Any
 import aiohttp
 from tiny_model import MAX_MODEL_LEN
 
+from worker.engine.client import EngineClient
+
 MODEL = "tiny"
 
 TEXT = "Straße, 世界, 🎉 and plain words."
@@ -27,6 +29,25 @@ def make_environ(model: Path, **settings: str) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         **settings,
     }
+
+
+LONG_SEQUENCES = 16
+
+LONG = {
+    "prompt": "On",
+    "stream": True,
+    "sampling_params": {"n": LONG_SEQUENCES, "max_tokens": 1900, "ignore_eos": True},
+}
+"""Native input that keeps the engine busy for some seconds."""
+
+
+async def count_running(engine: EngineClient) -> int:
+    """Return how many sequences vLLM works on, by its own metric."""
+    async with engine.request("GET", "/metrics") as response:
+        for line in (await response.text()).splitlines():
+            if line.startswith("vllm:num_requests_running"):
+                return int(float(line.split()[-1]))
+    raise LookupError("vllm:num_requests_running")
 
 
 class Api:

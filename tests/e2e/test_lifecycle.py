@@ -12,7 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from served import Api, make_environ
+from served import LONG, Api, make_environ
 from tiny_model import build_tiny_model
 
 from worker.dev import LocalDeployment
@@ -20,8 +20,6 @@ from worker.dev.deployment import WorkerExitError
 from worker.errors import ExitCode
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-LONG = {"prompt": "On", "stream": True, "sampling_params": {"max_tokens": 1900, "ignore_eos": True}}
 
 GONE_TIMEOUT_S = 15
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
-from served import MODEL, TEXT, Api
+from served import LONG, LONG_SEQUENCES, MODEL, TEXT, Api, count_running
+
+from worker.engine.client import EngineClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-LONG = {"prompt": "On", "stream": True, "sampling_params": {"max_tokens": 1900, "ignore_eos": True}}
 
 
 def join(outputs: list[dict[str, Any]]) -> str:
@@ -58,14 +59,19 @@ async def test_stream_polled_gives_every_token_once(api: Api, text_choice: dict[
     assert join(outputs) == TEXT
 
 
-async def test_cancel_aborts_the_request_in_vllm(api: Api) -> None:
-    job_id = await api.run(LONG)
-    await api.wait_for(job_id, "IN_PROGRESS")
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+async def test_cancel_aborts_the_request_in_vllm_and_no_other(
+    api: Api, engine: EngineClient, stream: bool
+) -> None:
+    job_id = await api.run({**LONG, "stream": stream})
+    while await count_running(engine) < LONG_SEQUENCES:
+        await asyncio.sleep(0.02)
     other = await api.run({"prompt": "Once", "sampling_params": {"max_tokens": 5}})
     assert (await api.call("POST", f"/cancel/{job_id}"))["status"] == "CANCELLED"
     assert (await api.wait_for(other, "COMPLETED"))["output"][0]["usage"]["output"] == 5
-    health = await api.call("GET", "/health")
-    assert health["jobs"]["inProgress"] == 0
+    async with asyncio.timeout(5):
+        while await count_running(engine) > 0:
+            await asyncio.sleep(0.02)
     assert (await api.call("GET", f"/status/{job_id}"))["status"] == "CANCELLED"
 
 

@@ -6,6 +6,7 @@ alive. A signal handler cannot prevent either: `kill -9` runs no handler. The ke
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -33,10 +34,18 @@ def die_with_parent(parent_pid: int | None = None, number: int = signal.SIGKILL)
         os.kill(os.getpid(), number)
 
 
-def tie_forks_to_parent() -> None:
-    """Make every process that is forked from this one, and from those, die with its parent."""
+def tie_forks_to_parent(*, close_sockets: bool = False) -> None:
+    """Make every process that is forked from this one, and from those, die with its parent.
+
+    Args:
+        close_sockets: Whether a forked process gives up the sockets that it inherits. As long as
+            it holds one, the other side does not learn that this process has closed it: vLLM
+            would go on generating for a client that has left.
+    """
 
     def in_child() -> None:
+        if close_sockets:
+            _close_sockets()
         # A forked child shares the event loop's wake-up socket: a signal sent to the child would
         # wake the parent as if it had been sent there.
         signal.set_wakeup_fd(-1)
@@ -45,6 +54,13 @@ def tie_forks_to_parent() -> None:
         die_with_parent()
 
     os.register_at_fork(after_in_child=in_child)
+
+
+def _close_sockets() -> None:
+    for entry in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # One of them was the listing's own.
+            if os.readlink(f"/proc/self/fd/{entry}").startswith("socket:"):
+                os.close(int(entry))
 
 
 def group_is_alive(group: int) -> bool:
