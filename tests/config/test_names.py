@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from worker.config import load_settings
 from worker.config.catalogue import read_catalogue
+from worker.config.hardware import GIB, Hardware
 from worker.config.names import find_misspelt
 
 INNOCENT = yaml.safe_load((Path(__file__).parent / "innocent.yaml").read_text())
@@ -63,3 +65,19 @@ def test_find_misspelt_knows_every_setting_and_every_variable_of_vllm():
 @pytest.mark.parametrize("allowed", ["MODEL_NAMES", "TEAM,MODEL_*"])
 def test_find_misspelt_obeys_the_allowed_variables(allowed):
     assert list(find_misspelt({"MODEL_NAMES": "x"}, read_catalogue(), allowed)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "warned"),
+    [
+        ("PORT", False),
+        ("HOST", False),
+        ("API_KEY", False),
+        ("SSL_KEYFILE", True),
+        ("HF_TOKEN", False),
+    ],
+)
+def test_option_that_the_worker_keeps_to_itself_is_no_problem(name, warned):
+    settings = load_settings({name: "80"}, hardware=Hardware(1, GIB))
+
+    assert [warning.where for warning in settings.warnings] == ([name] if warned else [])

@@ -209,3 +209,6 @@ RESERVED: Mapping[str, str] = {
     "data_parallel_multi_port_external_lb": "one worker has one API address",
 }
 """Options of vLLM that no setting reaches, with the reason or the way that does."""
+
+COMMON = frozenset({"API_KEY", "CONFIG", "GRPC", "HEADLESS", "HOST", "LOG_LEVEL", "PORT", "UDS"})
+"""Reserved names that other software sets; in the environment they are none of our business."""

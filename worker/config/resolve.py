@@ -10,12 +10,14 @@ from worker.config.catalogue import Catalogue
 from worker.config.deprecated import REMOVED, RENAMED, RETIRED, Renamed
 from worker.config.names import PAGE, nearest
 from worker.config.option import OBJECT_KINDS, Option
+from worker.config.overlay import COMMON
 from worker.config.parse import is_unset, parse_boolean, parse_integer, parse_string, parse_value
 from worker.config.rejection import Rejected
 from worker.errors import Problem
 
 ENVIRONMENT = "environment"
 REMOVED_ANCHOR = f"{PAGE}#removed-and-renamed-variables"
+NOT_SETTABLE = "engine-options.md#not-settable"
 LEGACY_PARSERS = {"boolean": parse_boolean, "integer": parse_integer, "string": parse_string}
 
 
@@ -132,6 +134,7 @@ def _known_names(layer: Layer, catalogue: Catalogue, findings: Findings) -> dict
     (see `names.py`), and reserved ones mostly belong to the platform (`PORT`).
     """
     if layer.is_environment:
+        _report_reserved(layer, catalogue, findings)
         return {name: name for name in layer.values}
     written: dict[str, str] = {}
     for name in layer.values:
@@ -156,6 +159,17 @@ def _known_names(layer: Layer, catalogue: Catalogue, findings: Findings) -> dict
             alias = key.upper() in (option.name, *option.aliases)
             written[key.upper() if alias else option.name] = name
     return written
+
+
+def _report_reserved(layer: Layer, catalogue: Catalogue, findings: Findings) -> None:
+    """Warn of options of vLLM that the worker does not pass on, unless their names are common."""
+    for option in catalogue.options:
+        name = option.name
+        if option.reserved is None or name in COMMON or name in catalogue.by_variable:
+            continue
+        if _says_something(layer.values.get(name), None):
+            message = f"has no effect: {option.reserved}"
+            findings.warnings.append(Problem(name, message, anchor=NOT_SETTABLE))
 
 
 def _parse(layer: Layer, name: str, option: Option, findings: Findings) -> Any:

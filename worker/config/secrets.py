@@ -21,6 +21,9 @@ SECRET_NAME = re.compile(
 SHORTEST_SECRET = 6
 """Shorter values are not redacted: replacing `1` everywhere would destroy every text."""
 
+CACHE_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE")
+"""Setting any of them means that the user has placed the model cache."""
+
 VOLUME = Path("/runpod-volume")
 
 
@@ -30,11 +33,9 @@ def engine_environment(worker: WorkerSettings, environ: Mapping[str, str]) -> di
     if worker.model.hf_token is not None:
         variables["HF_TOKEN"] = worker.model.hf_token.get_secret_value()
     base = _base_path(worker.storage)
-    if base is not None:
+    if base is not None and not any(environ.get(name) for name in CACHE_VARIABLES):
         cache = base / "huggingface-cache"
-        for name, folder in (("HF_HOME", cache), ("HF_HUB_CACHE", cache / "hub")):
-            if not environ.get(name) and not environ.get("HF_HOME"):
-                variables[name] = str(folder)
+        variables |= {"HF_HOME": str(cache), "HF_HUB_CACHE": str(cache / "hub")}
     return variables
 
 

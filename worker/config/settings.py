@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from worker.config.groups import (
     LoggingSettings,
@@ -43,9 +43,10 @@ class Settings:
     storage: StorageSettings
     sources: SourceSettings
     arguments: tuple[str, ...]
-    environment: Mapping[str, str]
-    secrets: frozenset[str]
-    values: tuple[Resolved, ...]
+    # Hold secrets in the clear, so that they stay out of what `repr` shows.
+    environment: Mapping[str, str] = field(repr=False)
+    secrets: frozenset[str] = field(repr=False)
+    values: tuple[Resolved, ...] = field(repr=False)
     warnings: tuple[Problem, ...]
 
     def engine_arguments(self) -> list[str]:

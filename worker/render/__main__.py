@@ -2,9 +2,9 @@
 
 import sys
 
-from worker.render.command import run_render
+from worker.render.command import Mode, run_render
 
 if __name__ == "__main__":
-    modes = {"--check": "check", "--dry-run": "dry-run"}
+    modes: dict[str, Mode] = {"--check": "check", "--dry-run": "dry-run"}
     chosen = [modes[argument] for argument in sys.argv[1:] if argument in modes]
     raise SystemExit(run_render(chosen[0] if chosen else "write"))

@@ -9,7 +9,7 @@ from typing import Literal
 from rich.console import Console
 
 from worker.config.catalogue import read_catalogue
-from worker.errors import ExitCode
+from worker.errors import ExitCode, UnavailableError
 from worker.render.outputs import ROOT, render_all
 
 Mode = Literal["write", "check", "dry-run"]
@@ -19,7 +19,7 @@ MOST_LINES = 100
 COMMAND = "worker render"
 
 
-def run_render(mode: str = "write", *, root: Path = ROOT, console: Console | None = None) -> int:
+def run_render(mode: Mode = "write", *, root: Path = ROOT, console: Console | None = None) -> int:
     """Bring the generated files into step with the settings.
 
     Args:
@@ -29,7 +29,12 @@ def run_render(mode: str = "write", *, root: Path = ROOT, console: Console | Non
 
     Returns:
         Exit status: 1 when a check found a difference.
+
+    Raises:
+        UnavailableError: When the package is installed without its project.
     """
+    if root == ROOT and not (root / "pyproject.toml").exists():
+        raise UnavailableError(f"{COMMAND}: {root} is not a checkout of the project; run it in one")
     out = console or Console(highlight=False)
     files = render_all(read_catalogue(), root)
     if mode == "dry-run":
