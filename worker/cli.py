@@ -33,6 +33,20 @@ def start() -> None:
 
 
 @app.command()
+def check(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print the resolved configuration and vLLM's arguments, or everything that is wrong with it.
+
+    Reads the same environment as `worker start`, which makes this check first; starts nothing and
+    takes less than a second. Secrets are hidden. Exits with 2 if something is wrong.
+    """
+    from worker.config.check import run_check
+
+    raise typer.Exit(run_check(os.environ, as_json=as_json))
+
+
+@app.command()
 def dev(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Workers, each with its own vLLM.")] = 1,
@@ -78,3 +92,32 @@ def demo_model() -> None:
     from worker.demo.model import run_demo_model
 
     raise typer.Exit(run_demo_model(os.environ))
+
+
+@app.command()
+def render(
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit with 1 and a diff if stale.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print, change nothing.")] = False,
+) -> None:
+    """Write the generated files anew: docs tables, console forms, schemas. For developers.
+
+    Each comes from the one definition of a setting or request parameter.
+    """
+    if check and dry_run:
+        raise typer.BadParameter("--check and --dry-run exclude each other")
+    from worker.render.command import run_render
+
+    raise typer.Exit(run_render("check" if check else "dry-run" if dry_run else "write"))
+
+
+@app.command()
+def capture() -> None:
+    """Capture the options and request models of the installed vLLM anew. For developers.
+
+    After a change of the pinned version: run this, read the difference in git, then render.
+    """
+    from worker.capture.command import run_capture
+
+    raise typer.Exit(run_capture())
