@@ -35,7 +35,7 @@ async def handle(job):
             yield output
             await asyncio.sleep(body.get("pause_s", 0))
         if "sleep_s" in body:
-            print("sleeps", flush=True)
+            print(f"{job['id']} sleeps", flush=True)
             await asyncio.sleep(body["sleep_s"])
         if "raise" in body:
             raise ValueError(body["raise"])
@@ -46,7 +46,7 @@ async def handle(job):
         if "report" in body:
             yield {"running": running, "most": most}
     except asyncio.CancelledError:
-        print("cancelled in the handler", flush=True)
+        print(f"{job['id']} cancelled", flush=True)
         raise
     finally:
         running -= 1

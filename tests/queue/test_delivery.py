@@ -1,0 +1,309 @@
+"""The real SDK and the real job loop in a process of their own, under the real local endpoint."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from worker.dev import Fault, Limits, LocalDeployment, LocalEndpoint
+from worker.dev.deployment import DEFAULTS
+from worker.dev.job import Job, JobRequest, JobStatus
+from worker.engine.lifeline import group_is_alive
+from worker.request.codes import Code
+
+WORKER = Path(__file__).parent / "queue_worker.py"
+ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+PLACES = 4
+"""As in `queue_worker.py`."""
+
+LONG_S = 60
+"""A job that no test waits for."""
+
+LIMITS = Limits(take_hold_s=2, stop_hold_s=2)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class Queue:
+    """A worker under an endpoint, as its clients see both."""
+
+    def __init__(self, deployment: LocalDeployment, lines: list[str]) -> None:
+        self.deployment = deployment
+        self.endpoint = deployment.endpoint
+        self.lines = lines
+
+    @property
+    def process(self):
+        return self.deployment.processes[0]
+
+    def submit(self, **job_input) -> Job:
+        request = JobRequest(
+            job_input, sync=False, execution_timeout_ms=60_000, ttl_ms=60_000, retention_s=60
+        )
+        return self.endpoint.store.submit(request)
+
+    async def run(self, **job_input) -> Job:
+        job = self.submit(**job_input)
+        assert await job.finished(10), job.status
+        return job
+
+    async def wait_for(self, condition) -> None:
+        async with asyncio.timeout(5):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    async def wait_for_line(self, line: str) -> None:
+        await self.wait_for(lambda: line in self.lines)
+
+    async def wait_running(self, *jobs: Job) -> None:
+        await self.wait_for(lambda: all(job.status is JobStatus.IN_PROGRESS for job in jobs))
+
+
+@asynccontextmanager
+async def deploy(*options: str) -> AsyncIterator[Queue]:
+    lines: list[str] = []
+    endpoint = LocalEndpoint(limits=LIMITS)
+    deployment = LocalDeployment(
+        environ=ENVIRON, endpoint=endpoint, on_output=lambda _worker, line: lines.append(line)
+    )
+    deployment.command = (sys.executable, str(WORKER), *options)
+    async with deployment:
+        await deployment.wait_ready()
+        yield Queue(deployment, lines)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def event_driven() -> AsyncIterator[Queue]:
+    async with deploy() as queue:
+        yield queue
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stock() -> AsyncIterator[Queue]:
+    async with deploy("--stock") as queue:
+        yield queue
+
+
+@pytest.fixture
+def queue(event_driven: Queue):
+    yield event_driven
+    event_driven.endpoint.faults.clear()
+
+
+@pytest.fixture(params=["event_driven", "stock"])
+def either(request):
+    queue = request.getfixturevalue(request.param)
+    yield queue
+    queue.endpoint.faults.clear()
+
+
+def error_of(job: Job) -> dict:
+    return json.loads(job.error)["error"]
+
+
+# What the loop of the SDK must do as well
+
+
+async def test_outputs_arrive_in_order_and_the_result_is_complete(either):
+    outputs = [f"data: {number} Grüße 🦙\n\n" for number in range(30)]
+    job = await either.run(outputs=outputs)
+    assert job.status == JobStatus.COMPLETED
+    assert job.chunks == outputs
+    assert job.output == outputs
+    assert not any(post.late for post in job.metrics.posts)
+
+
+async def test_more_jobs_than_places_are_all_served_and_never_more_at_once(either):
+    jobs = [either.submit(sleep_s=0.05, report=True) for _ in range(3 * PLACES)]
+    for job in jobs:
+        assert await job.finished(10)
+    assert {job.status for job in jobs} == {JobStatus.COMPLETED}
+    assert max(job.output[0]["most"] for job in jobs) == PLACES
+
+
+async def test_cancelled_job_reaches_the_handler_and_the_others_go_on(either):
+    cancelled, other = either.submit(sleep_s=LONG_S), either.submit(sleep_s=0.5)
+    await either.wait_for_line(f"{cancelled.id} sleeps")
+    either.endpoint.store.cancel(cancelled)
+    await either.wait_for_line(f"{cancelled.id} cancelled")
+    assert await other.finished(5)
+    assert other.status == JobStatus.COMPLETED
+    assert cancelled.status == JobStatus.CANCELLED
+    assert (await either.run(outputs=["a"])).output == ["a"]
+
+
+async def test_error_of_the_handler_fails_the_job_with_its_json(either):
+    job = await either.run(outputs=["a"], error="my_code")
+    assert job.status == JobStatus.FAILED
+    assert error_of(job) == {"code": "my_code"}
+    assert job.chunks == ["a"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param({"status": 500}, id="500"),
+        pytest.param({"body": b"<html>"}, id="garbage"),
+        pytest.param({"drop": True}, id="dropped"),
+    ],
+)
+async def test_take_that_goes_wrong_is_repeated(either, fault):
+    either.endpoint.faults.add(Fault("take", **fault))
+    # The take that is open already is answered in order; the one after it goes wrong.
+    jobs = [await either.run(outputs=[number]) for number in range(2)]
+    assert [job.output for job in jobs] == [[0], [1]]
+
+
+async def test_take_that_is_one_too_many_is_repeated_later(queue):
+    # Not with the SDK's loop: that one waits 5 s.
+    queue.endpoint.faults.add(Fault("take", status=429))
+    jobs = [await queue.run(outputs=[number]) for number in range(2)]
+    assert [job.output for job in jobs] == [[0], [1]]
+
+
+# What only the event-driven loop does
+
+
+async def test_jobs_one_after_the_other_do_not_wait_for_a_poll(queue):
+    jobs = [await queue.run(outputs=["a"]) for _ in range(20)]
+    waits = sorted(job.metrics.first_chunk_s - job.metrics.taken_s for job in jobs)
+    # The SDK's loop needs up to 0.1 s each; the quickest of these show that nothing is waited for.
+    assert waits[len(waits) // 4] < 0.04
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Fault("stream", status=500), id="500"),
+        pytest.param(Fault("stream", status=429), id="429"),
+        pytest.param(Fault("stream", drop=True), id="dropped"),
+    ],
+)
+async def test_stream_post_that_fails_once_is_repeated_in_order(queue, fault):
+    queue.endpoint.faults.add(fault)
+    job = await queue.run(outputs=["a", "b", "c"])
+    assert job.chunks == ["a", "b", "c"]
+    assert job.output == ["a", "b", "c"]
+
+
+async def test_stream_post_that_is_refused_is_not_repeated_and_the_result_is_complete(queue):
+    queue.endpoint.faults.add(Fault("stream", status=400))
+    job = await queue.run(outputs=["a", "b", "c"])
+    assert job.chunks == ["b", "c"]
+    assert job.output == ["a", "b", "c"]
+
+
+async def test_job_done_that_is_refused_several_times_is_accepted_in_the_end(queue):
+    queue.endpoint.faults.add(Fault("done", status=502))
+    queue.endpoint.faults.add(Fault("done", drop=True))
+    queue.endpoint.faults.add(Fault("done", status=429))
+    job = await queue.run(outputs=["a"])
+    assert job.status == JobStatus.COMPLETED
+    assert job.output == ["a"]
+
+
+async def test_result_over_the_limit_is_an_error_that_says_so(queue):
+    job = await queue.run(outputs=["a"], bytes=20_000_001)
+    assert job.status == JobStatus.FAILED
+    error = error_of(job)
+    assert error["code"] == Code.RESULT_TOO_LARGE
+    assert "20000000" in error["message"]
+    assert job.chunks[0] == "a"
+
+
+async def test_exception_of_the_handler_is_an_error_without_details(queue):
+    job = await queue.run(**{"outputs": [{"n": 1}], "raise": "a detail"})
+    assert job.status == JobStatus.FAILED
+    assert error_of(job)["code"] == Code.INTERNAL_ERROR
+    assert "a detail" not in job.error
+    await queue.wait_for(lambda: any("a detail" in line for line in queue.lines))
+
+
+async def test_job_without_id_or_with_the_id_of_a_running_one_is_skipped(queue):
+    running = queue.submit(sleep_s=0.3)
+    await queue.wait_running(running)
+    body = json.dumps([{"input": {}}, {"id": running.id, "input": {"outputs": ["twice"]}}]).encode()
+    queue.endpoint.faults.add(Fault("take", body=body))
+    after = await queue.run(outputs=["after"])
+    assert await running.finished(5)
+    assert running.chunks == []
+    assert after.output == ["after"]
+    # The take that was open when the fault was added may have brought `after` itself.
+    assert (await queue.run(outputs=["last"])).output == ["last"]
+
+
+async def test_heartbeat_reaches_the_platform(queue):
+    assert queue.endpoint.store.workers.get("worker-1").pings > 0
+
+
+# The end of a worker
+
+
+async def test_sigterm_lets_running_jobs_end_and_takes_no_more():
+    async with deploy() as queue:
+        running = queue.submit(outputs=["a"], sleep_s=1.6)
+        await queue.wait_running(running)
+        queue.process.terminate()
+        await queue.wait_for_line("drains")
+        assert await running.finished(5)
+        late = queue.submit(outputs=["b"])
+        assert await asyncio.wait_for(queue.deployment.wait(), 5) == 0
+        assert (running.status, running.output) == (JobStatus.COMPLETED, ["a"])
+        assert late.status is JobStatus.IN_QUEUE
+
+
+async def test_jobs_that_do_not_end_in_time_are_reported_as_stopped():
+    async with deploy("--drain", "0.2") as queue:
+        jobs = [queue.submit(outputs=["a"], sleep_s=LONG_S) for _ in range(2)]
+        for job in jobs:
+            await queue.wait_for_line(f"{job.id} sleeps")
+        queue.process.terminate()
+        assert await asyncio.wait_for(queue.deployment.wait(), 5) == 0
+        for job in jobs:
+            assert job.status is JobStatus.FAILED
+            assert error_of(job)["code"] == Code.WORKER_STOPPING
+            assert error_of(job)["retryable"] is True
+            assert job.chunks == ["a"]
+
+
+async def test_stock_loop_ends_after_sigterm():
+    async with deploy("--stock", "--drain", "0.2") as queue:
+        job = queue.submit(sleep_s=LONG_S)
+        await queue.wait_for_line(f"{job.id} sleeps")
+        queue.process.terminate()
+        assert await asyncio.wait_for(queue.deployment.wait(), 5) == 0
+        assert f"{job.id} cancelled" in queue.lines
+        # Without a report: the platform gives it to another worker.
+        assert (job.status, job.losses) == (JobStatus.IN_QUEUE, 1)
+
+
+async def test_heartbeat_process_dies_with_a_killed_worker():
+    endpoint = LocalEndpoint(limits=LIMITS)
+    await endpoint.start()
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(WORKER),
+        env={**DEFAULTS, **ENVIRON, **endpoint.worker_environment("w")},
+        stdout=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(5):
+            while not endpoint.store.workers.get("w").pings:
+                await asyncio.sleep(0.01)
+        worker.kill()
+        await worker.wait()
+        async with asyncio.timeout(5):
+            while group_is_alive(worker.pid):
+                await asyncio.sleep(0.01)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
+        await endpoint.stop()
