@@ -122,6 +122,37 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        pytest.param("close_sockets=True", "closed", id="closed"),
+        pytest.param("", "open", id="kept"),
+    ],
+)
+def test_forked_child_gives_up_sockets_if_asked_to(start, options, seen):
+    process = start(
+        f"""
+import os, socket, time
+from worker.engine.lifeline import tie_forks_to_parent
+tie_forks_to_parent({options})
+ours, theirs = socket.socketpair()
+pipe, began = os.pipe()
+if os.fork() == 0:
+    theirs.close() if theirs.fileno() in map(int, os.listdir("/proc/self/fd")) else None
+    os.write(began, b"x")
+    time.sleep(60)
+os.read(pipe, 1)
+ours.close()
+theirs.settimeout(0.2)
+try:
+    print("closed" if theirs.recv(1) == b"" else "?", flush=True)
+except TimeoutError:
+    print("open", flush=True)
+"""
+    )
+    assert process.stdout.readline() == f"{seen}\n"
+
+
+@pytest.mark.parametrize(
     ("call", "status"),
     [
         pytest.param("die_with_parent(1)", -signal.SIGKILL, id="parent-gone"),

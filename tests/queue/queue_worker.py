@@ -58,7 +58,7 @@ async def main():
     parser.add_argument("--drain", type=float, default=30)
     options = parser.parse_args()
     loop.TOO_MANY_REQUESTS_WAIT_S = 0.1
-    tie_forks_to_parent()
+    tie_forks_to_parent(close_sockets=True)
     sdk.set_log_level("info")
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
