@@ -10,7 +10,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +43,8 @@ Output = str | dict[str, Any] | list[Any]
 STREAM_INTERVAL_ROUTES = frozenset({CHAT, COMPLETIONS})
 """Routes whose body may carry vLLM's `stream_interval`."""
 
-ERROR_EVENT = b'data: {"error":'
-"""How an error begins that vLLM reports within a stream."""
+ERROR_EVENTS = (b'data: {"error":', b"event: error\n")
+"""How an error begins that vLLM reports within a stream: OpenAI's form and Anthropic's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +119,22 @@ class Handler:
 
     async def _answer(self, call: Call) -> AsyncGenerator[Output, None]:
         if not call.stream:
-            async with self._client.request(call.method, call.path, call.body) as response:
+            async with self._send(call, call.body) as response:
                 yield await _read_reply(call, response)
             return
         with self._pacing.stream():
             body, flush = self._prepare_stream(call)
-            async with self._client.request(call.method, call.path, body) as response:
+            async with self._send(call, body) as response:
                 if response.status != 200:
                     raise map_engine_error(response.status, await response.read(), call)
                 outputs = self._native if call.shape == "native" else self._openai
                 async for output in outputs(call, relay(response.content, flush)):
                     yield output
+
+    def _send(
+        self, call: Call, body: dict[str, Any] | None
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        return self._client.request(call.method, call.path, body, call.upload)
 
     def _prepare_stream(self, call: Call) -> tuple[dict[str, Any], Flush]:
         """Choose how finely vLLM cuts the stream, unless the client did, and how often we post."""
@@ -143,8 +148,9 @@ class Handler:
     async def _openai(self, call: Call, pieces: AsyncIterator[bytes]) -> AsyncIterator[Output]:
         failure: RequestError | None = None
         async for piece in pieces:
-            yield self._raw(piece)
-            if ERROR_EVENT in piece:
+            if output := self._raw(piece):
+                yield output
+            if any(mark in piece for mark in ERROR_EVENTS):
                 failure = _find_error(piece, call)
         if failure is not None:
             # The reader of the stream has vLLM's event; the job must not count as completed.
@@ -217,5 +223,5 @@ def _parse_events(events: bytes) -> Iterator[Any]:
 
 
 def _find_error(events: bytes, call: Call) -> RequestError:
-    found = next(message for message in _parse_events(events) if "error" in message)
-    return read_error(None, found, call)
+    found = (message for message in _parse_events(events) if message.get("error"))
+    return read_error(None, next(found, {}), call)

@@ -149,8 +149,15 @@ class Worker:
         batching = Batching(
             streaming.min_batch_size, streaming.max_batch_size, streaming.batch_size_growth_factor
         )
+        requests = self._settings.requests
+        defaults = RequestDefaults(
+            self._settings.model.served_name,
+            batching,
+            max_tokens=requests.default_max_tokens,
+            open_control_routes=requests.open_control_routes,
+        )
         options = HandlerOptions(
-            RequestDefaults(model=self._settings.model.served_name, batching=batching),
+            defaults,
             self._settings.serving.request_timeout_s,
             streaming.raw_openai_output,
         )

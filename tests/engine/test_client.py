@@ -7,6 +7,7 @@ from aiohttp import web
 
 from worker.engine import client as client_module
 from worker.engine.client import EngineClient, Health
+from worker.request.call import Upload
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[EngineClient]]
 
@@ -47,6 +48,29 @@ async def test_request_sends_method_path_and_json(serve):
             "application/json",
             '{"text":"Grüße 🦙"}',
             "identity",
+        ]
+
+
+async def test_request_with_upload_sends_a_form(serve):
+    async def answer(request):
+        form = await request.post()
+        file = form["file"]
+        fields = [[name, value] for name, value in form.items() if isinstance(value, str)]
+        return web.json_response([fields, file.filename, file.content_type, len(file.file.read())])
+
+    client = await serve(answer)
+    body = {"model": "grüße", "timestamp_granularities[]": ["word", "segment"]}
+    upload = Upload("file", "a.mp3", b"\x00\r\n" * 99, "audio/mpeg")
+    async with client.request("POST", "/v1/audio/transcriptions", body, upload) as response:
+        assert await response.json() == [
+            [
+                ["model", "grüße"],
+                ["timestamp_granularities[]", "word"],
+                ["timestamp_granularities[]", "segment"],
+            ],
+            "a.mp3",
+            "audio/mpeg",
+            297,
         ]
 
 

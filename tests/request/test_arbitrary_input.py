@@ -13,7 +13,7 @@ from worker.request.removed import REMOVED, UNREACHABLE, USELESS
 from worker.request.routes import ROUTES
 from worker.request.sampling import SamplingParameters, StructuredOutputs
 
-DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0))
+DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0), max_tokens=16)
 
 NAMES = sorted(
     {

@@ -8,7 +8,7 @@ from worker.request.codes import CODES, Code, fail
 from worker.request.engine_error import LONGEST_MESSAGE, clean_message
 from worker.request.routes import CHAT, COMPLETIONS
 
-DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0))
+DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0), max_tokens=16)
 NATIVE = parse_job({"prompt": "Hi"}, DEFAULTS)
 OPENAI = parse_job({"openai_route": CHAT, "openai_input": {"messages": "Hi"}}, DEFAULTS)
 EMBEDDINGS = parse_job({"route": "/v1/embeddings", "body": {"input": "Hi"}}, DEFAULTS)
@@ -222,3 +222,10 @@ def test_fail_takes_status_and_family_from_the_table(code):
         CODES[code].type,
     )
     assert body.get("retryable", False) is CODES[code].retryable
+
+
+def test_map_engine_error_of_an_absent_route_names_it_and_the_remedy():
+    error = map_engine_error(404, engine_body("Not Found", "Not Found"), EMBEDDINGS)
+
+    assert error.message.startswith("/v1/embeddings: vLLM has this route, but not for the model")
+    assert "embedding model" in error.message

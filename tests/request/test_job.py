@@ -7,13 +7,13 @@ from worker.request import Batching, Call, RequestDefaults, parse_job
 from worker.request.routes import CHAT, COMPLETIONS
 
 BATCHING = Batching(min_size=1, max_size=50, growth_factor=3.0)
-DEFAULTS = RequestDefaults(model="served", batching=BATCHING)
+DEFAULTS = RequestDefaults(model="served", batching=BATCHING, max_tokens=16)
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
 def parse(job_input: object, **settings: object) -> Call:
-    return parse_job(job_input, RequestDefaults("served", BATCHING, **settings))
+    return parse_job(job_input, RequestDefaults("served", BATCHING, 16, **settings))
 
 
 @pytest.mark.parametrize(

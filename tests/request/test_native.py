@@ -6,7 +6,7 @@ import pytest
 from worker.request import Batching, Call, NativeStream, RequestDefaults, build_reply, parse_job
 from worker.request.routes import CHAT
 
-DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0))
+DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0), max_tokens=16)
 DONE = b"data: [DONE]\n\n"
 
 

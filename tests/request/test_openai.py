@@ -6,7 +6,7 @@ from worker.request.openai import complete_body, known_fields
 from worker.request.removed import REMOVED, RENAMED, UNREACHABLE, USELESS
 from worker.request.routes import CHAT, COMPLETIONS, ROUTES
 
-DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0))
+DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0), max_tokens=16)
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
@@ -84,6 +84,18 @@ def test_complete_body_good_body_gives_body_to_send(route, body, expected):
         (CHAT, {"best_of": True}, "invalid_parameter", "a boolean"),
         (CHAT, {"best_of": 2, "stream": True}, "conflicting_parameters", "stream: false"),
         (CHAT, {"best_of": 2, "temperature": 0}, "conflicting_parameters", "must be 1"),
+        (
+            CHAT,
+            {"use_beam_search": True, "stream": True},
+            "conflicting_parameters",
+            "stream: false",
+        ),
+        (
+            COMPLETIONS,
+            {"use_beam_search": True, "stream": True},
+            "conflicting_parameters",
+            "stream: false",
+        ),
         (
             COMPLETIONS,
             {"best_of": 2, "echo": True, "prompt": ["a"]},

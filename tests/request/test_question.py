@@ -13,7 +13,7 @@ from worker.request.question import SAMPLING
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.sampling import SamplingParameters
 
-DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0))
+DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0), max_tokens=16)
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "requests"
 HELLO = [{"role": "user", "content": "Hello"}]
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}

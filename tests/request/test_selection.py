@@ -6,7 +6,7 @@ from worker.request import Batching, RequestDefaults, Selection, build_reply, pa
 from worker.request.routes import CHAT
 from worker.request.selection import mean_logprob, select_best
 
-DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0))
+DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0), max_tokens=16)
 
 
 def text(index: int, logprobs: list[float | None]) -> dict:

@@ -5,7 +5,7 @@ import pytest
 from worker.errors import RequestError
 from worker.request import Batching, RequestDefaults, Upload, parse_job
 
-DEFAULTS = RequestDefaults(model="whisper", batching=Batching(1, 50, 3.0))
+DEFAULTS = RequestDefaults(model="whisper", batching=Batching(1, 50, 3.0), max_tokens=16)
 ROUTE = "/v1/audio/transcriptions"
 SOUND = b"RIFF\x00\xff"
 TEXT = base64.b64encode(SOUND).decode()

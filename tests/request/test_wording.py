@@ -7,7 +7,7 @@ from worker.errors import RequestError
 from worker.request import Batching, RequestDefaults, parse_job
 from worker.request.routes import CHAT, COMPLETIONS
 
-DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0))
+DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0), max_tokens=16)
 
 MISTAKES = {
     "empty": {},

@@ -101,6 +101,26 @@ class ServingSettings(Group):
     )
 
 
+class RequestSettings(Group):
+    """What a request gets and may do where it says nothing."""
+
+    default_max_tokens: int = setting(
+        16,
+        "Most tokens to generate for a native request that has no `max_tokens`. OpenAI routes "
+        "go by vLLM's own rules.",
+        Words(unit="tokens", title="Default max tokens"),
+        ge=1,
+        le=10_000_000,
+    )
+    open_control_routes: bool = setting(
+        False,
+        "Let jobs call the routes that control or inspect the server: metrics, sleep, adapters. "
+        "Whoever can send a job can then stop or change what others use; a route may also need "
+        "vLLM's own setting.",
+        Words(title="Open control routes", console=False),
+    )
+
+
 class StreamingSettings(Group):
     """How many tokens travel together when an answer is streamed."""
 
@@ -237,6 +257,7 @@ class WorkerSettings(Group):
 
     model: ModelSettings = Field(ModelSettings(), description="Which model is served.")
     serving: ServingSettings = Field(ServingSettings(), description="Jobs at once, time limits.")
+    requests: RequestSettings = Field(RequestSettings(), description="Defaults of requests.")
     streaming: StreamingSettings = Field(StreamingSettings(), description="Pieces of an answer.")
     logging: LoggingSettings = Field(LoggingSettings(), description="What is logged.")
     storage: StorageSettings = Field(StorageSettings(), description="Where models are kept.")

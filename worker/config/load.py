@@ -137,6 +137,7 @@ def _build(
     return Settings(
         model=worker.model,
         serving=worker.serving,
+        requests=worker.requests,
         streaming=worker.streaming,
         logging=worker.logging,
         storage=worker.storage,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from worker.config.groups import (
     LoggingSettings,
     ModelSettings,
+    RequestSettings,
     ServingSettings,
     SourceSettings,
     StorageSettings,
@@ -25,6 +26,7 @@ class Settings:
     Attributes:
         model: Which model is served; `served_name` is final here and never a path.
         serving: Jobs at once and time limits.
+        requests: What a request gets and may do where it says nothing.
         streaming: Pieces of a streamed answer.
         logging: Log levels.
         storage: Where models are kept.
@@ -38,6 +40,7 @@ class Settings:
 
     model: ModelSettings
     serving: ServingSettings
+    requests: RequestSettings
     streaming: StreamingSettings
     logging: LoggingSettings
     storage: StorageSettings

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import orjson
+
+from worker.request.call import Upload
 
 CONNECT_TIMEOUT_S = 5.0
 HEALTH_TIMEOUT_S = 5.0
@@ -56,7 +58,11 @@ class EngineClient:
 
     @asynccontextmanager
     async def request(
-        self, method: str, path: str, body: dict[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        upload: Upload | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Open one request; leaving the context before the end of the answer aborts it in vLLM.
 
@@ -64,6 +70,7 @@ class EngineClient:
             method: HTTP method.
             path: Route on vLLM's server, e.g. `/v1/chat/completions`.
             body: JSON body, or None for none.
+            upload: File for a route that takes a form; the body's members are its other fields.
 
         Yields:
             The response, when its headers have arrived.
@@ -74,8 +81,10 @@ class EngineClient:
         if self._session.closed:
             # aiohttp's own answer is a RuntimeError, which looks like a mistake in this program.
             raise aiohttp.ClientConnectionError(STOPPED)
-        data = None if body is None else orjson.dumps(body)
+        data: bytes | aiohttp.FormData | None = None if body is None else orjson.dumps(body)
         headers = {} if data is None else {"Content-Type": "application/json"}
+        if upload is not None:
+            data, headers = build_form(body or {}, upload), {}
         async with self._session.request(method, path, data=data, headers=headers) as response:
             self._open.add(response)
             try:
@@ -100,3 +109,20 @@ class EngineClient:
             # By itself aiohttp would leave whoever reads it waiting for ever.
             response.content.set_exception(aiohttp.ClientConnectionError(STOPPED))
         await self._session.close()
+
+
+def build_form(fields: Mapping[str, str | list[str]], upload: Upload) -> aiohttp.FormData:
+    """Return a form with a file in it.
+
+    Args:
+        fields: The other fields; a list is one field that occurs several times.
+        upload: The file.
+    """
+    form = aiohttp.FormData()
+    for name, value in fields.items():
+        for text in value if isinstance(value, list) else [value]:
+            form.add_field(name, text)
+    form.add_field(
+        upload.field, upload.content, filename=upload.filename, content_type=upload.content_type
+    )
+    return form

@@ -14,6 +14,7 @@ CATEGORIES = (
     "OpenAI API",
     "Tokenizer",
     "Serving",
+    "Requests",
     "Streaming",
     "LoRA",
     "Images, audio, video",

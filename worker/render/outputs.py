@@ -11,6 +11,7 @@ from worker.config.catalogue import Catalogue
 from worker.render.console import hub, hub_tests, worker_config
 from worker.render.json_schema import config_schema, engine_schema
 from worker.render.markdown import render_page, replace_block
+from worker.request.reference import native_schema, render_errors, render_requests
 
 ROOT = Path(__file__).resolve().parents[2]
 README = "README.md"
@@ -24,15 +25,23 @@ def _page(template: str) -> Callable[[Catalogue], str]:
     return lambda catalogue: render_page(template, catalogue)
 
 
+def _requests(catalogue: Catalogue) -> str:
+    defaults = {name: option.default for name, option in catalogue.by_variable.items()}
+    return render_requests(defaults)
+
+
 OUTPUTS: Mapping[str, Callable[[Catalogue], str]] = {
     "docs/configuration.md": _page("configuration.md.j2"),
     "docs/engine-options.md": _page("engine-options.md.j2"),
+    "docs/requests.md": _requests,
+    "docs/errors.md": lambda _catalogue: render_errors(),
     ".env.example": _page("env.example.j2"),
     "worker-config.json": _as_json(worker_config),
     ".runpod/hub.json": _as_json(hub),
     ".runpod/tests.json": _as_json(hub_tests),
     "schemas/engine.schema.json": _as_json(engine_schema),
     "schemas/config.schema.json": _as_json(config_schema),
+    "schemas/requests/native.json": lambda _catalogue: native_schema(),
 }
 
 

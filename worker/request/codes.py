@@ -146,7 +146,7 @@ CODES: dict[Code, Entry] = {
         403,
         _DENIED,
         "The route controls or inspects the server and is closed to jobs.",
-        "Do without it, or open control routes in the worker's settings.",
+        "Do without it, or set OPEN_CONTROL_ROUTES=true on the endpoint.",
     ),
     Code.METHOD_NOT_ALLOWED: Entry(
         405,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from worker.request.call import Batching
 from worker.request.codes import Code, fail
 from worker.request.envelope import BatchingInput
-from worker.request.sampling import DEFAULT_MAX_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +16,14 @@ class RequestDefaults:
     Attributes:
         model: Name under which the model is served.
         batching: Pieces of a streamed answer.
-        open_control_routes: True lets jobs call routes that control or inspect the server.
         max_tokens: Output tokens of a native request that names no limit.
+        open_control_routes: True lets jobs call routes that control or inspect the server.
     """
 
     model: str
     batching: Batching
+    max_tokens: int
     open_control_routes: bool = False
-    max_tokens: int = DEFAULT_MAX_TOKENS
 
 
 def choose_batching(request: BatchingInput, defaults: RequestDefaults) -> Batching:

@@ -16,6 +16,9 @@ from worker.request.envelope import NativeInput
 from worker.request.routes import CHAT, COMPLETIONS, find_route
 from worker.request.sampling import SamplingParameters
 
+NOT_FOUND = "Not Found"
+"""All that vLLM says of a route that it has not for the model that is loaded."""
+
 LONGEST_MESSAGE = 2000
 """Characters of vLLM's message that reach the client."""
 
@@ -77,9 +80,13 @@ def read_error(status: int | None, body: Mapping[str, Any], call: Call) -> Reque
     raw = text if isinstance(text, str) else ""
     code = _choose_code(final, raw, call)
     entry = CODES[code]
-    # The text of a server's failure is for its log: it speaks of code, not of the request.
     own = f"{entry.meaning} {entry.remedy}"
-    message = own if final >= 500 and entry.retryable else clean_message(raw) or own
+    if code is Code.ROUTE_NOT_SERVED:
+        own = f"{call.path.partition('?')[0]}: {own}"
+    # The text of a server's failure is for its log: it speaks of code, not of the request. And
+    # "Not Found" is no help to somebody whose route exists.
+    hidden = (final >= 500 and entry.retryable) or raw == NOT_FOUND
+    message = own if hidden else clean_message(raw) or own
     family = error.get("type")
     return fail(
         code,
@@ -115,7 +122,7 @@ def _choose_code(status: int, text: str, call: Call) -> Code:
         for pattern, code in _BY_TEXT:
             if pattern.search(text):
                 return code
-    if status == 404 and text in {"Not Found", ""} and find_route(call.path.partition("?")[0]):
+    if status == 404 and text in {NOT_FOUND, ""} and find_route(call.path.partition("?")[0]):
         return Code.ROUTE_NOT_SERVED
     if status in _BY_STATUS:
         return _BY_STATUS[status]

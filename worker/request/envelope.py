@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from worker.request.field import Kind, Parameters, parameter
+from worker.request.field import Kind, Parameters, Setting, parameter
 from worker.request.sampling import NonEmpty, SamplingParameters, StructuredOutputs, TokenId
 
 _CHAT: tuple[Kind, ...] = ("messages",)
@@ -28,7 +28,7 @@ class BatchingInput(Parameters):
         None,
         "Most tokens in one piece of a streamed answer; 0 means the setting.",
         unit="tokens",
-        unset="setting DEFAULT_BATCH_SIZE",
+        unset=Setting("DEFAULT_BATCH_SIZE"),
         ge=0,
         le=100_000,
     )
@@ -36,7 +36,7 @@ class BatchingInput(Parameters):
         None,
         "Tokens in the first piece of a streamed answer; 0 means the setting.",
         unit="tokens",
-        unset="setting DEFAULT_MIN_BATCH_SIZE",
+        unset=Setting("DEFAULT_MIN_BATCH_SIZE"),
         ge=0,
         le=100_000,
     )
@@ -44,7 +44,7 @@ class BatchingInput(Parameters):
         None,
         "Factor by which each piece may be larger than the one before, up to `max_batch_size`.",
         unit="ratio",
-        unset="setting DEFAULT_BATCH_SIZE_GROWTH_FACTOR",
+        unset=Setting("DEFAULT_BATCH_SIZE_GROWTH_FACTOR"),
         ge=0,
         le=1000,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -15,6 +16,18 @@ UNIT = "x-unit"
 KINDS = "x-works-with"
 TARGET = "x-vllm-name"
 UNSET = "x-unset"
+SETTING = "x-setting"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting of the worker that holds where a request says nothing.
+
+    Attributes:
+        name: Its environment variable.
+    """
+
+    name: str
 
 
 class Parameters(BaseModel):
@@ -44,7 +57,7 @@ def parameter(
     unit: str | None = None,
     kinds: tuple[Kind, ...] = EVERYWHERE,
     target: str | None = None,
-    unset: str | None = None,
+    unset: str | Setting | None = None,
     **constraints: Any,
 ) -> Any:
     """Declare one request parameter.
@@ -59,6 +72,9 @@ def parameter(
         **constraints: Bounds as pydantic's `Field` takes them, e.g. `ge=1`.
     """
     words: dict[str, Any] = {KINDS: list(kinds)}
+    if isinstance(unset, Setting):
+        words[SETTING] = unset.name
+        unset = None
     words |= {
         key: value
         for key, value in ((UNIT, unit), (TARGET, target), (UNSET, unset))

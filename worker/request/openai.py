@@ -81,6 +81,12 @@ def complete_body(
         complete["model"] = defaults.model
     if route == CHAT and isinstance(complete.get("messages"), str):
         complete["messages"] = [{"role": "user", "content": complete["messages"]}]
+    if route in _SIBLINGS and complete.get("stream") and complete.get("use_beam_search"):
+        raise fail(
+            Code.CONFLICTING_PARAMETERS,
+            "use_beam_search: beam search cannot be streamed; send stream: false",
+            "use_beam_search",
+        )
     selection = _take_best_of(route, complete) if route in _SIBLINGS else None
     return complete, selection
 

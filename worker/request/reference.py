@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from worker.request.codes import CODES
 from worker.request.envelope import BatchingInput, GatewayInput, NativeInput, RouteInput
-from worker.request.field import KINDS, TARGET, UNIT, UNSET, Parameters
+from worker.request.field import KINDS, SETTING, TARGET, UNIT, UNSET, Parameters
 from worker.request.openai import known_fields
 from worker.request.question import BEAM_PARAMETERS
 from worker.request.removed import REMOVED, RENAMED, UNREACHABLE, USELESS
@@ -85,15 +85,19 @@ def render_errors() -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_requests() -> str:
-    """Return the page of job inputs, parameters and routes."""
+def render_requests(settings: Mapping[str, object]) -> str:
+    """Return the page of job inputs, parameters and routes.
+
+    Args:
+        settings: Default of each setting that is a parameter's default, by environment variable.
+    """
     beam = ", ".join(f"`{name}`" for name in sorted(BEAM_PARAMETERS))
     sections: list[tuple[str, str, Sequence[str]]] = [
         ("Shapes of a job's input", _SHAPES, _shape_table()),
         (
             "Native input",
             "Types are enforced, unknown names are errors, `null` means not sent.",
-            _parameter_table(NativeInput),
+            _parameter_table(NativeInput, settings),
         ),
         (
             "Sampling parameters",
@@ -101,13 +105,13 @@ def render_requests() -> str:
             "unless the model's `generation_config.json` has another value (the setting "
             "GENERATION_CONFIG=vllm turns that off).\n\n"
             f"Beam search takes only these: {beam}.",
-            _parameter_table(SamplingParameters),
+            _parameter_table(SamplingParameters, settings),
         ),
-        ("Structured outputs", "", _parameter_table(StructuredOutputs)),
-        ("Repetition detection", "", _parameter_table(RepetitionDetection)),
+        ("Structured outputs", "", _parameter_table(StructuredOutputs, settings)),
+        ("Repetition detection", "", _parameter_table(RepetitionDetection, settings)),
         ("Native answer", _ANSWER, ()),
         ("OpenAI routes", _BODY, ()),
-        ("Routes", "Closed routes need a setting of the endpoint.", _route_table()),
+        ("Routes", "Closed routes need the setting OPEN_CONTROL_ROUTES.", _route_table()),
         (
             "Parameters by kind of request",
             "Where a parameter works: `native` with a prompt or with messages, and the bodies of "
@@ -151,7 +155,7 @@ def _names(model: type[Parameters]) -> str:
     return ", ".join(f"`{name}`" for name in own)
 
 
-def _parameter_table(model: type[Parameters]) -> list[str]:
+def _parameter_table(model: type[Parameters], settings: Mapping[str, object]) -> list[str]:
     schema = model.model_json_schema(by_alias=True)
     rows = []
     for name, words in schema["properties"].items():
@@ -159,7 +163,7 @@ def _parameter_table(model: type[Parameters]) -> list[str]:
             (
                 f"`{name}`",
                 _type_text(words) + (f", {words[UNIT]}" if UNIT in words else ""),
-                _default_text(words),
+                _default_text(words, settings),
                 words["description"],
                 "" if len(words[KINDS]) > 1 else f"{words[KINDS][0]} only",
             )
@@ -196,7 +200,11 @@ def _bounds_text(schema: dict[str, Any]) -> str:
     return "".join(f" {bound}" for bound in bounds if "e+" not in bound)
 
 
-def _default_text(words: dict[str, Any]) -> str:
+def _default_text(words: dict[str, Any], settings: Mapping[str, object]) -> str:
+    if SETTING in words:
+        name = words[SETTING]
+        value = json.dumps(settings[name])
+        return f"[`{name}`](configuration.md#{name.lower()}), `{value}`"
     if UNSET in words:
         return str(words[UNSET])
     default = words.get("default")

@@ -171,7 +171,7 @@ def resolve_route(
         raise fail(
             Code.ROUTE_CLOSED,
             f"{param}: {route.path} controls or inspects the server and is closed to jobs. "
-            "The endpoint's owner can open control routes in the worker's settings.",
+            "The endpoint's owner can open control routes with OPEN_CONTROL_ROUTES=true.",
             param,
         )
     chosen = _choose_method(route, method, has_body=has_body)

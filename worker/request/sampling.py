@@ -6,11 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from worker.request.field import Parameters, parameter
-
-DEFAULT_MAX_TOKENS = 16
-"""Output tokens of a native request that names no limit: what the original documents, and
-vLLM's and OpenAI's own default for completions. The answer says so when the limit cut it."""
+from worker.request.field import Parameters, Setting, parameter
 
 EarlyStopping = bool | Literal["never"]
 TruncationSide = Literal["left", "right"]
@@ -151,11 +147,12 @@ class SamplingParameters(Parameters):
         "Tokens at which the generation ends; part of the output unless they are special tokens.",
     )
     ignore_eos: bool = parameter(False, "Goes on after the model's end-of-sequence token.")
-    max_tokens: int = parameter(
-        DEFAULT_MAX_TOKENS,
+    max_tokens: int | None = parameter(
+        None,
         "Most tokens to generate for each sequence. An answer that the default cut says so in "
         "`warnings`. 0 is allowed only with `echo` and a prompt.",
         unit="tokens",
+        unset=Setting("DEFAULT_MAX_TOKENS"),
         ge=0,
     )
     min_tokens: int = parameter(
