@@ -1,4 +1,7 @@
-"""Plays vLLM's part: takes the arguments of `worker.engine.child`, and does what `--do` says."""
+"""Plays vLLM's part: takes the arguments of `worker.engine.child`, and does what it is told.
+
+The code to run stands in the argument `--do` or, without it, in the variable FAKE_ENGINE_DO.
+"""
 
 import json
 import os
@@ -19,15 +22,26 @@ def argument(name):
 
 
 def serve(*statuses):
-    """Answer one health check after the other with these statuses; the last one stays."""
+    """Answer one health check after the other with these statuses; the last one stays.
+
+    Other requests get no answer.
+    """
+    serve_health(lambda number: statuses[min(number, len(statuses) - 1)])
+
+
+def serve_health(status_of):
+    """Answer health check `number`, from 0, with the status `status_of(number)`."""
     server = socket.socket(socket.AF_UNIX)
     server.bind(argument("--uds"))
     server.listen(16)
     number = 0
+    unanswered = []
     while True:
         connection, _address = server.accept()
-        connection.recv(65536)
-        status = statuses[min(number, len(statuses) - 1)]
+        if not connection.recv(65536).startswith(b"GET /health "):
+            unanswered.append(connection)
+            continue
+        status = status_of(number)
         number += 1
         connection.sendall(
             f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
@@ -42,4 +56,4 @@ def fork_sleeper():
         time.sleep(60)
 
 
-exec(argument("--do"))
+exec(argument("--do") if "--do" in arguments else os.environ["FAKE_ENGINE_DO"])

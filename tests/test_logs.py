@@ -1,0 +1,71 @@
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from worker.logs import REDACTED, Redactor, configure_logging
+
+
+@pytest.mark.parametrize(
+    ("secrets", "text", "expected"),
+    [
+        pytest.param([], "as it is", "as it is", id="no-secrets"),
+        pytest.param(["hf_abc"], "token hf_abc.", f"token {REDACTED}.", id="one"),
+        pytest.param(["aaaa"], "aaaa aaaa", f"{REDACTED} {REDACTED}", id="every-occurrence"),
+        pytest.param(["abcd", "abcdef"], "abcdef", REDACTED, id="one-secret-within-another"),
+        pytest.param(["abc"], "abc", "abc", id="too-short-to-be-one"),
+        pytest.param([""], "text", "text", id="empty-secret"),
+        pytest.param(["a.c*"], "abcc a.c*", f"abcc {REDACTED}", id="not-a-pattern"),
+    ],
+)
+def test_redactor(secrets, text, expected):
+    assert Redactor(secrets)(text) == expected
+
+
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    """The worker's logger, which is as it was afterwards."""
+    worker = logging.getLogger("worker")
+    before = worker.handlers, worker.level, worker.propagate
+    yield logging.getLogger("worker.some.module")
+    worker.handlers, worker.propagate = before[0], before[2]
+    worker.setLevel(before[1])
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [
+        ("debug", ["a", "b", "c", "d"]),
+        ("info", ["b", "c", "d"]),
+        ("WARNING", ["c", "d"]),
+        ("error", ["d"]),
+    ],
+)
+def test_configure_logging_shows_the_level_and_above_once_on_stderr(logger, capsys, level, shown):
+    configure_logging("debug", Redactor([]))
+    configure_logging(level, Redactor([]))
+    logger.debug("a")
+    logger.info("b")
+    logger.warning("c")
+    logger.error("d")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert [line.split()[-1] for line in captured.err.splitlines()] == shown
+
+
+def test_configure_logging_redacts_messages_arguments_and_tracebacks(logger, capsys):
+    configure_logging("info", Redactor(["hf_secret"]))
+    try:
+        raise ValueError("inside hf_secret")
+    except ValueError:
+        logger.exception("in %s", "hf_secret")
+    printed = capsys.readouterr().err
+    assert f"in {REDACTED}" in printed
+    assert f"ValueError: inside {REDACTED}" in printed
+    assert "hf_secret" not in printed
+
+
+def test_configure_logging_leaves_other_loggers_alone(logger, capsys):
+    configure_logging("debug", Redactor([]))
+    logging.getLogger("elsewhere").info("not ours")
+    assert "not ours" not in capsys.readouterr().err

@@ -1,0 +1,195 @@
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from worker.dev import LocalDeployment
+from worker.dev.job import Job, JobRequest, JobStatus
+from worker.engine.lifeline import group_is_alive
+from worker.errors import ExitCode
+from worker.request import Code
+from worker.start import ABORT_S, JOB_SOURCE, finish_jobs, run_worker
+
+WORKER = Path(__file__).parent / "fake_engine_worker.py"
+ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+SERVE = "report(phase='import')\nprint('engine', os.getpid())\n"
+TOKEN = "hf_averysecretvalue"
+
+
+@pytest.mark.parametrize(
+    ("environ", "status", "words"),
+    [
+        pytest.param(
+            {"MAX_CONCURRENCY": "many", "DEFAULT_BATCH_SIZE": "-1", JOB_SOURCE: "http://x/$ID"},
+            ExitCode.CONFIGURATION,
+            ["2 configuration problems", "MAX_CONCURRENCY", "DEFAULT_BATCH_SIZE", "'many'"],
+            id="two-bad-values",
+        ),
+        pytest.param(
+            {"MODEL_NMAE": "org/name", JOB_SOURCE: "http://x/$ID"},
+            ExitCode.CONFIGURATION,
+            ["MODEL_NMAE", "MODEL_NAME"],
+            id="misspelt-name",
+        ),
+        pytest.param(
+            {"MODEL_NAME": "org/name"},
+            ExitCode.UNAVAILABLE,
+            [JOB_SOURCE, "worker dev"],
+            id="no-queue",
+        ),
+        pytest.param(
+            {"MODEL_NAME": "org/name", JOB_SOURCE: ""},
+            ExitCode.UNAVAILABLE,
+            [JOB_SOURCE],
+            id="empty-queue",
+        ),
+    ],
+)
+def test_run_worker_that_cannot_work_says_why_and_exits(capsys, environ, status, words):
+    assert run_worker({**ENVIRON, **environ}) == status
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    for word in words:
+        assert word in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+class Queue:
+    """A worker with a fake engine under the local endpoint."""
+
+    def __init__(self, deployment: LocalDeployment, lines: list[str]) -> None:
+        self.deployment = deployment
+        self.lines = lines
+
+    def submit(self) -> Job:
+        job_input = {"prompt": "x", "stream": True}
+        request = JobRequest(
+            job_input, sync=False, execution_timeout_ms=60_000, ttl_ms=60_000, retention_s=60
+        )
+        return self.deployment.endpoint.store.submit(request)
+
+    async def wait_for(self, condition) -> None:
+        async with asyncio.timeout(8):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    @property
+    def engine_pid(self) -> int:
+        return next(int(line.split()[1]) for line in self.lines if line.startswith("engine "))
+
+    async def exit_status(self) -> int:
+        status = await asyncio.wait_for(self.deployment.wait(), 10)
+        assert not group_is_alive(self.engine_pid)
+        return status
+
+
+@asynccontextmanager
+async def deploy(do: str, **variables: str) -> AsyncIterator[Queue]:
+    lines: list[str] = []
+    environ = {**ENVIRON, "MODEL_NAME": "org/name", "FAKE_ENGINE_DO": do, **variables}
+    deployment = LocalDeployment(
+        environ=environ, on_output=lambda _worker, line: lines.append(line)
+    )
+    deployment.command = (sys.executable, str(WORKER))
+    async with deployment:
+        queue = Queue(deployment, lines)
+        await queue.wait_for(lambda: any(line.startswith("engine ") for line in lines))
+        yield queue
+
+
+async def test_worker_whose_engine_cannot_start_says_why_without_secrets():
+    do = SERVE + "report(error='ValueError', message='no ' + os.environ['HF_TOKEN'])\nexit(1)"
+    async with deploy(do, HF_TOKEN=TOKEN) as queue:
+        assert await queue.exit_status() == ExitCode.ENGINE_START
+    assert "error: vLLM did not start: ValueError: no [redacted]" in queue.lines
+    assert TOKEN not in "\n".join(queue.lines)
+
+
+async def test_worker_redacts_what_the_engine_prints():
+    do = SERVE + "print('token', os.environ['HF_TOKEN'])\nexit(1)"
+    async with deploy(do, HF_TOKEN=TOKEN) as queue:
+        await queue.exit_status()
+    assert "token [redacted]" in queue.lines
+
+
+async def test_worker_told_to_stop_while_its_engine_starts_ends_in_order():
+    async with deploy(SERVE + "time.sleep(60)") as queue:
+        queue.deployment.processes[0].terminate()
+        assert await queue.exit_status() == ExitCode.OK
+    assert not any("error" in line.lower() for line in queue.lines)
+
+
+async def test_worker_told_to_stop_ends_in_order():
+    async with deploy(SERVE + "serve(200)") as queue:
+        await queue.deployment.wait_ready()
+        queue.deployment.processes[0].terminate()
+        assert await queue.exit_status() == ExitCode.OK
+    assert any("SIGTERM: taking no more jobs" in line for line in queue.lines)
+
+
+@pytest.mark.parametrize("way", ["killed", "unhealthy"])
+async def test_worker_whose_engine_dies_fails_its_jobs_at_once_and_ends(way, tmp_path):
+    broken = tmp_path / "broken"
+    do = f"{SERVE}serve_health(lambda _number: 503 if os.path.exists({str(broken)!r}) else 200)"
+    async with deploy(do) as queue:
+        await queue.deployment.wait_ready()
+        job = queue.submit()
+        await queue.wait_for(lambda: job.status is JobStatus.IN_PROGRESS)
+        if way == "killed":
+            os.kill(queue.engine_pid, 9)
+        else:
+            broken.touch()
+        assert await job.finished(6)
+        assert await queue.exit_status() == ExitCode.ENGINE_DIED
+    assert job.status is JobStatus.FAILED
+    assert json.loads(job.error)["error"]["code"] == Code.ENGINE_DIED
+
+
+class Scaler:
+    """Runs until its jobs are aborted, or for ever."""
+
+    def __init__(self, *, ends: bool) -> None:
+        self.ends = ends
+        self.reasons: list[str] = []
+        self.aborted = asyncio.Event()
+
+    async def run(self) -> None:
+        await self.aborted.wait()
+
+    def abort_jobs(self, reason) -> None:
+        self.reasons.append(reason.code)
+        if self.ends:
+            self.aborted.set()
+
+
+async def test_finish_jobs_aborts_what_runs_too_long():
+    scaler = Scaler(ends=True)
+    jobs = asyncio.create_task(scaler.run())
+    await finish_jobs(scaler, jobs, 0.01)
+    assert jobs.done()
+    assert scaler.reasons == [Code.WORKER_STOPPING]
+
+
+async def test_finish_jobs_does_not_wait_for_ever_for_the_platform(monkeypatch):
+    assert ABORT_S > 0
+    monkeypatch.setattr("worker.start.ABORT_S", 0.01)
+    scaler = Scaler(ends=False)
+    jobs = asyncio.create_task(scaler.run())
+    async with asyncio.timeout(5):
+        await finish_jobs(scaler, jobs, 0.01)
+    await asyncio.wait({jobs}, timeout=1)
+    assert jobs.cancelled()
+
+
+async def test_finish_jobs_raises_what_ended_the_loop():
+    async def broken() -> None:
+        raise TypeError("a mistake")
+
+    with pytest.raises(TypeError, match="a mistake"):
+        await finish_jobs(Scaler(ends=True), asyncio.create_task(broken()), 1)
