@@ -8,7 +8,6 @@ from aiohttp import web
 from worker.engine import client as client_module
 from worker.engine.client import EngineClient, Health
 from worker.request import Upload
-from worker.request.call import Upload
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[EngineClient]]
 
@@ -82,25 +81,6 @@ async def test_request_without_body_sends_none(serve):
     client = await serve(answer)
     async with client.request("GET", "/v1/models") as response:
         assert await response.json() == ["GET", ""]
-
-
-async def test_request_with_upload_sends_a_form(serve):
-    async def answer(request):
-        parts = []
-        async for part in await request.multipart():
-            parts.append([part.name, part.filename, (await part.read()).decode()])
-        return web.json_response(parts)
-
-    client = await serve(answer)
-    upload = Upload("file", "a.mp3", b"sound", "audio/mpeg")
-    fields = {"model": "m", "granularities[]": ["word", "segment"]}
-    async with client.request("POST", "/v1/audio/transcriptions", fields, upload) as response:
-        assert await response.json() == [
-            ["model", None, "m"],
-            ["granularities[]", None, "word"],
-            ["granularities[]", None, "segment"],
-            ["file", "a.mp3", "sound"],
-        ]
 
 
 async def test_requests_one_after_the_other_share_a_connection(serve):
