@@ -27,7 +27,7 @@ TOKEN = "hf_averysecretvalue"
         pytest.param(
             {"MAX_CONCURRENCY": "many", "DEFAULT_BATCH_SIZE": "-1", JOB_SOURCE: "http://x/$ID"},
             ExitCode.CONFIGURATION,
-            ["2 configuration problems", "MAX_CONCURRENCY", "DEFAULT_BATCH_SIZE", "'many'"],
+            ["2 configuration problems", "MAX_CONCURRENCY", "DEFAULT_BATCH_SIZE", "many"],
             id="two-bad-values",
         ),
         pytest.param(
@@ -53,7 +53,6 @@ TOKEN = "hf_averysecretvalue"
 def test_run_worker_that_cannot_work_says_why_and_exits(capsys, environ, status, words):
     assert run_worker({**ENVIRON, **environ}) == status
     captured = capsys.readouterr()
-    assert captured.err.startswith("error: ")
     for word in words:
         assert word in captured.err
     assert "Traceback" not in captured.err
@@ -104,18 +103,15 @@ async def deploy(do: str, **variables: str) -> AsyncIterator[Queue]:
 
 
 async def test_worker_whose_engine_cannot_start_says_why_without_secrets():
-    do = SERVE + "report(error='ValueError', message='no ' + os.environ['HF_TOKEN'])\nexit(1)"
+    do = SERVE + (
+        "print('token', os.environ['HF_TOKEN'])\n"
+        "report(error='ValueError', message='no ' + os.environ['HF_TOKEN'])\nexit(1)"
+    )
     async with deploy(do, HF_TOKEN=TOKEN) as queue:
         assert await queue.exit_status() == ExitCode.ENGINE_START
+    assert "token [redacted]" in queue.lines
     assert "error: vLLM did not start: ValueError: no [redacted]" in queue.lines
     assert TOKEN not in "\n".join(queue.lines)
-
-
-async def test_worker_redacts_what_the_engine_prints():
-    do = SERVE + "print('token', os.environ['HF_TOKEN'])\nexit(1)"
-    async with deploy(do, HF_TOKEN=TOKEN) as queue:
-        await queue.exit_status()
-    assert "token [redacted]" in queue.lines
 
 
 async def test_worker_told_to_stop_while_its_engine_starts_ends_in_order():

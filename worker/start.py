@@ -14,10 +14,11 @@ from typing import Any
 import uvloop
 
 from worker.config import Settings, load_settings
+from worker.config.check import open_console, report_problems
 from worker.engine.environment import build_environment
 from worker.engine.lifeline import tie_forks_to_parent
 from worker.engine.process import PHASES, EngineProcess
-from worker.errors import ExitCode, UnavailableError, WorkerError
+from worker.errors import ConfigurationError, ExitCode, UnavailableError, WorkerError
 from worker.handler import Handler, HandlerOptions
 from worker.logs import Redactor, configure_logging
 from worker.request import Batching, Code, RequestDefaults, fail
@@ -61,8 +62,13 @@ def run_worker(environ: Mapping[str, str]) -> int:
             )
         redact = Redactor(settings.secret_values())
         configure_logging(settings.logging.level, redact)
+        for warning in settings.warnings:
+            log.warning("%s", warning)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(Worker(settings, environ, redact).run())
+    except ConfigurationError as error:
+        report_problems(error.problems, console=open_console(stderr=True))
+        return int(error.exit_code)
     except WorkerError as error:
         print(redact(f"error: {error}"), file=sys.stderr, flush=True)
         return int(error.exit_code)

@@ -55,10 +55,12 @@ def run_check(
     return ExitCode.OK
 
 
-def open_console() -> Console:
-    """Return a console on stdout, wide enough for the table where nobody looks at a terminal."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=LOG_WIDTH)
+def open_console(*, stderr: bool = False) -> Console:
+    """Return a console, wide enough for the table where nobody looks at a terminal."""
+    console = Console(highlight=False, stderr=stderr)
+    if console.is_terminal:
+        return console
+    return Console(highlight=False, stderr=stderr, width=LOG_WIDTH)
 
 
 def describe_settings(settings: Settings) -> dict[str, Any]:
