@@ -99,6 +99,28 @@ class ServingSettings(Group):
         gt=0,
         le=3600,
     )
+    self_test: bool = setting(
+        True,
+        "Let vLLM answer one short request after loading, before the first job is taken. A worker "
+        "that cannot answer then ends at once instead of failing jobs.",
+        Words(title="Self-test"),
+    )
+    engine_silence_timeout_s: float = setting(
+        60.0,
+        "Longest time without an answer from vLLM's server before it counts as hung. Running jobs "
+        "then fail with an error that allows another try, and the worker ends.",
+        Words(unit="seconds", title="Engine silence timeout"),
+        ge=1,
+        le=86_400,
+    )
+    engine_stall_timeout_s: float = setting(
+        300.0,
+        "Longest time that jobs may run without any progress in vLLM's statistics. The engine then "
+        "counts as hung, although its server still answers. Has no effect with DISABLE_LOG_STATS.",
+        Words(unit="seconds", title="Engine stall timeout"),
+        ge=1,
+        le=86_400,
+    )
 
 
 class RequestSettings(Group):

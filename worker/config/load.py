@@ -34,7 +34,7 @@ def load_settings(
     Args:
         environ: The process's environment.
         profile: A profile as data, instead of the one that the environment names.
-        hardware: What to choose defaults for; None looks at this machine.
+        hardware: What to choose defaults for; None looks at this machine, and at the paths on it.
         profiles: Folder of the built-in profiles.
 
     Raises:
@@ -49,7 +49,9 @@ def load_settings(
     patterns = allowed.value if allowed else None
     findings.problems += find_misspelt(environ, catalogue, patterns)
     values = _complete(given, promise_defaults(given, catalogue, machine, environ), catalogue)
-    findings.problems += apply_rules(View(values, catalogue, machine, environ))
+    findings.problems += apply_rules(
+        View(values, catalogue, machine, environ, is_here=hardware is None)
+    )
     findings.warnings += _check_streaming(values)
     secrets = secret_values(values.values(), environ)
     if findings.problems:

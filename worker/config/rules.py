@@ -25,12 +25,14 @@ class View:
         catalogue: All options.
         machine: What it will run on.
         environ: For what vLLM reads itself.
+        is_here: Whether it will run on the machine that we are on, so that paths can be looked at.
     """
 
     values: Mapping[str, Resolved]
     catalogue: Catalogue
     machine: Hardware
     environ: Mapping[str, str]
+    is_here: bool = True
 
     def given(self, key: str) -> Resolved | None:
         """Return an engine option's value with its origin, None when nobody set it."""
@@ -104,6 +106,13 @@ PLUGINS = {
     "reasoning_parser": "reasoning_parser_plugin",
 }
 """Options whose list of names a plugin, named by another option, may extend."""
+
+
+PATH_STARTS = ("/", "./", "../", "~")
+"""How a model that can only be a local path begins."""
+
+MODEL_FILES = ("config.json", "params.json", "*.gguf")
+"""One of these makes a folder a model: Hugging Face's form, Mistral's, GGUF."""
 
 
 def apply_rules(view: View) -> Iterator[Problem]:
@@ -216,6 +225,24 @@ def _check_template(view: View) -> Iterator[Problem]:
         yield view.problem("chat_template", "no such file", "a Jinja template or its file's path")
 
 
+def _check_model(view: View) -> Iterator[Problem]:
+    model = view.get("model")
+    # What is not a path is a repository, and whether that exists is the hub's to say.
+    if not view.is_here or not isinstance(model, str) or not model.startswith(PATH_STARTS):
+        return
+    path = Path(model)
+    if not path.exists():
+        wanted = "a folder that exists in this container, or a repository id such as org/name"
+        yield view.problem("model", "no such folder", wanted)
+    elif (
+        path.is_dir()
+        and view.get("hf_config_path") is None
+        and not any(next(path.glob(pattern), None) for pattern in MODEL_FILES)
+    ):
+        message = "this folder holds no model: it has no config.json"
+        yield view.problem("model", message, "the folder that holds the weights")
+
+
 RULES: tuple[Callable[[View], Iterator[Problem]], ...] = (
     _check_needs,
     _check_names,
@@ -225,4 +252,5 @@ RULES: tuple[Callable[[View], Iterator[Problem]], ...] = (
     _check_speculation,
     _check_metrics,
     _check_template,
+    _check_model,
 )
