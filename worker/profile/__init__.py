@@ -1,0 +1,32 @@
+"""Profiles: what a model needs, as data; its reading, its choice, and the memory that follows."""
+
+from worker.profile.attention import Attention
+from worker.profile.folder import (
+    SUFFIX,
+    BrokenProfileError,
+    builtin_folder,
+    load_all,
+    load_profile,
+    names,
+)
+from worker.profile.model import About, Facts, Hardware, Profile, Sourced, Variant
+from worker.profile.selection import all_ids, find_by_model, find_variant
+
+__all__ = [
+    "SUFFIX",
+    "About",
+    "Attention",
+    "BrokenProfileError",
+    "Facts",
+    "Hardware",
+    "Profile",
+    "Sourced",
+    "Variant",
+    "all_ids",
+    "builtin_folder",
+    "find_by_model",
+    "find_variant",
+    "load_all",
+    "load_profile",
+    "names",
+]

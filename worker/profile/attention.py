@@ -1,0 +1,74 @@
+"""What a layer keeps per token or per request while a model generates."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Layers = Annotated[int, Field(ge=1, le=1000, description="Layers of this kind, count.")]
+Heads = Annotated[
+    int, Field(ge=1, le=1024, description="Key-value heads of one layer, over all GPUs, count.")
+]
+HeadSize = Annotated[int, Field(ge=1, le=8192, description="Elements of one head.")]
+
+
+class Attention(BaseModel):
+    """Layers of a model that keep the same thing.
+
+    A model is a list of these: most have one entry, hybrid models one per kind of layer.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Full(Attention):
+    """Every token's key and value are kept: multi-head and grouped-query attention."""
+
+    kind: Literal["full"] = Field("full", description="Keeps all tokens.")
+    layers: Layers
+    kv_heads: Heads
+    head_size: HeadSize
+
+
+class Sliding(Attention):
+    """Only the last tokens are kept."""
+
+    kind: Literal["sliding"] = Field(description="Keeps the last `window` tokens.")
+    layers: Layers
+    kv_heads: Heads
+    head_size: HeadSize
+    window: int = Field(ge=1, description="Tokens that a layer looks back, tokens.")
+
+
+class Latent(Attention):
+    """One compressed vector per token (multi-head latent attention); each GPU holds all of it."""
+
+    kind: Literal["latent"] = Field(description="Keeps one compressed vector per token (MLA).")
+    layers: Layers
+    width: int = Field(
+        ge=1, le=8192, description="Elements of the vector: latent rank plus rotary part."
+    )
+
+
+class Recurrent(Attention):
+    """A state of fixed size per request, whatever the context (Mamba, gated delta networks)."""
+
+    kind: Literal["recurrent"] = Field(description="Keeps a state of fixed size per request.")
+    layers: Layers
+    state_bytes: int = Field(ge=1, description="State of one layer and request, bytes.")
+
+
+class Cross(Attention):
+    """Keys and values of an encoder's output, once per request."""
+
+    kind: Literal["cross"] = Field(description="Keeps the encoder's output, once per request.")
+    layers: Layers
+    kv_heads: Heads
+    head_size: HeadSize
+    tokens: int = Field(ge=1, description="Positions that the encoder gives, tokens.")
+
+
+AnyAttention = Annotated[
+    Full | Sliding | Latent | Recurrent | Cross, Field(discriminator="kind", description="Layers.")
+]

@@ -1,0 +1,153 @@
+"""Reads profiles: the built-in ones by name, others by path, each with what it extends."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from worker.errors import WorkerError
+from worker.profile.model import About, Profile
+
+SUFFIX = ".yaml"
+ABOUT, EXTENDS = "about", "extends"
+FAMILIES = "families"
+"""Subfolder of what profiles extend and nobody selects."""
+
+OWN = ("title", "summary", "matches", "variants", "notes", "checked")
+"""What is said of one profile only and never inherited."""
+
+DEEPEST = 5
+"""Profiles in one chain of `extends`; more is a circle."""
+
+# The C loader is the same safe loader, ten times as fast; some builds of PyYAML lack it.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class BrokenProfileError(WorkerError):
+    """A profile cannot be read or is not of a profile's shape.
+
+    Args:
+        path: The file at fault; `extends` may lead to another than the one that was asked for.
+        message: What is wrong, without a full stop.
+    """
+
+    def __init__(self, path: Path, message: str) -> None:
+        self.path = path
+        self.message = message
+        super().__init__(f"{path}: {message}")
+
+
+def builtin_folder() -> Path:
+    """Return the folder of the built-in profiles: in the package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    packaged = package / "profiles"
+    return packaged if packaged.is_dir() else package.parent / "profiles"
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names of all profiles that can be selected, sorted."""
+    return sorted(path.stem for path in folder.glob(f"*{SUFFIX}"))
+
+
+@functools.cache
+def load_all(folder: Path) -> tuple[Profile, ...]:
+    """Read every profile of a folder, once per process.
+
+    Raises:
+        BrokenProfileError: When one of them is broken.
+    """
+    return tuple(load_profile(folder / f"{name}{SUFFIX}", folder) for name in names(folder))
+
+
+def load_profile(path: Path, folder: Path) -> Profile:
+    """Read one profile with what it extends.
+
+    Args:
+        path: Its file.
+        folder: The built-in profiles, which any profile may extend.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        BrokenProfileError: When it, or one that it extends, is broken.
+    """
+    return _load(path, folder, ())
+
+
+def _load(path: Path, folder: Path, chain: tuple[Path, ...]) -> Profile:
+    if len(chain) >= DEEPEST:
+        raise BrokenProfileError(path, "extends itself, or more than four others in a row")
+    data = read_mapping(path)
+    name = path.stem
+    base = _load_base(data.pop(EXTENDS, None), path, folder, (*chain, path))
+    described = data.pop(ABOUT, None) or {}
+    if not isinstance(described, Mapping):
+        raise BrokenProfileError(path, f"{ABOUT} is not a mapping")
+    settings, origins = dict(data), dict.fromkeys(data, name)
+    about = dict(described)
+    if base is not None:
+        settings = {**base.settings, **data}
+        origins = {**base.origins, **origins}
+        about = _inherit(base.about, about)
+    try:
+        checked = About.model_validate(about)
+    except ValidationError as error:
+        raise BrokenProfileError(path, describe(error)) from None
+    return Profile(name=name, settings=settings, about=checked, origins=origins)
+
+
+def _load_base(name: Any, path: Path, folder: Path, chain: tuple[Path, ...]) -> Profile | None:
+    if name is None:
+        return None
+    for parent in (path.parent, folder):
+        base = parent / f"{name}{SUFFIX}"
+        if base.is_file():
+            return _load(base, folder, chain)
+    raise BrokenProfileError(path, f"{EXTENDS} names no profile: {name}")
+
+
+def _inherit(base: About, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description with what it inherits; facts are collected, hardware is merged."""
+    inherited = base.model_dump(exclude=set(OWN), exclude_unset=True)
+    facts = [*inherited.get("facts", ()), *(own.get("facts") or ())]
+    hardware = {**inherited.get("hardware", {}), **(own.get("hardware") or {})}
+    return {**inherited, **own, "facts": facts, "hardware": hardware}
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds one mapping; an empty file is an empty one.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        BrokenProfileError: When it cannot be read or holds something else.
+    """
+    try:
+        values: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text in UTF-8"
+        raise BrokenProfileError(path, f"cannot be read: {reason}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark is not None else ""
+        detail = getattr(error, "problem", None) or "syntax error"
+        raise BrokenProfileError(path, f"not valid YAML{line}: {detail}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise BrokenProfileError(path, "not a mapping")
+    return values
+
+
+def describe(error: ValidationError) -> str:
+    """Return the first thing that is wrong with a description, and where."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in (ABOUT, *first["loc"]))
+    more = error.error_count() - 1
+    others = f" (and {more} more)" if more else ""
+    return f"{place}: {first['msg'][:1].lower()}{first['msg'][1:]}{others}"

@@ -1,0 +1,217 @@
+"""What serving a model takes of a GPU's memory: weights, what layers keep, and the rest.
+
+Source:
+    vLLM 0.32.0, `vllm/v1/kv_cache_interface.py` (bytes per block of each kind of layer) and
+    `get_max_concurrency_for_kv_cache_config` (how many requests of full length fit). vLLM pads
+    unlike layers of hybrid models to equal pages, so its own figure for those is somewhat lower.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.profile.attention import Attention, Cross, Full, Latent, Recurrent, Sliding
+
+GIB = 1024**3
+
+BLOCK = 16
+"""Tokens that vLLM allocates at once."""
+
+BATCHED_TOKENS = 8192
+"""Tokens of one step, where nobody sets it: vLLM's own choice on GPUs of 70 GiB and more, and the
+cautious one elsewhere, since layers with a window keep that many more."""
+
+STATES = 2
+"""States that a request holds in each recurrent layer: the present one and, for prefix caching,
+one at the last block boundary (`mamba_cache_mode` align)."""
+
+RESERVE_BYTES = int(1.5 * GIB)
+RESERVE_SHARE = 0.03
+"""Of each GPU, beside weights and cache: CUDA's context, activations of the largest step, captured
+graphs. An estimate, and the only one here: vLLM measures it at start."""
+
+ROUND_UP = 128
+"""A maximum context is rounded down to a multiple of this."""
+
+KV_BYTES = {"float32": 4.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "nvfp4": 0.5625}
+"""Bytes of one element by the beginning of the cache's type; all others have two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a model is spread and served.
+
+    Attributes:
+        tensor_parallel: GPUs that share each layer.
+        pipeline_parallel: Groups of GPUs that share the layers.
+        kv_bytes: Bytes of one element of the cache.
+        batched_tokens: Tokens of one step.
+    """
+
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    kv_bytes: float = 2.0
+    batched_tokens: int = BATCHED_TOKENS
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one copy of the model."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What the computation needs to know of a model.
+
+    Attributes:
+        weight_bytes: All weights, bytes.
+        attention: What its layers keep; empty when they keep nothing.
+        context: Longest context, tokens.
+    """
+
+    weight_bytes: int
+    attention: Sequence[Attention]
+    context: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What one GPU of a kind holds.
+
+    Attributes:
+        usable_bytes: Memory that vLLM may use.
+        weight_bytes: This GPU's share of the weights.
+        reserve_bytes: Estimate for all that is neither weights nor cache.
+        cache_bytes: What remains for the cache; negative when even the weights do not fit.
+        request_bytes: What one request of full context takes of it.
+        context: The context that was asked for, tokens.
+        longest: Longest context of which one request fits, tokens.
+    """
+
+    usable_bytes: int
+    weight_bytes: int
+    reserve_bytes: int
+    cache_bytes: int
+    request_bytes: int
+    context: int
+    longest: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether a start succeeds: weights, and one request of full context."""
+        return self.cache_bytes > 0 and self.request_bytes <= self.cache_bytes
+
+    @property
+    def requests(self) -> float:
+        """Requests of full context at once; infinite when layers keep nothing."""
+        if self.cache_bytes <= 0:
+            return 0.0
+        return self.cache_bytes / self.request_bytes if self.request_bytes else math.inf
+
+    @property
+    def tokens(self) -> float:
+        """Tokens that the cache holds, as vLLM logs them: requests times context."""
+        return self.requests * self.context
+
+
+def kv_element_bytes(kind: str | None, model_bytes: float = 2.0) -> float:
+    """Return the bytes of one element of the cache.
+
+    Args:
+        kind: KV_CACHE_DTYPE; `auto` or None is the model's own type.
+        model_bytes: Bytes of that type; 2 for bfloat16 and float16.
+    """
+    if kind is None or kind == "auto":
+        return model_bytes
+    return next((size for start, size in KV_BYTES.items() if kind.startswith(start)), 2.0)
+
+
+def request_bytes(attention: Sequence[Attention], context: int, layout: Layout) -> int:
+    """Return what one request of `context` tokens takes of one GPU's cache, bytes."""
+    return math.ceil(sum(_layer_bytes(part, context, layout) for part in attention))
+
+
+def _layer_bytes(part: Attention, context: int, layout: Layout) -> float:
+    if isinstance(part, Recurrent):
+        return STATES * _share(part.layers, layout) * part.state_bytes / layout.tensor_parallel
+    if isinstance(part, Latent):
+        per_token = part.width * layout.kv_bytes
+        return _share(part.layers, layout) * per_token * _blocks(context)
+    if isinstance(part, (Full, Sliding, Cross)):
+        heads = max(1, math.ceil(part.kv_heads / layout.tensor_parallel))
+        per_token = 2 * heads * part.head_size * layout.kv_bytes
+        return _share(part.layers, layout) * per_token * _kept_tokens(part, context, layout)
+    raise TypeError(type(part).__name__)
+
+
+def _share(layers: int, layout: Layout) -> int:
+    """Return how many of these layers the fullest GPU has."""
+    return math.ceil(layers / layout.pipeline_parallel)
+
+
+def _kept_tokens(part: Full | Sliding | Cross, context: int, layout: Layout) -> int:
+    if isinstance(part, Cross):
+        return _blocks(part.tokens)
+    if isinstance(part, Sliding):
+        # While a long prompt is read, the window and one step; the window may begin inside a block.
+        kept = min(part.window - 1 + layout.batched_tokens, context)
+        return min(_blocks(kept) + BLOCK, _blocks(context))
+    return _blocks(context)
+
+
+def _blocks(tokens: int) -> int:
+    """Return tokens rounded up to whole blocks."""
+    return math.ceil(tokens / BLOCK) * BLOCK
+
+
+def token_bytes(attention: Sequence[Attention], layout: Layout) -> float:
+    """Return what a further token of a long request takes of one GPU's cache, bytes."""
+    growing = [part for part in attention if isinstance(part, (Full, Latent))]
+    return request_bytes(growing, BLOCK, layout) / BLOCK
+
+
+def longest_context(
+    attention: Sequence[Attention], cache_bytes: int, most: int, layout: Layout
+) -> int:
+    """Return the longest context of which one request fits, tokens; 0 when none does."""
+    if cache_bytes <= 0:
+        return 0
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if request_bytes(attention, middle, layout) <= cache_bytes:
+            low = middle
+        else:
+            high = middle - 1
+    return low if low == most else low // ROUND_UP * ROUND_UP
+
+
+def compute_fit(
+    model: Model, gpu_bytes: int, utilization: float, context: int | None, layout: Layout
+) -> Fit:
+    """Return whether a model fits a kind of GPU, and with what cache.
+
+    Args:
+        model: What is known of it.
+        gpu_bytes: Memory of one GPU, bytes.
+        utilization: Share of it that vLLM may use, above 0 and at most 1.
+        context: Context to serve, tokens; None takes the longest that fits, as `auto` does.
+        layout: How it is spread.
+    """
+    usable = int(gpu_bytes * utilization)
+    weights = math.ceil(model.weight_bytes / layout.gpus)
+    reserve = int(RESERVE_BYTES + RESERVE_SHARE * gpu_bytes)
+    cache = usable - weights - reserve
+    longest = longest_context(model.attention, cache, model.context, layout)
+    wanted = context or longest or model.context
+    return Fit(
+        usable_bytes=usable,
+        weight_bytes=weights,
+        reserve_bytes=reserve,
+        cache_bytes=cache,
+        request_bytes=request_bytes(model.attention, wanted, layout),
+        context=wanted,
+        longest=longest,
+    )

@@ -1,0 +1,163 @@
+"""The shape of a profile: settings, and beside them what is known of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from worker.profile.attention import AnyAttention
+from worker.profile.pools import PoolName
+
+UNCONFIRMED = "unconfirmed"
+"""The source of facts that nothing could be found for; they are shown as such."""
+
+CUDA = "13.0"
+"""CUDA of the image, which is that of the pinned vLLM's own image."""
+
+Task = Literal["generate", "embed", "rerank", "transcribe"]
+Precision = Literal["bf16", "fp16", "fp32", "fp8", "int8", "int4", "mxfp4", "nvfp4"]
+
+
+class Part(BaseModel):
+    """Base of every part of a profile."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _default_kind(value: Any) -> Any:
+    """Let the usual kind of attention go unnamed."""
+    return {"kind": "full", **value} if isinstance(value, Mapping) else value
+
+
+class Facts(Part):
+    """Facts of a model that share one source."""
+
+    source: str = Field(
+        min_length=1,
+        description="Where these facts are from: a page, a file at a commit, or how they were "
+        "computed. `unconfirmed` marks what could not be looked up.",
+    )
+    parameters: int | None = Field(None, ge=1, description="All parameters, count.")
+    active_parameters: int | None = Field(
+        None, ge=1, description="Parameters that one token passes, count."
+    )
+    weight_bytes: int | None = Field(
+        None, ge=1, description="Weights of `model_name` as they are loaded, bytes."
+    )
+    context: int | None = Field(
+        None, ge=1, description="Longest context without changing the model, tokens."
+    )
+    attention: tuple[Annotated[AnyAttention, BeforeValidator(_default_kind)], ...] | None = Field(
+        None,
+        description="What the layers keep, by kind of layer; empty for a model that keeps "
+        "nothing between steps.",
+    )
+    licence: str | None = Field(None, description="Licence of the weights.")
+    gated: bool | None = Field(
+        None, description="Whether downloading needs an account that accepted the licence."
+    )
+
+    def given(self) -> Iterator[tuple[str, Any]]:
+        """Yield name and value of each fact that this source has."""
+        for name in FACTS:
+            value = getattr(self, name)
+            if value is not None:
+                yield name, value
+
+
+FACTS = tuple(name for name in Facts.model_fields if name != "source")
+"""Names of all facts, in the order of the pages."""
+
+
+class Sourced(Part):
+    """One fact with its source."""
+
+    value: Any = Field(description="The fact.")
+    source: str = Field(description="Where it is from.")
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether somebody can look it up."""
+        return self.source != UNCONFIRMED
+
+
+class Variant(Part):
+    """Another repository with the same model: quantised, or under another name."""
+
+    model: str = Field(min_length=1, description="Repository id.")
+    precision: Precision = Field("bf16", description="How the weights are stored.")
+    weight_bytes: int | None = Field(
+        None, ge=1, description="Weights as they are loaded, bytes; unset, estimated."
+    )
+    source: str = Field(UNCONFIRMED, description="Where this is from.")
+
+
+class Hardware(Part):
+    """What the profile is made for."""
+
+    gpus: int = Field(1, ge=1, le=8, description="GPUs of one worker, count.")
+    memory_gib: int | None = Field(
+        None, ge=1, le=1024, description="Memory that each GPU needs at least, GiB."
+    )
+    pools: tuple[PoolName, ...] = Field((), description="RunPod GPU pools, the cheapest first.")
+    cuda: str = Field(
+        CUDA, pattern=r"^\d+\.\d+$", description="Least CUDA version of the host's driver."
+    )
+
+
+class Checked(Part):
+    """What was tried, and on what."""
+
+    what: str = Field(min_length=1, description="What was done and seen.")
+    on: str = Field(min_length=1, description="Machine and vLLM release.")
+
+
+class About(Part):
+    """Describes a profile; sets nothing."""
+
+    title: str = Field("", description="The model's name, for people.")
+    summary: str = Field("", description="One sentence: what it is good for.")
+    task: Task = Field("generate", description="What the model does.")
+    precision: Precision = Field("bf16", description="How `model_name` stores its weights.")
+    matches: tuple[str, ...] = Field(
+        (), description="Further repository ids that this profile is for; `*` stands for any part."
+    )
+    variants: tuple[Variant, ...] = Field(
+        (), description="Repositories with the same model in another precision."
+    )
+    hardware: Hardware = Field(Hardware(), description="What the profile is made for.")
+    facts: tuple[Facts, ...] = Field((), description="What is known of the model, by source.")
+    checked: tuple[Checked, ...] = Field((), description="What was tried, and on what.")
+    notes: tuple[str, ...] = Field((), description="What a user should know.")
+
+    def fact(self, name: str) -> Sourced | None:
+        """Return one fact, the last source that has it; None when nobody knows."""
+        for facts in reversed(self.facts):
+            value = getattr(facts, name)
+            if value is not None:
+                return Sourced(value=value, source=facts.source)
+        return None
+
+
+class Profile(Part):
+    """One profile, with what it inherits.
+
+    Attributes:
+        name: File name without its ending.
+        settings: What it sets, by the keys of configuration files.
+        about: What describes it.
+        origins: Name of the profile that each setting was written in, by its key.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    about: About
+    origins: Mapping[str, str]
+
+    @property
+    def model(self) -> str | None:
+        """The model that it serves when nothing else is set."""
+        value = self.settings.get("model_name")
+        return None if value is None else str(value)

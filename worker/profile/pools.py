@@ -1,0 +1,103 @@
+"""RunPod's GPU pools: what an endpoint may ask for, with memory, generation and price.
+
+Source:
+    Pools: https://docs.runpod.io/references/gpu-types and, for those with `hub=False`,
+    https://docs.runpod.io/flash/configuration/gpu-types. Prices: `PRICES_SOURCE`, flex workers, as
+    read in 2026; prices change, and the console shows today's. Memory: what `nvidia-smi` shows for
+    the smallest GPU of a pool, which is less than its name says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+PRICES_SOURCE = "https://docs.runpod.io/serverless/pricing"
+"""Where the prices are from."""
+
+MIB = 1024**2
+
+PoolName = Literal[
+    "AMPERE_16",
+    "AMPERE_24",
+    "ADA_24",
+    "ADA_32_PRO",
+    "AMPERE_48",
+    "ADA_48_PRO",
+    "AMPERE_80",
+    "ADA_80_PRO",
+    "BLACKWELL_96",
+    "HOPPER_141",
+    "BLACKWELL_180",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """GPUs that RunPod treats as equal.
+
+    Attributes:
+        name: The pool's id.
+        gpus: Its GPUs, as people call them.
+        nominal_gb: Memory as RunPod names it, GB.
+        memory_mib: Memory of the smallest GPU, MiB.
+        capability: CUDA compute capability of the oldest GPU, major and minor.
+        usd_per_s: One GPU as a flex worker, US dollars per second; None where none is published.
+        hub: Whether RunPod documents it for hub files; the others only for endpoints.
+    """
+
+    name: PoolName
+    gpus: tuple[str, ...]
+    nominal_gb: int
+    memory_mib: int
+    capability: tuple[int, int]
+    usd_per_s: float | None = None
+    hub: bool = True
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of the smallest GPU, bytes."""
+        return self.memory_mib * MIB
+
+
+AMPERE, AMPERE_RTX, ADA = (8, 0), (8, 6), (8, 9)
+HOPPER, BLACKWELL, BLACKWELL_RTX = (9, 0), (10, 0), (12, 0)
+
+POOLS = (
+    Pool("AMPERE_16", ("A4000", "A4500", "RTX 4000", "RTX 2000"), 16, 16376, AMPERE_RTX, 0.00016),
+    Pool("AMPERE_24", ("L4", "A5000", "3090"), 24, 23034, AMPERE_RTX, 0.00019),
+    Pool("ADA_24", ("4090",), 24, 24564, ADA, 0.00031),
+    Pool("ADA_32_PRO", ("5090",), 32, 32607, BLACKWELL_RTX, hub=False),
+    Pool("AMPERE_48", ("A6000", "A40"), 48, 46068, AMPERE_RTX, 0.00034),
+    Pool("ADA_48_PRO", ("L40", "L40S", "6000 Ada"), 48, 46068, ADA, 0.00053),
+    Pool("AMPERE_80", ("A100",), 80, 81920, AMPERE, 0.00076),
+    Pool("ADA_80_PRO", ("H100",), 80, 81559, HOPPER, 0.00116),
+    Pool("BLACKWELL_96", ("RTX PRO 6000",), 96, 97887, BLACKWELL_RTX, hub=False),
+    Pool("HOPPER_141", ("H200",), 141, 143771, HOPPER, 0.00155),
+    Pool("BLACKWELL_180", ("B200",), 180, 183359, BLACKWELL, 0.00240, hub=False),
+)
+"""All pools, by memory and then by generation."""
+
+GPU_COUNTS = (1, 2, 4, 8)
+"""GPUs of one worker that tensor parallelism can use for every model here."""
+
+
+def find_pool(name: str) -> Pool | None:
+    """Return the pool of a GPU, by the pool's id or the GPU's name in any spelling."""
+    wanted = _plain(name)
+    for pool in POOLS:
+        if wanted in (_plain(pool.name), *map(_plain, pool.gpus)):
+            return pool
+    return None
+
+
+def known_gpus() -> list[str]:
+    """Return every name that `find_pool` takes."""
+    return [*get_args(PoolName), *(gpu for pool in POOLS for gpu in pool.gpus)]
+
+
+def _plain(name: str) -> str:
+    """Return a GPU's name without what spellings differ in: `NVIDIA RTX A4000` -> `a4000`."""
+    text = name.lower().replace("nvidia", "").replace("geforce", "")
+    text = "".join(character for character in text if character.isalnum() or character == "_")
+    return text.removeprefix("rtx") if text.removeprefix("rtx")[:1] in "a345" else text

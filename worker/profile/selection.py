@@ -1,0 +1,53 @@
+"""Which profile a model has: by its repository id, or one of its quantised variants."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from worker.profile.folder import load_all
+from worker.profile.model import Profile, Variant
+
+
+def find_by_model(model: str, folder: Path) -> Profile | None:
+    """Return the built-in profile for a model, None when there is none.
+
+    An exact id wins over a variant of another profile, and both win over a pattern.
+
+    Args:
+        model: Repository id, in any case.
+        folder: The built-in profiles.
+    """
+    profiles = load_all(folder)
+    for matches in (_is_model, _is_variant, _is_pattern):
+        found = next((profile for profile in profiles if matches(profile, model.lower())), None)
+        if found is not None:
+            return found
+    return None
+
+
+def _is_model(profile: Profile, model: str) -> bool:
+    ids = [profile.model or "", *profile.about.matches]
+    return model in (item.lower() for item in ids)
+
+
+def _is_variant(profile: Profile, model: str) -> bool:
+    return find_variant(profile, model) is not None
+
+
+def _is_pattern(profile: Profile, model: str) -> bool:
+    return any(fnmatch.fnmatchcase(model, item.lower()) for item in profile.about.matches)
+
+
+def find_variant(profile: Profile, model: str) -> Variant | None:
+    """Return the variant of a profile that a model is."""
+    wanted = model.lower()
+    return next((item for item in profile.about.variants if item.model.lower() == wanted), None)
+
+
+def all_ids(profiles: Iterable[Profile]) -> Iterator[tuple[str, Profile]]:
+    """Yield every repository id that selects a profile."""
+    for profile in profiles:
+        listed = (profile.model, *profile.about.matches, *(v.model for v in profile.about.variants))
+        yield from ((item, profile) for item in listed if item is not None)
