@@ -198,11 +198,13 @@ def build_uv_environment(environ: Mapping[str, str], pip_config: str) -> dict[st
 def choose_torch_source(environ: Mapping[str, str]) -> list[str]:
     """Return uv's arguments that find the CPU build of torch.
 
-    None where a find-links directory has a wheel of it; elsewhere uv knows PyTorch's own index.
+    None where a find-links directory has a wheel for this Python; elsewhere uv knows PyTorch's own
+    index.
     """
+    wheel = f"torch-*+cpu-cp3{sys.version_info.minor}-*.whl"
     for place in environ.get("UV_FIND_LINKS", "").split(","):
         directory = place.strip().removeprefix("file://")
-        if directory and any(Path(directory).glob("torch-*+cpu-*.whl")):
+        if directory and any(Path(directory).glob(wheel)):
             return []
     return ["--torch-backend", "cpu"]
 

@@ -169,7 +169,10 @@ def test_choose_torch_source_prefers_a_wheel_at_hand(tmp_path: Path) -> None:
     from_index = ["--torch-backend", "cpu"]
     assert script.choose_torch_source({}) == from_index
     assert script.choose_torch_source({"UV_FIND_LINKS": str(tmp_path)}) == from_index
-    (tmp_path / "torch-2.0.0+cpu-cp311-cp311-linux_x86_64.whl").touch()
+    (tmp_path / "torch-2.0.0+cpu-cp39-cp39-linux_x86_64.whl").touch()
+    assert script.choose_torch_source({"UV_FIND_LINKS": str(tmp_path)}) == from_index
+    tag = f"cp3{sys.version_info.minor}"
+    (tmp_path / f"torch-2.0.0+cpu-{tag}-{tag}-linux_x86_64.whl").touch()
     for place in (str(tmp_path), f"https://elsewhere/,file://{tmp_path}"):
         assert script.choose_torch_source({"UV_FIND_LINKS": place}) == []
 
