@@ -74,7 +74,7 @@ class Queue:
         return self.deployment.endpoint.store.submit(request)
 
     async def wait_for(self, condition) -> None:
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(20):
             while not condition():
                 await asyncio.sleep(0.01)
 
@@ -83,7 +83,7 @@ class Queue:
         return next(int(line.split()[1]) for line in self.lines if line.startswith("engine "))
 
     async def exit_status(self) -> int:
-        status = await asyncio.wait_for(self.deployment.wait(), 10)
+        status = await asyncio.wait_for(self.deployment.wait(), 20)
         assert not group_is_alive(self.engine_pid)
         return status
 

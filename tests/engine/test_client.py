@@ -112,7 +112,7 @@ async def test_leaving_a_request_early_closes_its_connection(serve):
     client = await serve(answer)
     async with client.request("GET", "/") as response:
         assert await response.content.readany() == b"a"
-    await asyncio.wait_for(closed.wait(), 5)
+    await asyncio.wait_for(closed.wait(), 15)
 
 
 @pytest.mark.parametrize(

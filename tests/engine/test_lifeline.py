@@ -74,7 +74,7 @@ def lives(pid: int) -> bool:
         return False
 
 
-def wait_until(condition, limit_s: float = 5.0) -> bool:
+def wait_until(condition, limit_s: float = 15.0) -> bool:
     deadline = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > deadline:

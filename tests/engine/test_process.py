@@ -175,13 +175,13 @@ async def test_wait_failed_notices_death(build, number, words):
     await asyncio.sleep(0.1)
     assert not failed.done()
     os.kill(engine.pid, number)
-    assert await asyncio.wait_for(failed, 3) == words
+    assert await asyncio.wait_for(failed, 15) == words
 
 
 async def test_wait_failed_notices_a_server_whose_engine_died(build):
     engine = build("serve(200, 200, 200, 503)")
     await engine.start(20)
-    assert await asyncio.wait_for(engine.wait_failed(), 3) == "vLLM's engine process died"
+    assert await asyncio.wait_for(engine.wait_failed(), 15) == "vLLM's engine process died"
 
 
 async def test_wait_failed_notices_a_server_that_does_not_answer(build, monkeypatch):
@@ -191,7 +191,7 @@ async def test_wait_failed_notices_a_server_that_does_not_answer(build, monkeypa
     # The socket is gone, the process stays: nobody can reach it any more.
     for socket_path in Path(tempfile.gettempdir()).glob("worker-engine-*/vllm.sock"):
         socket_path.unlink()
-    assert "has not answered for" in await asyncio.wait_for(engine.wait_failed(), 3)
+    assert "has not answered for" in await asyncio.wait_for(engine.wait_failed(), 15)
 
 
 async def test_stop_lets_the_engine_end_in_order(build):
@@ -210,7 +210,7 @@ async def test_stop_kills_an_engine_that_ignores_sigterm_after_the_grace(build):
     await engine.start(20)
     began = asyncio.get_running_loop().time()
     await engine.stop(grace_s=0.2)
-    assert 0.2 <= asyncio.get_running_loop().time() - began < 4
+    assert 0.2 <= asyncio.get_running_loop().time() - began < 10
     assert not group_is_alive(engine.pid)
 
 

@@ -244,7 +244,7 @@ async def test_shutdown_lets_jobs_end_and_takes_no_more(bench):
     await turn()
     assert not bench.running.done()
     bench.finish("a")
-    await asyncio.wait_for(bench.running, 5)
+    await asyncio.wait_for(bench.running, 15)
     assert bench.started == ["a"]
     assert bench.results == {"a": {"output": ["a"]}}
 
@@ -255,7 +255,7 @@ async def test_shutdown_answers_a_job_that_was_handed_out_already(bench, monkeyp
     await turn()
     assert bench.started == ["a"]
     bench.finish("a")
-    await asyncio.wait_for(bench.running, 5)
+    await asyncio.wait_for(bench.running, 15)
     assert bench.results == {"a": {"output": ["a"]}}
 
 
@@ -265,7 +265,7 @@ async def test_shutdown_while_all_places_are_taken_ends(bench):
     bench.scaler.kill_worker()
     await asyncio.sleep(0.1)
     bench.finish("a", "b", "c")
-    await asyncio.wait_for(bench.running, 5)
+    await asyncio.wait_for(bench.running, 15)
     assert len(bench.results) == 3
 
 
@@ -274,7 +274,7 @@ async def test_abort_reports_the_reason_for_every_job(bench):
     await turn()
     bench.scaler.kill_worker()
     bench.scaler.abort_jobs(fail(Code.WORKER_STOPPING, "It ends."))
-    await asyncio.wait_for(bench.running, 5)
+    await asyncio.wait_for(bench.running, 15)
     for job_id in ("a", "b"):
         error = json.loads(bench.results[job_id]["error"])["error"]
         assert (error["code"], error["message"]) == (Code.WORKER_STOPPING, "It ends.")
@@ -284,4 +284,4 @@ async def test_abort_reports_the_reason_for_every_job(bench):
 async def test_mistake_in_the_loop_itself_ends_the_worker(bench):
     bench.platform.give(5)  # Not even a list: the SDK never returns this.
     with pytest.raises(TypeError):
-        await asyncio.wait_for(bench.running, 5)
+        await asyncio.wait_for(bench.running, 15)
