@@ -95,6 +95,20 @@ def demo_model() -> None:
 
 
 @app.command()
+def bake() -> None:
+    """Download the model into an image that is being built, and write down what it is.
+
+    Reads MODEL_NAME, MODEL_REVISION, TOKENIZER_NAME, TOKENIZER_REVISION, QUANTIZATION, BASE_PATH
+    and PROFILE from the environment, and the access token from the build secret HF_TOKEN. Only
+    the files that vLLM loads are fetched; each is verified; a second run goes on where the first
+    stopped. `worker start` in that image then needs no network for its model.
+    """
+    from worker.bake import run_bake
+
+    raise typer.Exit(run_bake(os.environ))
+
+
+@app.command()
 def render(
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; exit with 1 and a diff if stale.")

@@ -261,6 +261,13 @@ class SourceSettings(Group):
             unset="no profile",
         ),
     )
+    baked_file: Path = setting(
+        Path("/opt/worker/baked.json"),
+        "Manifest of the model inside the image, written by `worker bake`. Where there is one, the "
+        "worker serves that model, unless the settings name another; an absent file means that "
+        "nothing was baked.",
+        Words(title="Manifest of the baked model", console=False),
+    )
     allowed_variables: str | None = setting(
         None,
         "Environment variables that look like misspelt settings and are not. Names, "

@@ -7,10 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from worker.config.arguments import build_arguments
+from worker.config.baked import (
+    BAKED,
+    Baked,
+    baked_layer,
+    offline_variables,
+    place_baked,
+    read_baked,
+)
 from worker.config.catalogue import Catalogue, read_catalogue
 from worker.config.defaults import DEFAULT, promise_defaults
 from worker.config.files import PROFILES, read_file, read_profile
-from worker.config.groups import WorkerSettings
+from worker.config.groups import SourceSettings, WorkerSettings
 from worker.config.hardware import Hardware, detect_hardware
 from worker.config.identity import served_names
 from worker.config.names import find_misspelt
@@ -28,14 +36,16 @@ def load_settings(
     profile: Mapping[str, Any] | None = None,
     hardware: Hardware | None = None,
     profiles: Path = PROFILES,
+    use_baked: bool = True,
 ) -> Settings:
-    """Resolve the configuration: default < profile < file < environment.
+    """Resolve the configuration: default < baked < profile < file < environment.
 
     Args:
         environ: The process's environment.
         profile: A profile as data, instead of the one that the environment names.
         hardware: What to choose defaults for; None looks at this machine, and at the paths on it.
         profiles: Folder of the built-in profiles.
+        use_baked: Whether the model in the image counts; baking itself must not see it.
 
     Raises:
         ConfigurationError: With every problem found.
@@ -43,8 +53,14 @@ def load_settings(
     catalogue = read_catalogue()
     machine = hardware or detect_hardware(environ)
     findings = Findings()
-    layers = _collect_layers(environ, profile, profiles, catalogue, findings)
+    environment = Layer(ENVIRONMENT, environ, is_environment=True)
+    # Their own problems are found when the environment is read as a whole.
+    named = merge_layers([environment], _sources_only(catalogue), Findings())
+    baked = _find_baked(named, findings) if use_baked else None
+    layers = [*_collect_layers(named, profile, profiles, baked, findings), environment]
     given = merge_layers(layers, catalogue, findings)
+    if baked is not None:
+        given = place_baked(given, baked, catalogue, findings)
     allowed = given.get("WORKER_ALLOWED_VARIABLES")
     patterns = allowed.value if allowed else None
     findings.problems += find_misspelt(environ, catalogue, patterns)
@@ -57,26 +73,37 @@ def load_settings(
     if findings.problems:
         raise ConfigurationError([redact_problem(p, secrets) for p in findings.problems])
     warnings = [redact_problem(warning, secrets) for warning in findings.warnings]
-    return _build(values, environ, secrets, warnings)
+    offline = offline_variables(values, catalogue) if baked is not None else {}
+    return _build(values, environ, offline, secrets, warnings)
+
+
+def _find_baked(named: Mapping[str, Resolved], findings: Findings) -> Baked | None:
+    """Return the manifest of the image's model; None where nothing was baked."""
+    chosen = named.get("BAKED_FILE")
+    path = Path(chosen.value) if chosen else SourceSettings().baked_file
+    found = read_baked(path)
+    if isinstance(found, Problem):
+        findings.problems.append(found)
+        return None
+    return found
 
 
 def _collect_layers(
-    environ: Mapping[str, str],
+    named: Mapping[str, Resolved],
     profile: Mapping[str, Any] | None,
     profiles: Path,
-    catalogue: Catalogue,
+    baked: Baked | None,
     findings: Findings,
 ) -> list[Layer]:
-    """Return all sources, lowest precedence first; the environment names the other two."""
-    environment = Layer(ENVIRONMENT, environ, is_environment=True)
-    # Their own problems are found when the environment is read as a whole.
-    named = merge_layers([environment], _sources_only(catalogue), Findings())
-    layers: list[Layer] = []
+    """Return all sources below the environment, which names them; lowest precedence first."""
+    layers = [baked_layer(baked)] if baked is not None else []
     found: list[Layer | Problem] = []
     if profile is not None:
         layers.append(Layer("profile", profile))
     elif chosen := named.get("PROFILE"):
         found.append(read_profile(chosen.value, chosen.place, profiles))
+    elif baked is not None and baked.profile is not None:
+        found.append(read_profile(baked.profile, BAKED, profiles))
     if chosen := named.get("WORKER_CONFIG"):
         found.append(read_file(Path(chosen.value), chosen.place))
     for item in found:
@@ -84,7 +111,7 @@ def _collect_layers(
             findings.problems.append(item)
         else:
             layers.append(item)
-    return [*layers, environment]
+    return layers
 
 
 def _sources_only(catalogue: Catalogue) -> Catalogue:
@@ -127,6 +154,7 @@ def _check_streaming(values: Mapping[str, Resolved]) -> list[Problem]:
 def _build(
     values: Mapping[str, Resolved],
     environ: Mapping[str, str],
+    offline: Mapping[str, str],
     secrets: frozenset[str],
     warnings: list[Problem],
 ) -> Settings:
@@ -145,7 +173,10 @@ def _build(
         storage=worker.storage,
         sources=worker.sources,
         arguments=tuple(build_arguments(values.values())),
-        environment=engine_environment(worker, environ),
+        environment={
+            **engine_environment(worker, environ),
+            **{name: value for name, value in offline.items() if name not in environ},
+        },
         secrets=secrets,
         values=tuple(values.values()),
         warnings=tuple(warnings),
