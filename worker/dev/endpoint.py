@@ -39,6 +39,7 @@ class LocalEndpoint:
         store: Jobs, queue and workers.
         faults: Faults in force on the worker side.
         port: Where it listens; 0 before `start`.
+        rtt_ms: Artificial round trip of every worker call, milliseconds; may be changed at any time.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class LocalEndpoint:
         self._limits = limits if limits is not None else Limits()
         self._webhooks = Webhooks(self._limits)
         self.store = JobStore(self._limits, on_finish=self._webhooks.notify)
-        self._rtt_s = rtt_ms / 1000
+        self.rtt_ms = rtt_ms
         self._rates = RateLimiter()
         self._runner: web.AppRunner | None = None
 
@@ -86,7 +87,7 @@ class LocalEndpoint:
         """
         app = web.Application(middlewares=[self._guard])
         app.add_routes(ClientApi(self.store).routes(BASE))
-        app.add_routes(WorkerApi(self.store, self.faults, self._rtt_s).routes(BASE))
+        app.add_routes(WorkerApi(self.store, self.faults, lambda: self.rtt_ms).routes(BASE))
         app.add_routes(Gateway(self.store).routes(BASE))
         self._runner = web.AppRunner(
             app,

