@@ -27,6 +27,7 @@ lint: install ## Everything that must hold without running a test; changes nothi
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 
 fix: install ## What ruff can put right by itself
 	$(BIN)/ruff check --fix
