@@ -2,17 +2,22 @@
 
 from worker.profile.attention import Attention
 from worker.profile.folder import (
+    ABOUT,
+    EXTENDS,
     SUFFIX,
     BrokenProfileError,
     builtin_folder,
     load_all,
     load_profile,
     names,
+    read_mapping,
 )
 from worker.profile.model import About, Facts, Hardware, Profile, Sourced, Variant
 from worker.profile.selection import all_ids, find_by_model, find_variant
 
 __all__ = [
+    "ABOUT",
+    "EXTENDS",
     "SUFFIX",
     "About",
     "Attention",
@@ -29,4 +34,5 @@ __all__ = [
     "load_all",
     "load_profile",
     "names",
+    "read_mapping",
 ]

@@ -111,7 +111,7 @@ class Checked(Part):
     """What was tried, and on what."""
 
     what: str = Field(min_length=1, description="What was done and seen.")
-    on: str = Field(min_length=1, description="Machine and vLLM release.")
+    where: str = Field(min_length=1, description="Machine and vLLM release.")
 
 
 class About(Part):
