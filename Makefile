@@ -19,8 +19,8 @@ dev: install ## A local RunPod endpoint that stays up, with the demo model or MO
 	@model="$${MODEL_NAME:-$$($(BIN)/worker demo-model)}" && MODEL_NAME="$$model" $(BIN)/worker dev
 
 test: install ## All tests: units in seconds, then end to end with one real vLLM
-	$(BIN)/pytest --ignore=tests/e2e --durations=10
-	$(BIN)/pytest tests/e2e --durations=10
+	$(BIN)/pytest -m "not e2e" --durations=10
+	$(BIN)/pytest -m e2e --durations=10
 
 lint: install ## Everything that must hold without running a test; changes nothing
 	$(BIN)/ruff check
