@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +20,14 @@ import uvloop
 
 from benchmarks.environment import make_environ
 from benchmarks.first_chunk import measure_first_chunks
+from benchmarks.load import Burst
+from benchmarks.machine import describe_machine, describe_versions
+from benchmarks.measure import Results, measure_bursts
 from benchmarks.model import build_model
 from benchmarks.peer import make_peer
+from benchmarks.plan import plan_bursts
 from benchmarks.quantile import percentile
+from benchmarks.report import Setting, describe_targets, find_targets, write_report
 from benchmarks.systems import Deployed, EngineAlone, Program, System
 from worker.config.hardware import detect_hardware
 
@@ -34,20 +41,73 @@ def say(text: str) -> None:
 
 def main() -> None:
     """Run the command."""
-    typer.run(run)
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    app.command()(run)
+    app()
 
 
-def run(
-    first_chunk: Annotated[
-        int, typer.Option(help="Only the first chunk of one job, so many times.")
-    ] = 0,
+def run(  # noqa: PLR0913  one parameter per option
+    concurrency: Annotated[str, typer.Option(help="Requests at once.")] = "1,8,32,128,300",
+    rtt_ms: Annotated[
+        str, typer.Option(help="Round trips to the platform, milliseconds.")
+    ] = "0,20,50,100",
+    base_rtt_ms: Annotated[
+        float, typer.Option(help="The one of them at which everything is measured.")
+    ] = 20,
+    tokens: Annotated[int, typer.Option(min=2, help="Tokens of each request.")] = 128,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions of everything.")] = 3,
+    budget_s: Annotated[float, typer.Option(help="After so long, nothing begins.")] = 1200,
+    cross: Annotated[
+        bool, typer.Option(help="All kinds of request at all round trips, not only at the base.")
+    ] = False,
     peer: Annotated[
         Path | None, typer.Option(help="Checkout of worker-vllm; without it there is no peer.")
     ] = None,
+    write: Annotated[Path | None, typer.Option(help="Markdown file for the report.")] = None,
+    section: Annotated[str, typer.Option(help="Its section for this machine.")] = "cpu",
+    first_chunk: Annotated[
+        int, typer.Option(help="Only the first chunk of one job, so many times.")
+    ] = 0,
 ) -> None:
     """Compare the engine alone, this worker and RunPod's worker under one local endpoint."""
+    rtts_ms = [float(part) for part in rtt_ms.split(",")]
+    if base_rtt_ms not in rtts_ms:
+        base_rtt_ms = rtts_ms[0]
+    bursts = plan_bursts(
+        [int(part) for part in concurrency.split(",")],
+        rtts_ms,
+        tokens,
+        base_rtt_ms=base_rtt_ms,
+        cross=cross,
+    )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(show_first_chunks(peer, first_chunk))
+        if first_chunk:
+            runner.run(show_first_chunks(peer, first_chunk))
+            return
+        names, results = runner.run(measure(peer, bursts, rounds, budget_s))
+    setting = Setting(names, bursts, tokens, base_rtt_ms, describe_run())
+    if write is not None:
+        write_report(write, section, setting, results)
+    print(describe_targets(find_targets(setting, results)))
+
+
+def describe_run() -> dict[str, str]:
+    """Return with what, when and how this is measured."""
+    return {
+        "machine": describe_machine(gpu=detect_hardware(os.environ).has_gpu),
+        "versions": describe_versions(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "command": f"`python -m benchmarks {shlex.join(sys.argv[1:])}`",
+    }
+
+
+async def measure(
+    peer: Path | None, bursts: list[Burst], rounds: int, budget_s: float
+) -> tuple[list[str], Results]:
+    """Start every system, measure all bursts, end; return the systems' names and the figures."""
+    async with start_systems(peer) as systems:
+        results = await measure_bursts(systems, bursts, rounds, budget_s, say)
+        return [system.name for system in systems], results
 
 
 async def show_first_chunks(peer: Path | None, repetitions: int) -> None:

@@ -17,7 +17,8 @@ SHIM = """\
 #!{python}
 from vllm.entrypoints.cli.main import main
 
-main()
+if __name__ == "__main__":
+    main()
 """
 """The `vllm` command, which the peer calls and an installation without scripts may lack."""
 

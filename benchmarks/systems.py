@@ -26,6 +26,9 @@ START_TIMEOUT_S = 300
 
 STOP_S = 20.0
 
+TAIL_LINES = 30
+"""Of what a system printed, to explain why it ended."""
+
 REPORT_LIMIT_BYTES = 2**26
 
 JOB_TIMEOUT_MS = 600_000
@@ -58,8 +61,17 @@ class System(Protocol):
         ...
 
 
-class StartError(Exception):
-    """A system did not become ready; says why."""
+class EndedError(Exception):
+    """A system did not start, or ended; ends with the last lines that it printed.
+
+    Args:
+        what: What happened.
+        log: What it printed.
+    """
+
+    def __init__(self, what: str, log: Path) -> None:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        super().__init__("\n".join([f"{what}; its last lines:", *lines[-TAIL_LINES:]]))
 
 
 class EngineAlone:
@@ -106,7 +118,7 @@ class EngineAlone:
         finally:
             os.close(write_end)
         if not await asyncio.wait_for(self._reports.readline(), START_TIMEOUT_S):
-            raise StartError(f"the engine ended; its output is in {self._log}")
+            raise EndedError("the engine ended", self._log)
 
     async def run(self, burst: Burst) -> list[Stream]:
         """Generate the burst's prompts, all at once."""
@@ -121,7 +133,7 @@ class EngineAlone:
         process.stdin.write(orjson.dumps(command) + b"\n")
         line = await self._reports.readline()
         if not line:
-            raise StartError(f"the engine ended; its output is in {self._log}")
+            raise EndedError("the engine ended", self._log)
         return [
             Stream(
                 submitted_s=found["submitted_s"],
@@ -196,7 +208,7 @@ class Deployed:
         try:
             await asyncio.wait_for(self._deployment.wait_ready(), START_TIMEOUT_S)
         except Exception as error:
-            raise StartError(f"{self.name}: {error}; its output is in {self._log}") from error
+            raise EndedError(f"{self.name} did not start: {error}", self._log) from error
 
     async def run(self, burst: Burst) -> list[Stream]:
         """Queue the burst's jobs at once and wait for their results."""

@@ -39,7 +39,7 @@ class LocalEndpoint:
         store: Jobs, queue and workers.
         faults: Faults in force on the worker side.
         port: Where it listens; 0 before `start`.
-        rtt_ms: Artificial round trip of every worker call, milliseconds; may be changed at any time.
+        rtt_ms: Artificial round trip of every worker call, milliseconds; may change at any time.
     """
 
     def __init__(

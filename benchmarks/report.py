@@ -1,0 +1,187 @@
+"""The report: every figure as a table, the targets beside what was measured, a plot."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.load import Burst
+from benchmarks.measure import Results, count_rounds
+from benchmarks.plot import Panel, draw
+from benchmarks.sample import Sample
+from benchmarks.targets import Finding, check_targets
+
+Show = Callable[[Sample], str]
+
+
+def _number(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:,.{digits}f}"
+
+
+COLUMNS: dict[str, Show] = {
+    "wall s": lambda s: _number(s.wall_s, 2),
+    "tokens/s": lambda s: _number(s.tokens_per_s, 0),
+    "first chunk p50 / p99 ms": lambda s: (
+        f"{_number(s.first_p50_ms, 0)} / {_number(s.first_p99_ms, 0)}"
+    ),
+    "gap p50 / p99 ms": lambda s: f"{_number(s.gap_p50_ms, 0)} / {_number(s.gap_p99_ms, 0)}",
+    "posts": lambda s: _number(s.posts, 1),
+    "kB": lambda s: _number(s.kilobytes, 1),
+    "front CPU s": lambda s: _number(s.front_cpu_s, 2),
+    "engine CPU s": lambda s: _number(s.engine_cpu_s, 2),
+    "endpoint CPU s": lambda s: _number(s.endpoint_cpu_s, 2),
+    "front peak MB": lambda s: _number(s.peak_mb, 0),
+}
+
+PLOTTED: dict[str, Callable[[Sample], float]] = {
+    "wall, s": lambda s: s.wall_s,
+    "first chunk p50, ms": lambda s: s.first_p50_ms,
+    "front-end CPU, s": lambda s: s.front_cpu_s,
+    "posted per stream, kB": lambda s: s.kilobytes,
+}
+
+LEGEND = """\
+Medians of {rounds} rounds; {tokens} tokens per request; all requests of a row come at the same
+moment. *engine*: vLLM's AsyncLLM alone, without any transport; *worker*: this project; *peer*:
+RunPod's worker-vllm. *first chunk*: from the submission to its arrival at the endpoint. *gap*:
+between two pieces of one stream. *posts* and *kB*: per request, from worker to platform. *front
+CPU*: all processes of the system but vLLM's engine, in seconds of one core, for the whole burst.
+*endpoint CPU*: the local endpoint and the measuring itself, in one process; near the wall time, the
+endpoint would be the limit. *front peak*: sum of the processes' peak resident memory, shared pages
+counted in each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How a measurement was made.
+
+    Attributes:
+        systems: Names, in the order of the tables.
+        bursts: What was measured.
+        tokens: Tokens per request.
+        base_rtt_ms: The round trip at which everything was measured.
+        facts: Machine, versions, command, date: what it is -> its text.
+    """
+
+    systems: Sequence[str]
+    bursts: Sequence[Burst]
+    tokens: int
+    base_rtt_ms: float
+    facts: dict[str, str]
+
+
+def write_report(path: Path, section: str, setting: Setting, results: Results) -> None:
+    """Write the section of a Markdown file, and its plot beside the file.
+
+    Args:
+        path: The file; text outside of the section's marks stays as it is.
+        section: Name of the section, part of the plot's file name.
+        setting: How it was measured.
+        results: What was measured.
+    """
+    picture = path.with_name(f"{path.stem}-{section}.svg")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_text(draw(make_panels(setting, results)), encoding="utf-8")
+    text = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n"
+    body = describe(setting, results, picture.name)
+    path.write_text(replace_section(text, section, body), encoding="utf-8")
+
+
+def replace_section(text: str, section: str, body: str) -> str:
+    """Return `text` with the section's body replaced, or with the section at its end."""
+    begin, end = f"<!-- measured: {section} -->", f"<!-- end: {section} -->"
+    before, found, rest = text.partition(begin)
+    if not found:
+        before = text.rstrip("\n") + "\n\n"
+    after = rest.partition(end)[2] or "\n"
+    return f"{before}{begin}\n{body}\n{end}{after}"
+
+
+def describe(setting: Setting, results: Results, picture: str) -> str:
+    """Return the whole section as Markdown."""
+    fewest, most = count_rounds(results.samples)
+    rounds = str(most) if fewest == most else f"{fewest} to {most}"
+    facts = "\n".join(f"- {name}: {text}" for name, text in setting.facts.items())
+    parts = [
+        facts,
+        describe_targets(find_targets(setting, results)),
+        f"![Wall time, first chunk, CPU and bytes over concurrency]({picture})",
+        LEGEND.format(rounds=rounds, tokens=setting.tokens),
+        *describe_tables(setting, results),
+        *describe_failures(results),
+    ]
+    return "\n\n".join(parts)
+
+
+def find_targets(setting: Setting, results: Results) -> list[Finding]:
+    """Return the targets for which there are figures."""
+    return check_targets(results.median, list(setting.bursts), setting.tokens, setting.base_rtt_ms)
+
+
+def describe_targets(findings: Iterable[Finding]) -> str:
+    """Return the targets as a table."""
+    rows = ["| target | measured | at most | |", "|---|---|---|---|"]
+    for finding in findings:
+        figure, limit = (_number(v, 2 if v < 10 else 1) for v in (finding.figure, finding.limit))
+        verdict = "met" if finding.met else "**missed**"
+        rows.append(
+            f"| {finding.target} | {figure} {finding.unit} | {limit} {finding.unit} | {verdict} |"
+        )
+    return "\n".join(rows)
+
+
+def describe_tables(setting: Setting, results: Results) -> list[str]:
+    """Return a heading and a table for each kind of request and each round trip."""
+    parts = []
+    for (stream, shape, rtt_ms), group in itertools.groupby(
+        setting.bursts, key=lambda burst: (burst.stream, burst.shape, burst.rtt_ms)
+    ):
+        rows = list(_make_rows(setting, results, list(group)))
+        if rows:
+            kind = "streamed" if stream else "not streamed"
+            parts.append(f"### {shape.capitalize()}, {kind}, round trip {rtt_ms:g} ms")
+            head = ["requests", "system", *COLUMNS]
+            parts.append("\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows]))
+    return parts
+
+
+def describe_failures(results: Results) -> list[str]:
+    """Return what could not be measured, if anything."""
+    if not results.failures:
+        return []
+    rows = [
+        f"- {system}, {burst.concurrency} at once, round trip {burst.rtt_ms:g} ms: {why}"
+        for (system, burst), why in results.failures.items()
+    ]
+    return ["### Not measured", "\n".join(rows)]
+
+
+def make_panels(setting: Setting, results: Results) -> list[Panel]:
+    """Return the panels of the plot: streamed chats at the base round trip."""
+    bursts = [
+        burst
+        for burst in setting.bursts
+        if burst.stream and burst.shape == "chat" and burst.rtt_ms == setting.base_rtt_ms
+    ]
+    panels = []
+    for title, take in PLOTTED.items():
+        lines = {
+            system: [
+                (float(burst.concurrency), take(sample))
+                for burst in bursts
+                if (sample := results.median(system, burst)) is not None and take(sample) > 0
+            ]
+            for system in setting.systems
+        }
+        panels.append(Panel(title, {name: line for name, line in lines.items() if line}))
+    return panels
+
+
+def _make_rows(setting: Setting, results: Results, bursts: list[Burst]) -> Iterable[str]:
+    for burst, system in itertools.product(bursts, setting.systems):
+        if (sample := results.median(system, burst)) is not None:
+            shown = [show(sample) for show in COLUMNS.values()]
+            yield f"| {' | '.join([str(burst.concurrency), system, *shown])} |"

@@ -1,0 +1,157 @@
+"""What is aimed at, as ratios within one run, and what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from benchmarks.load import Burst
+from benchmarks.sample import Sample
+
+ENGINE, WORKER, PEER = "engine", "worker", "peer"
+
+Lookup = Callable[[str, Burst], Sample | None]
+"""Returns the medians of a system's burst, if it was measured."""
+
+LAG_MS = 200
+"""A pause that a reader calls lag."""
+
+SMOOTH_STREAMS = 32
+"""Up to so many streams nobody should see lag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A target beside its figure.
+
+    Attributes:
+        target: What was aimed at, in words.
+        figure: What was measured.
+        limit: What it may be at most.
+        unit: Of both.
+    """
+
+    target: str
+    figure: float
+    limit: float
+    unit: str
+
+    @property
+    def met(self) -> bool:
+        """Whether the target was met."""
+        return self.figure <= self.limit
+
+
+def check_targets(
+    find: Lookup, bursts: list[Burst], tokens: int, base_rtt_ms: float
+) -> list[Finding]:
+    """Return every target for which there are figures.
+
+    Args:
+        find: The measurements.
+        bursts: What was measured.
+        tokens: Tokens of each request.
+        base_rtt_ms: The round trip of everything but the first chunks and the gaps.
+    """
+    least_rtt_ms = min((burst.rtt_ms for burst in bursts), default=base_rtt_ms)
+
+    def streamed(concurrency: int, rtt_ms: float = base_rtt_ms) -> Burst:
+        return Burst(concurrency, tokens, rtt_ms)
+
+    return [
+        *_first_chunks(find, streamed, least_rtt_ms),
+        *_walls(find, streamed),
+        *_costs(find, streamed),
+        *_gaps(find, bursts),
+    ]
+
+
+Streamed = Callable[..., Burst]
+
+
+def _pair(find: Lookup, burst: Burst, other: str) -> tuple[Sample, Sample] | None:
+    ours, theirs = find(WORKER, burst), find(other, burst)
+    return (ours, theirs) if ours is not None and theirs is not None else None
+
+
+def _first_chunks(find: Lookup, streamed: Streamed, rtt_ms: float) -> Iterator[Finding]:
+    """Compare without the way to the platform and back, which the engine alone does not have."""
+    if found := _pair(find, streamed(1, rtt_ms), ENGINE):
+        ours, engine = found
+        yield Finding(
+            "first chunk of one job on an idle worker, at most the engine's + 5 ms",
+            ours.first_p50_ms - rtt_ms,
+            engine.first_p50_ms + 5,
+            "ms",
+        )
+    if found := _pair(find, streamed(8, rtt_ms), ENGINE):
+        ours, engine = found
+        yield Finding(
+            "first chunk of 8 jobs, at most 1.3 times the engine's",
+            ours.first_p50_ms - rtt_ms,
+            1.3 * engine.first_p50_ms,
+            "ms",
+        )
+
+
+def _walls(find: Lookup, streamed: Streamed) -> Iterator[Finding]:
+    if found := _pair(find, streamed(128), ENGINE):
+        ours, engine = found
+        yield Finding(
+            "wall at 128 streams, at most 1.1 times the engine's",
+            ours.wall_s,
+            1.1 * engine.wall_s,
+            "s",
+        )
+    if found := _pair(find, streamed(300), ENGINE):
+        ours, engine = found
+        yield Finding(
+            "wall at 300 streams, at most 1.2 times the engine's",
+            ours.wall_s,
+            1.2 * engine.wall_s,
+            "s",
+        )
+        yield Finding(
+            "first chunk p99 at 300 streams, at most 3 times the engine's",
+            ours.first_p99_ms,
+            3 * engine.first_p99_ms,
+            "ms",
+        )
+
+
+def _costs(find: Lookup, streamed: Streamed) -> Iterator[Finding]:
+    burst = streamed(128)
+    for other, share in ((ENGINE, 2.2), (PEER, 0.3)):
+        if found := _pair(find, burst, other):
+            ours, theirs = found
+            yield Finding(
+                f"front-end CPU at 128 streams, at most {share} times the {other}'s",
+                ours.front_cpu_s,
+                share * theirs.front_cpu_s,
+                "s",
+            )
+    for concurrency in (128, 300):
+        if found := _pair(find, streamed(concurrency), PEER):
+            ours, peer = found
+            yield Finding(
+                f"posted per stream at {concurrency} streams, at most 0.2 times the peer's",
+                ours.kilobytes,
+                0.2 * peer.kilobytes,
+                "kB",
+            )
+
+
+def _gaps(find: Lookup, bursts: list[Burst]) -> Iterator[Finding]:
+    """Return the gaps that come closest to what a reader would call lag."""
+    findings = []
+    for burst in bursts:
+        if not burst.stream or burst.concurrency > SMOOTH_STREAMS:
+            continue
+        if found := _pair(find, burst, ENGINE):
+            ours, engine = found
+            limit_ms = max(LAG_MS, 2 * engine.gap_p50_ms + burst.rtt_ms)
+            where = f"{burst.concurrency} {burst.shape} streams, round trip {burst.rtt_ms:g} ms"
+            text = f"gap between chunks p99, no lag; closest: {where}"
+            findings.append(Finding(text, ours.gap_p99_ms, limit_ms, "ms"))
+    if findings:
+        yield max(findings, key=lambda finding: finding.figure / finding.limit)
