@@ -178,6 +178,19 @@ def test_map_engine_error_server_failure_hides_its_text():
             "1 validation error:\n  {'type': 'x', 'loc': ('body', 'n'), 'msg': 'Bad', 'ctx': <x>}",
             "1 validation error:\n  a field is not valid",
         ),
+        (
+            "1 validation error:\n  {'type': 'value_error', 'loc': 'body.max_tokens', 'msg': "
+            "'Value error, must be positive', 'input': '-1', 'ctx': {'error': ValueError('no')}}",
+            "1 validation error:\n  max_tokens: must be positive",
+        ),
+        (
+            "2 validation errors for AnthropicContentBlock\ninput\n  Input should be a valid "
+            "dictionary [type=dict_type, input_value=[1], input_type=list]\n    For further "
+            "information visit https://errors.pydantic.dev/2.14/v/dict_type\nname\n  Field "
+            "required [type=missing, input_value={'a': 1}, input_type=dict]",
+            "2 validation errors:\ninput\n  Input should be a valid dictionary\nname\n  Field "
+            "required",
+        ),
         ("Bad (parameter=top_p, value=5.0)", "Bad"),
         ("Bad (parameter=tool_choice.function)", "Bad"),
         ("Bad (really)", "Bad (really)"),

@@ -44,6 +44,14 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], Code], ...] = (
 )
 _DEAD = re.compile(r"EngineCore|EngineDead|engine (is )?dead", re.I)
 _FINDING = re.compile(r"^\s*(\{.*\})\s*$", re.M)
+_CONTEXT = re.compile(r", 'ctx': \{.*")
+_VALIDATION = (
+    (re.compile(r"^(\d+ validation errors?) for \w+$", re.M), r"\1:"),
+    (re.compile(r" \[type=\w+.*\]$", re.M), ""),
+    (re.compile(r"\n\s*For further information visit \S+"), ""),
+    (re.compile(r"\bValue error, "), ""),
+)
+"""What pydantic's own text of an error has beside the error."""
 _SUFFIX = re.compile(r" \(parameter=\w[\w.]*(, value=.*)?\)\Z", re.S)
 _WHOLE_PROMPT = frozenset({"input_text", "input_tokens"})
 """What vLLM calls the prompt of any route in errors about its length."""
@@ -100,6 +108,8 @@ def read_error(status: int | None, body: Mapping[str, Any], call: Call) -> Reque
 def clean_message(text: str) -> str:
     """Return vLLM's message without Python notation and needless length."""
     text = _FINDING.sub(lambda match: "  " + _read_finding(match.group(1)), text)
+    for pattern, instead in _VALIDATION:
+        text = pattern.sub(instead, text)
     text = _SUFFIX.sub("", text)
     return shorten(text.strip(), LONGEST_MESSAGE)
 
@@ -107,7 +117,8 @@ def clean_message(text: str) -> str:
 def _read_finding(text: str) -> str:
     """Return one validation finding, which vLLM prints as a Python dict, in words."""
     try:
-        finding = ast.literal_eval(text)
+        # What follows holds Python objects; the message is said before.
+        finding = ast.literal_eval(_CONTEXT.sub("}", text))
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return "a field is not valid"
     place = finding.get("loc")
