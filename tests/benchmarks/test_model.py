@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.environment import make_environ
+from benchmarks.model import GPU_SHAPE, MAX_MODEL_LEN, build_model
+
+
+@pytest.mark.parametrize(("gpu", "layers"), [(False, 2), (True, GPU_SHAPE["num_hidden_layers"])])
+def test_build_model_is_larger_on_a_gpu(tmp_path, gpu, layers):
+    model = build_model(tmp_path / "model", gpu=gpu)
+
+    config = json.loads((model / "config.json").read_text())
+    assert config["num_hidden_layers"] == layers
+    assert config["max_position_embeddings"] >= MAX_MODEL_LEN
+    assert (model / "tokenizer.json").exists()
+
+
+def test_make_environ_shares_a_gpu_between_three_engines(tmp_path):
+    gpu = make_environ({"PATH": "/bin"}, tmp_path, gpu=True)
+    cpu = make_environ({"PATH": "/bin"}, tmp_path, gpu=False)
+
+    assert float(gpu["GPU_MEMORY_UTILIZATION"]) * 3 < 1
+    assert "ENFORCE_EAGER" not in gpu
+    assert cpu["ENFORCE_EAGER"] == "true"
+    assert cpu["PATH"] == "/bin"

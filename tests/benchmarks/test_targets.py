@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from benchmarks.load import Burst
+from benchmarks.sample import Sample
+from benchmarks.targets import check_targets
+
+SAMPLE = Sample(
+    wall_s=4.0,
+    first_p50_ms=20.0,
+    first_p99_ms=100.0,
+    gap_p50_ms=5.0,
+    gap_p99_ms=50.0,
+    tokens_per_s=1000.0,
+    posts=10.0,
+    kilobytes=10.0,
+    front_cpu_s=1.0,
+    engine_cpu_s=3.0,
+    endpoint_cpu_s=0.1,
+    peak_mb=100.0,
+)
+
+
+def check(bursts: list[Burst], **worker: float) -> dict[str, tuple[float, float, bool]]:
+    figures = {
+        "engine": SAMPLE,
+        "worker": dataclasses.replace(SAMPLE, **worker),
+        "peer": dataclasses.replace(SAMPLE, kilobytes=100.0, front_cpu_s=5.0),
+    }
+    found = check_targets(
+        lambda system, burst: figures[system] if burst in bursts else None, bursts, 128, 20
+    )
+    return {f.target: (f.figure, f.limit, f.met) for f in found}
+
+
+def test_check_targets_takes_the_way_to_the_platform_off_first_chunks():
+    found = check([Burst(1, 128, 20)], first_p50_ms=44.0)
+
+    assert found["first chunk of one job on an idle worker, at most the engine's + 5 ms"] == (
+        24.0,
+        25.0,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("figures", "target", "met"),
+    [
+        ({"wall_s": 4.4}, "wall at 128 streams, at most 1.1 times the engine's", True),
+        ({"wall_s": 4.5}, "wall at 128 streams, at most 1.1 times the engine's", False),
+        (
+            {"front_cpu_s": 2.1},
+            "front-end CPU at 128 streams, at most 2.2 times the engine's",
+            True,
+        ),
+        ({"front_cpu_s": 1.6}, "front-end CPU at 128 streams, at most 0.3 times the peer's", False),
+        (
+            {"kilobytes": 20.0},
+            "posted per stream at 128 streams, at most 0.2 times the peer's",
+            True,
+        ),
+    ],
+)
+def test_check_targets_at_128_streams(figures, target, met):
+    assert check([Burst(128, 128, 20)], **figures)[target][2] is met
+
+
+def test_check_targets_judges_only_what_was_measured():
+    found = check([Burst(300, 128, 20)])
+
+    assert not any("128" in target or "one job" in target for target in found)
+    assert any("300" in target for target in found)
+
+
+def test_check_targets_shows_the_gap_that_comes_closest_to_lag():
+    found = check([Burst(1, 128, 20), Burst(32, 128, 500)], gap_p99_ms=300.0)
+
+    [gap] = [target for target in found if target.startswith("gap")]
+    assert "1 chat streams, round trip 20 ms" in gap
+    assert found[gap] == (300.0, 200.0, False)
