@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import pytest
 
