@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from worker.config.mode import JOB_SOURCE
 from worker.dev import LocalDeployment
 from worker.dev.job import Job, JobRequest, JobStatus
 from worker.engine.lifeline import group_is_alive
 from worker.errors import ExitCode
 from worker.request import Code
-from worker.start import ABORT_S, JOB_SOURCE, finish_jobs, run_worker
+from worker.start import ABORT_S, finish_jobs, run_worker
 
 WORKER = Path(__file__).parent / "fake_engine_worker.py"
 ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}

@@ -20,16 +20,21 @@ app = typer.Typer(
 
 
 @app.command()
-def start() -> None:
-    """Run the production worker: take jobs from RunPod's queue until told to stop.
+def start(
+    mode: Annotated[
+        str, typer.Option(help="Where requests come from: auto, queue, load-balancer or pod.")
+    ] = "",
+) -> None:
+    """Run the production worker: answer jobs or HTTP requests until told to stop.
 
     The container's entry point. Checks the whole configuration first and exits with 2 and a list
     of all problems if something is wrong; with 3 if vLLM cannot start; with 4 if it dies later.
-    SIGTERM lets running jobs finish.
+    SIGTERM lets running jobs finish. --mode is WORKER_MODE on the command line.
     """
     from worker.start import run_worker
 
-    raise typer.Exit(run_worker(os.environ))
+    chosen = {"WORKER_MODE": mode} if mode else {}
+    raise typer.Exit(run_worker({**os.environ, **chosen}))
 
 
 @app.command()

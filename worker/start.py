@@ -1,4 +1,4 @@
-"""Production start: settings, engine, queue; and the orderly end of all three."""
+"""Production start: settings, engine, queue or HTTP; and the orderly end of all three."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import signal
 import sys
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import uvloop
 
 from worker.config import Settings, load_settings
 from worker.config.check import open_console, report_problems
+from worker.config.mode import Mode, choose_mode, choose_ports
+from worker.engine.client import EngineClient
 from worker.engine.environment import build_environment
 from worker.engine.lifeline import tie_forks_to_parent
 from worker.engine.process import PHASES, EngineProcess
-from worker.errors import ConfigurationError, ExitCode, UnavailableError, WorkerError
+from worker.errors import ConfigurationError, ExitCode, WorkerError
 from worker.handler import Handler, HandlerOptions
 from worker.logs import Redactor, configure_logging
 from worker.request import Batching, Code, RequestDefaults, fail
+from worker.serve import FrontOptions, HttpFront, State
 from worker.stream.pacing import Pacing
 
 log = logging.getLogger(__name__)
-
-JOB_SOURCE = "RUNPOD_WEBHOOK_GET_JOB"
-"""RunPod sets it in every queue worker; the SDK takes jobs from there."""
 
 ENGINE_SHUTDOWN_S = 5
 """How long vLLM's own processes may take to end in order. With vLLM's default of 0 its API server
@@ -55,17 +55,13 @@ def run_worker(environ: Mapping[str, str]) -> int:
     redact = Redactor(())
     try:
         settings = load_settings(environ)
-        if not environ.get(JOB_SOURCE):
-            raise UnavailableError(
-                f"{JOB_SOURCE} is not set, so there is no queue to take jobs from. RunPod sets it "
-                "in its workers; on your own machine use `worker dev`"
-            )
+        mode = choose_mode(settings.endpoint, environ)
         redact = Redactor(settings.secret_values())
         configure_logging(settings.logging.level, redact)
         for warning in settings.warnings:
             log.warning("%s", warning)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(Worker(settings, environ, redact).run())
+            return runner.run(Worker(settings, environ, redact, mode).run())
     except ConfigurationError as error:
         report_problems(error.problems, console=open_console(stderr=True))
         return int(error.exit_code)
@@ -81,10 +77,14 @@ class Worker:
         settings: The resolved configuration.
         environ: The process's environment, inherited by the engine.
         redact: Removes secrets from what the engine prints.
+        mode: Where requests come from.
     """
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], redact: Redactor) -> None:
+    def __init__(
+        self, settings: Settings, environ: Mapping[str, str], redact: Redactor, mode: Mode
+    ) -> None:
         self._settings = settings
+        self._front = build_front(settings, mode)
         self._stop = asyncio.Event()
         self._engine = EngineProcess(
             [*settings.engine_arguments(), *ENGINE_ARGUMENTS],
@@ -101,13 +101,13 @@ class Worker:
             loop.add_signal_handler(number, self._asked_to_stop, number)
         log.info("starting vLLM with %s", self._settings.model.name)
         try:
-            # Two seconds of import that nobody waits for while vLLM starts.
-            sdk = asyncio.create_task(asyncio.to_thread(_import_queue, self._settings))
+            await self._front.open()
             if not await self._start_engine():
                 return ExitCode.OK
-            return await self._serve(await sdk)
+            return await self._serve()
         finally:
             await self._engine.stop(ENGINE_STOP_S)
+            await self._front.close()
             log.info("stopped")
 
     def _asked_to_stop(self, number: int) -> None:
@@ -127,48 +127,157 @@ class Worker:
         start.result()
         return True
 
-    async def _serve(self, queue: ModuleType) -> int:
-        await queue.sdk.run_fitness_checks()
-        scaler = queue.make_scaler(self._build_handler().handle, self._max_concurrency)
-        queue.sdk.start_heartbeat()
-        log.info("ready: up to %d jobs at once", self._max_concurrency)
-        jobs = asyncio.create_task(scaler.run())
+    async def _serve(self) -> int:
+        front = self._front
+        jobs = await front.begin(self._engine.client)
+        log.info("ready: up to %d jobs at once", self._settings.serving.max_concurrency)
         failed = asyncio.create_task(self._engine.wait_failed())
         stop = asyncio.create_task(self._stop.wait())
         await asyncio.wait({jobs, failed, stop}, return_when=asyncio.FIRST_COMPLETED)
-        scaler.kill_worker()
+        front.refuse(failed=failed.done())
         if failed.done():
             log.error("%s; this worker ends, so that another takes over", failed.result())
             await self._engine.stop(grace_s=0)
-            await finish_jobs(scaler, jobs, FAILURE_DRAIN_S)
+            await front.finish(FAILURE_DRAIN_S)
             return ExitCode.ENGINE_DIED
         failed.cancel()
-        await finish_jobs(scaler, jobs, self._settings.serving.drain_timeout_s)
+        await front.finish(self._settings.serving.drain_timeout_s)
         return ExitCode.OK
 
-    @property
-    def _max_concurrency(self) -> int:
-        return self._settings.serving.max_concurrency
 
-    def _build_handler(self) -> Handler:
-        streaming = self._settings.streaming
-        batching = Batching(
-            streaming.min_batch_size, streaming.max_batch_size, streaming.batch_size_growth_factor
+class Front(Protocol):
+    """Where requests come from, and how they end."""
+
+    async def open(self) -> None:
+        """Prepare while vLLM starts."""
+
+    async def begin(self, client: EngineClient) -> asyncio.Task[Any]:
+        """Answer requests with vLLM from now on; return a task that ends only by mistake."""
+
+    def refuse(self, *, failed: bool) -> None:
+        """Take no more requests; `failed` says that vLLM has died."""
+
+    async def finish(self, timeout_s: float) -> None:
+        """Let running requests end within `timeout_s` seconds, then end them with an error."""
+
+    async def close(self) -> None:
+        """Give back what `open` took."""
+
+
+class QueueFront:
+    """RunPod's job queue.
+
+    Args:
+        settings: The resolved configuration.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._sdk: asyncio.Task[ModuleType] | None = None
+        self._scaler: Any = None
+        self._jobs: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Import the SDK: two seconds that nobody waits for while vLLM starts."""
+        self._sdk = asyncio.create_task(asyncio.to_thread(_import_queue, self._settings))
+
+    async def begin(self, client: EngineClient) -> asyncio.Task[None]:
+        """Take jobs from now on."""
+        if self._sdk is None:
+            raise RuntimeError("not open")
+        queue = await self._sdk
+        await queue.sdk.run_fitness_checks()
+        handler = Handler(client, build_pacing(self._settings), build_options(self._settings))
+        self._scaler = queue.make_scaler(handler.handle, self._settings.serving.max_concurrency)
+        queue.sdk.start_heartbeat()
+        self._jobs = asyncio.create_task(self._scaler.run())
+        return self._jobs
+
+    def refuse(self, *, failed: bool) -> None:
+        """Take no more jobs."""
+        self._scaler.kill_worker()
+
+    async def finish(self, timeout_s: float) -> None:
+        """Let running jobs end within `timeout_s` seconds, then end them with an error."""
+        if self._jobs is not None:
+            await finish_jobs(self._scaler, self._jobs, timeout_s)
+
+    async def close(self) -> None:
+        """There is nothing to give back."""
+
+
+class HttpServer:
+    """HTTP from the clients themselves.
+
+    Args:
+        settings: The resolved configuration.
+        mode: Decides the ports that nobody set.
+    """
+
+    def __init__(self, settings: Settings, mode: Mode) -> None:
+        self._settings = settings
+        endpoint = settings.endpoint
+        port, health_port = choose_ports(endpoint, mode)
+        key = endpoint.api_key
+        self._front = HttpFront(
+            FrontOptions(
+                port,
+                health_port,
+                endpoint.health_path,
+                None if key is None else key.get_secret_value(),
+                settings.serving.max_concurrency,
+            )
         )
-        requests = self._settings.requests
-        defaults = RequestDefaults(
-            self._settings.model.served_name,
-            batching,
-            max_tokens=requests.default_max_tokens,
-            open_control_routes=requests.open_control_routes,
-        )
-        options = HandlerOptions(
-            defaults,
-            self._settings.serving.request_timeout_s,
-            streaming.raw_openai_output,
-        )
-        pacing = Pacing(streaming.max_delay_ms / 1000)
-        return Handler(self._engine.client, pacing, options)
+        if key is None and mode == "pod":
+            log.warning(
+                "WORKER_API_KEY is not set: whoever reaches port %d can use the model", port
+            )
+
+    async def open(self) -> None:
+        """Listen; health checks get an answer from now on."""
+        await self._front.open()
+
+    async def begin(self, client: EngineClient) -> asyncio.Task[Any]:
+        """Answer requests from now on."""
+        self._front.begin(client, build_pacing(self._settings), build_options(self._settings))
+        return asyncio.create_task(asyncio.Event().wait())
+
+    def refuse(self, *, failed: bool) -> None:
+        """Answer no more requests than those that run."""
+        self._front.refuse(State.FAILED if failed else State.STOPPING)
+
+    async def finish(self, timeout_s: float) -> None:
+        """Let running requests end within `timeout_s` seconds, then end them with an error."""
+        await self._front.finish(timeout_s)
+
+    async def close(self) -> None:
+        """Close all ports."""
+        await self._front.close()
+
+
+def build_front(settings: Settings, mode: Mode) -> Front:
+    """Return where requests come from in this mode."""
+    return QueueFront(settings) if mode == "queue" else HttpServer(settings, mode)
+
+
+def build_pacing(settings: Settings) -> Pacing:
+    """Return what all streams of this worker share."""
+    return Pacing(settings.streaming.max_delay_ms / 1000)
+
+
+def build_options(settings: Settings) -> HandlerOptions:
+    """Return what the settings say about answering."""
+    streaming, requests = settings.streaming, settings.requests
+    batching = Batching(
+        streaming.min_batch_size, streaming.max_batch_size, streaming.batch_size_growth_factor
+    )
+    defaults = RequestDefaults(
+        settings.model.served_name,
+        batching,
+        max_tokens=requests.default_max_tokens,
+        open_control_routes=requests.open_control_routes,
+    )
+    return HandlerOptions(defaults, settings.serving.request_timeout_s, streaming.raw_openai_output)
 
 
 async def finish_jobs(scaler: Any, jobs: asyncio.Task[None], timeout_s: float) -> None:

@@ -137,7 +137,7 @@ def test_install_makes_the_command(local):
     (local.root / "worker").mkdir()
     (local.root / "worker" / "cli.py").write_text("def app():\n    print('started')\n")
     command = local.python.with_name("worker")
-    done = subprocess.run([command, "start"], capture_output=True, text=True, check=True)
+    done = subprocess.run([command, "start"], env={}, capture_output=True, text=True, check=True)
     assert done.stdout == "started\n"
 
 

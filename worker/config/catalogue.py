@@ -21,6 +21,7 @@ KINDS = {"boolean": "boolean", "integer": "integer", "number": "number"}
 CATEGORIES = {
     "model": "Model",
     "serving": "Serving",
+    "endpoint": "Endpoint",
     "requests": "Requests",
     "streaming": "Streaming",
     "logging": "Logging",

@@ -11,6 +11,7 @@ from worker.config.field import Group, Words, setting
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 EngineLogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+WorkerMode = Literal["auto", "queue", "load-balancer", "pod"]
 
 
 class ModelSettings(Group):
@@ -120,6 +121,69 @@ class ServingSettings(Group):
         Words(unit="seconds", title="Engine stall timeout"),
         ge=1,
         le=86_400,
+    )
+
+
+class EndpointSettings(Group):
+    """How requests reach the worker."""
+
+    mode: WorkerMode = setting(
+        "auto",
+        "Where requests come from: RunPod's job queue, its load balancer, or HTTP on a pod. `auto` "
+        "takes the queue where RunPod names one, else the load balancer on an endpoint, else the "
+        "pod; `worker start --mode` says it on the command line.",
+        Words(env="WORKER_MODE", title="Mode", console=False),
+    )
+    http_port: int | None = setting(
+        None,
+        "Port for HTTP behind a load balancer and on a pod. RunPod's `PORT` counts.",
+        Words(
+            aliases=("PORT",),
+            unit="port number",
+            title="HTTP port",
+            console=False,
+            example="8000",
+            unset="80 behind a load balancer, 8000 on a pod",
+        ),
+        ge=1,
+        le=65_535,
+    )
+    health_port: int | None = setting(
+        None,
+        "Port that answers health checks; it may be the one for HTTP.",
+        Words(
+            env="PORT_HEALTH",
+            unit="port number",
+            title="Health port",
+            console=False,
+            example="8001",
+            unset="the HTTP port",
+        ),
+        ge=1,
+        le=65_535,
+    )
+    health_path: str = setting(
+        "/ping",
+        "Path of the health check: 204 while the model loads, 200 when it answers, 503 when the "
+        "worker ends.",
+        Words(env="HEALTH_CHECK_PATH", title="Health path", console=False),
+        min_length=2,
+        max_length=200,
+    )
+    api_key: SecretStr | None = setting(
+        None,
+        "Key that every HTTP request must bring, as a Bearer token or in `x-api-key`. Behind "
+        "RunPod's queue and load balancer the platform checks its own; on a pod nobody else does.",
+        Words(
+            env="WORKER_API_KEY",
+            aliases=("VLLM_API_KEY",),
+            title="API key",
+            secret=True,
+            console=False,
+            example="sk-...",
+            unset="no key is asked for",
+        ),
+        min_length=8,
     )
 
 
@@ -286,6 +350,7 @@ class WorkerSettings(Group):
 
     model: ModelSettings = Field(ModelSettings(), description="Which model is served.")
     serving: ServingSettings = Field(ServingSettings(), description="Jobs at once, time limits.")
+    endpoint: EndpointSettings = Field(EndpointSettings(), description="Where requests come from.")
     requests: RequestSettings = Field(RequestSettings(), description="Defaults of requests.")
     streaming: StreamingSettings = Field(StreamingSettings(), description="Pieces of an answer.")
     logging: LoggingSettings = Field(LoggingSettings(), description="What is logged.")

@@ -168,6 +168,7 @@ def _build(
         model=worker.model,
         serving=worker.serving,
         requests=worker.requests,
+        endpoint=worker.endpoint,
         streaming=worker.streaming,
         logging=worker.logging,
         storage=worker.storage,

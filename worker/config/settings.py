@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from worker.config.groups import (
+    EndpointSettings,
     LoggingSettings,
     ModelSettings,
     RequestSettings,
@@ -27,6 +28,7 @@ class Settings:
         model: Which model is served; `served_name` is final here and never a path.
         serving: Jobs at once and time limits.
         requests: What a request gets and may do where it says nothing.
+        endpoint: Where requests come from.
         streaming: Pieces of a streamed answer.
         logging: Log levels.
         storage: Where models are kept.
@@ -41,6 +43,7 @@ class Settings:
     model: ModelSettings
     serving: ServingSettings
     requests: RequestSettings
+    endpoint: EndpointSettings
     streaming: StreamingSettings
     logging: LoggingSettings
     storage: StorageSettings

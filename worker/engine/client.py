@@ -63,6 +63,7 @@ class EngineClient:
         path: str,
         body: dict[str, Any] | None = None,
         upload: Upload | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Open one request; leaving the context before the end of the answer aborts it in vLLM.
 
@@ -71,6 +72,35 @@ class EngineClient:
             path: Route on vLLM's server, e.g. `/v1/chat/completions`.
             body: JSON body, or None for none.
             upload: File for a route that takes a form; the body's members are its other fields.
+            headers: The caller's own headers.
+
+        Yields:
+            The response, when its headers have arrived.
+
+        Raises:
+            aiohttp.ClientError: The server is not there, or went away.
+        """
+        sent = dict(headers or {})
+        data: bytes | aiohttp.FormData | None = None
+        if upload is not None:
+            data = build_form(body or {}, upload)
+        elif body is not None:
+            data = orjson.dumps(body)
+            sent["Content-Type"] = "application/json"
+        async with self.forward(method, path, data, sent) as response:
+            yield response
+
+    @asynccontextmanager
+    async def forward(
+        self, method: str, path: str, data: Any, headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Open one request whose body is sent as it is.
+
+        Args:
+            method: HTTP method.
+            path: Route on vLLM's server.
+            data: Body as aiohttp takes it: bytes, a form, a stream; None for none.
+            headers: Headers of the request, with the body's type.
 
         Yields:
             The response, when its headers have arrived.
@@ -81,10 +111,6 @@ class EngineClient:
         if self._session.closed:
             # aiohttp's own answer is a RuntimeError, which looks like a mistake in this program.
             raise aiohttp.ClientConnectionError(STOPPED)
-        data: bytes | aiohttp.FormData | None = None if body is None else orjson.dumps(body)
-        headers = {} if data is None else {"Content-Type": "application/json"}
-        if upload is not None:
-            data, headers = build_form(body or {}, upload), {}
         async with self._session.request(method, path, data=data, headers=headers) as response:
             self._open.add(response)
             try:

@@ -22,6 +22,8 @@ def build_environment(environ: Mapping[str, str], settings: Mapping[str, str]) -
         **environ,
         **settings,
     }
+    # The worker asks for the key itself; vLLM would ask the worker for it.
+    environment.pop("VLLM_API_KEY", None)
     if "LD_PRELOAD" not in environment and (libraries := find_preloads()):
         environment["LD_PRELOAD"] = ":".join(str(library) for library in libraries)
     return environment

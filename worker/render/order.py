@@ -14,6 +14,7 @@ CATEGORIES = (
     "OpenAI API",
     "Tokenizer",
     "Serving",
+    "Endpoint",
     "Requests",
     "Streaming",
     "LoRA",

@@ -32,6 +32,7 @@ class Code(enum.StrEnum):
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     CHAT_TEMPLATE_MISSING = "chat_template_missing"
     INVALID_REQUEST = "invalid_request"
+    INVALID_API_KEY = "invalid_api_key"
     MEDIA_UNREADABLE = "media_unreadable"
     NOT_IMPLEMENTED = "not_implemented"
     RESULT_TOO_LARGE = "result_too_large"
@@ -189,6 +190,12 @@ CODES: dict[Code, Entry] = {
         _CALLER,
         "vLLM refused the request; the message and `param` are vLLM's.",
         "Correct what the message names.",
+    ),
+    Code.INVALID_API_KEY: Entry(
+        401,
+        "authentication_error",
+        "A request over HTTP came without the worker's own API key.",
+        "Send the value of WORKER_API_KEY as a Bearer token.",
     ),
     Code.MEDIA_UNREADABLE: Entry(
         422,

@@ -1,0 +1,111 @@
+"""The HTTP front on loopback, with a fake vLLM behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from worker.engine.client import EngineClient
+from worker.handler import HandlerOptions
+from worker.request import Batching, RequestDefaults
+from worker.serve import FrontOptions, HttpFront
+from worker.stream.pacing import Pacing
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+class Bench:
+    """A front, its fake engine and a client."""
+
+    def __init__(self, socket_path: Path) -> None:
+        self.socket_path = socket_path
+        self.asked: list[web.Request] = []
+        self.bodies: list[bytes] = []
+        self.left = asyncio.Event()
+        self.answer: Answer | None = None
+        self.session = aiohttp.ClientSession()
+        self.pacing = Pacing(0.02)
+        self.timeout_s = 30.0
+        self.client: EngineClient
+        self.front: HttpFront
+        self.port = 0
+        self.health_port = 0
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request)
+        self.bodies.append(await request.read())
+        assert self.answer is not None
+        try:
+            return await self.answer(request)
+        except asyncio.CancelledError:
+            self.left.set()
+            raise
+
+    async def open(self, *, two_ports: bool = False, **options: Any) -> None:
+        self.port = free_port()
+        self.health_port = free_port() if two_ports else self.port
+        defaults = {"health_path": "/ping", "api_key": None, "max_concurrency": 300}
+        self.front = HttpFront(
+            FrontOptions(
+                self.port,
+                self.health_port,
+                host="127.0.0.1",
+                **{**defaults, **options},
+            )
+        )
+        await self.front.open()
+        self.client = EngineClient(self.socket_path)
+
+    def begin(self, *, open_control: bool = False) -> None:
+        defaults = RequestDefaults(
+            "tiny", Batching(1, 50, 3.0), max_tokens=16, open_control_routes=open_control
+        )
+        self.front.begin(self.client, self.pacing, HandlerOptions(defaults, self.timeout_s))
+
+    async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
+        """Return status and body, as JSON where it is JSON."""
+        async with self.request(method, path, **more) as response:
+            text = await response.read()
+            if response.content_type == "application/json":
+                return response.status, await response.json()
+            return response.status, text
+
+    def request(self, method: str, path: str, **more: Any) -> Any:
+        port = more.pop("port", self.port)
+        return self.session.request(method, f"http://127.0.0.1:{port}{path}", **more)
+
+
+@pytest.fixture
+async def bench(tmp_path) -> AsyncIterator[Bench]:
+    bench = Bench(tmp_path / "s")
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", bench.serve)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+    await runner.setup()
+    await web.UnixSite(runner, str(tmp_path / "s")).start()
+    yield bench
+    await bench.session.close()
+    if bench.port:
+        await bench.client.close()
+        await bench.front.close()
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def ready(bench) -> Bench:
+    await bench.open()
+    bench.begin()
+    return bench

@@ -1,0 +1,60 @@
+"""Errors as HTTP answers, and the check of the key."""
+
+from __future__ import annotations
+
+import hmac
+
+import orjson
+from aiohttp import web
+
+from worker.errors import RequestError
+from worker.request import Code, error_events, fail
+
+RETRY_AFTER_S = 5
+"""What a client is told to wait where another attempt may succeed."""
+
+
+def error_response(error: RequestError) -> web.Response:
+    """Return an OpenAI error object with its real status."""
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if error.extra.get("retryable") else None
+    return web.Response(
+        body=orjson.dumps(error.body()),
+        status=error.status,
+        content_type="application/json",
+        headers=headers,
+    )
+
+
+async def fail_stream(response: web.StreamResponse, error: RequestError, path: str) -> None:
+    """End a stream that has begun: an error event if it is one of events, else a cut.
+
+    Args:
+        response: Already begun.
+        error: Why it ends.
+        path: Route, whose events have their own form.
+    """
+    if response.content_type == "text/event-stream":
+        await response.write(error_events(error, path))
+        await response.write_eof()
+        return
+    # A body that simply stopped would look complete.
+    response.force_close()
+    raise ConnectionResetError(error.message)
+
+
+def check_key(request: web.Request, key: str | None) -> None:
+    """Refuse a request without the key.
+
+    Raises:
+        RequestError: With status 401.
+    """
+    if key is None:
+        return
+    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    sent = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+    # In constant time, on bytes, because a string with other characters than ASCII is refused.
+    if not hmac.compare_digest(sent.encode(), key.encode()):
+        raise fail(
+            Code.INVALID_API_KEY,
+            "The API key is missing or wrong: send `Authorization: Bearer <key>` or `x-api-key`.",
+        )

@@ -1,0 +1,237 @@
+"""The HTTP server: up before the engine is, drained before the worker ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import web
+
+from worker.engine.client import EngineClient
+from worker.errors import RequestError, UnavailableError
+from worker.handler import Handler, HandlerOptions
+from worker.request import Code, fail
+from worker.serve.answer import check_key, error_response, fail_stream
+from worker.serve.health import State, health_response
+from worker.serve.native import PATH as NATIVE_PATH
+from worker.serve.native import answer_job
+from worker.serve.relay import MAX_BODY_BYTES, Relay
+from worker.stream.pacing import Pacing
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE_S = 300.0
+"""Longer than proxies keep an idle connection, so that they are the ones to close it."""
+
+ABORT_S = 5.0
+"""How long requests may take to say that they were ended."""
+
+ALL_INTERFACES = "0.0.0.0"  # noqa: S104  the platform reaches the container by its address
+
+
+@dataclass(frozen=True, slots=True)
+class FrontOptions:
+    """Where and for whom the server listens.
+
+    Attributes:
+        port: For requests.
+        health_port: For health checks; may be the same.
+        health_path: Path of the health check, on both.
+        api_key: Key that requests must bring; None asks for none.
+        max_concurrency: Requests at the same time; further ones are told to come again.
+        host: Address to listen on.
+    """
+
+    port: int
+    health_port: int
+    health_path: str
+    api_key: str | None
+    max_concurrency: int
+    host: str = ALL_INTERFACES
+
+
+class HttpFront:
+    """Answers health checks from `open` on, and requests from `begin` on.
+
+    Args:
+        options: Where and for whom it listens.
+    """
+
+    def __init__(self, options: FrontOptions) -> None:
+        self._options = options
+        self._state = State.STARTING
+        self._timers: set[asyncio.Timeout] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._handler: Handler | None = None
+        self._relay: Relay | None = None
+        self._timeout_s = 0.0
+        self._runners: list[web.AppRunner] = []
+
+    async def open(self) -> None:
+        """Listen; everything but health checks is told to come again.
+
+        Raises:
+            UnavailableError: A port is taken or not allowed.
+        """
+        options = self._options
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        self._add_health(app)
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        await self._listen(app, options.port)
+        if options.health_port != options.port:
+            health = web.Application()
+            self._add_health(health)
+            await self._listen(health, options.health_port)
+        log.info("listening on port %d, health at %s", options.port, options.health_path)
+
+    def begin(self, client: EngineClient, pacing: Pacing, options: HandlerOptions) -> None:
+        """Answer requests from now on.
+
+        Args:
+            client: The connections to vLLM.
+            pacing: The load that all streams share.
+            options: What the settings say about answering.
+        """
+        self._handler = Handler(client, pacing, options)
+        self._relay = Relay(client, pacing, options)
+        self._timeout_s = options.request_timeout_s
+        self._state = State.READY
+
+    def refuse(self, state: State) -> None:
+        """Accept no more requests; those that run go on."""
+        self._state = state
+
+    async def finish(self, timeout_s: float) -> None:
+        """Let running requests end within `timeout_s` seconds, then end them with an error."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("ending %d requests after %g s", len(self._timers), timeout_s)
+            for timer in list(self._timers):
+                if not timer.expired():
+                    timer.reschedule(0)
+            try:
+                async with asyncio.timeout(ABORT_S):
+                    await self._idle.wait()
+            except TimeoutError:
+                log.error("%d clients did not take the end of their answers", len(self._timers))
+
+    async def close(self) -> None:
+        """Close all ports and connections."""
+        for runner in self._runners:
+            await runner.cleanup()
+
+    def _add_health(self, app: web.Application) -> None:
+        for path in {self._options.health_path, "/ping", "/health"}:
+            app.router.add_get(path, self._health)
+
+    async def _listen(self, app: web.Application, port: int) -> None:
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=KEEP_ALIVE_S,
+            shutdown_timeout=ABORT_S,
+        )
+        await runner.setup()
+        self._runners.append(runner)
+        try:
+            await web.TCPSite(runner, self._options.host, port, reuse_address=True).start()
+        except OSError as error:
+            raise UnavailableError(
+                f"port {port} cannot be used: {error.strerror}. Set HTTP_PORT and PORT_HEALTH to "
+                "free ports; below 1024 only root may listen"
+            ) from None
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        return health_response(self._state)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        """Answer any request but a health check; errors become OpenAI error objects."""
+        begun: list[web.StreamResponse] = []
+        try:
+            self._check(request)
+            whole = await self._within_time(request, begun)
+            return whole or begun[0]
+        except RequestError as error:
+            failure = error
+        except TimeoutError:
+            failure = self._ended()
+        except (aiohttp.ClientError, ConnectionError) as error:
+            if request.transport is None or request.transport.is_closing():
+                raise
+            log.error("%s: the engine did not answer: %s", request.path, type(error).__name__)
+            message = "The engine ended before the answer did; send it again."
+            failure = fail(Code.ENGINE_DIED, message)
+        except Exception:
+            # The client gets a code; the cause belongs in the log.
+            log.exception("%s: the worker failed", request.path)
+            failure = fail(Code.INTERNAL_ERROR, "The worker failed; its log has the cause.")
+        if begun:
+            await fail_stream(begun[0], failure, request.path)
+            return begun[0]
+        return self._refusal(failure)
+
+    async def _within_time(
+        self, request: web.Request, begun: list[web.StreamResponse]
+    ) -> web.StreamResponse | None:
+        """Answer, counted among those that run; `finish` can end it by its timer."""
+        async with asyncio.timeout(self._timeout_s) as timer:
+            self._timers.add(timer)
+            self._idle.clear()
+            try:
+                return await self._dispatch(request, begun)
+            finally:
+                self._timers.discard(timer)
+                if not self._timers:
+                    self._idle.set()
+
+    async def _dispatch(
+        self, request: web.Request, begun: list[web.StreamResponse]
+    ) -> web.StreamResponse | None:
+        if self._handler is None or self._relay is None:
+            raise fail(Code.ENGINE_UNAVAILABLE, "The model is still loading; send it again.")
+        if request.path == NATIVE_PATH and request.method == "POST":
+            return await answer_job(request, self._handler, begun)
+        await self._relay.answer(request, begun)
+        return None
+
+    def _check(self, request: web.Request) -> None:
+        """Refuse what cannot be answered now, or not for this client.
+
+        Raises:
+            RequestError: With the reason.
+        """
+        check_key(request, self._options.api_key)
+        if self._state is State.STARTING:
+            raise fail(Code.ENGINE_UNAVAILABLE, "The model is still loading; send it again.")
+        if self._state is State.STOPPING:
+            raise fail(Code.WORKER_STOPPING, "The worker is stopping; send it again.")
+        if self._state is State.FAILED:
+            raise fail(Code.ENGINE_DIED, "The engine has died; another worker takes over.")
+        if len(self._timers) >= self._options.max_concurrency:
+            raise fail(
+                Code.ENGINE_OVERLOADED,
+                f"The worker answers {self._options.max_concurrency} requests already.",
+            )
+
+    def _ended(self) -> RequestError:
+        """Return why a request ran out of time."""
+        if self._state is State.STOPPING:
+            message = "The worker was stopped and the answer did not end in time; send it again."
+            return fail(Code.WORKER_STOPPING, message)
+        return fail(
+            Code.ENGINE_TIMEOUT,
+            f"The request ran longer than {self._timeout_s:g} s and was stopped. Ask for fewer "
+            "tokens, or raise REQUEST_TIMEOUT_S.",
+        )
+
+    def _refusal(self, failure: RequestError) -> web.Response:
+        response = error_response(failure)
+        if self._state in (State.STOPPING, State.FAILED):
+            response.force_close()
+        return response

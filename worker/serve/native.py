@@ -1,0 +1,96 @@
+"""`POST /runsync`: a job as RunPod's queue takes it, answered over plain HTTP."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from worker.errors import RequestError
+from worker.handler import Handler, Output
+from worker.serve.relay import not_json, read_body
+
+PATH = "/runsync"
+END = b"data: [DONE]\n\n"
+
+
+async def answer_job(
+    request: web.Request, handler: Handler, begun: list[web.StreamResponse]
+) -> web.StreamResponse | None:
+    """Run the job in the body, `{"input": …}`; return its result, or None after a stream.
+
+    Args:
+        request: As it came.
+        handler: Answers jobs.
+        begun: Gets the response of a stream as soon as its status is sent.
+
+    Raises:
+        RequestError: The job failed before anything was sent.
+    """
+    body = await read_body(request)
+    if body is None or "input" not in body:
+        raise not_json('Expected {"input": {…}}, with the same input that a RunPod job has.')
+    job = {"id": uuid.uuid4().hex, "input": body["input"]}
+    outputs: list[Output] = []
+    async with aclosing(handler.handle(job)) as answer:
+        if wants_stream(body["input"]):
+            await _stream(request, answer, begun)
+            return None
+        async for output in answer:
+            raise_failure(output)
+            outputs.append(output)
+    result = {"id": job["id"], "status": "COMPLETED", "output": outputs}
+    return web.Response(body=orjson.dumps(result), content_type="application/json")
+
+
+async def _stream(request: web.Request, answer: Any, begun: list[web.StreamResponse]) -> None:
+    """Send each output as one event, or as the events that it already is."""
+    response: web.StreamResponse | None = None
+    raw = False
+    async for output in answer:
+        if response is None:
+            # The first output decides: a refused job keeps its real status.
+            if not isinstance(output, str):
+                raise_failure(output)
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            begun.append(response)
+            await response.prepare(request)
+        if isinstance(output, str):
+            raw = True
+            await response.write(output.encode())
+        elif not raw or _failure(output) is None:
+            # Raw events have reported their error already.
+            await response.write(b"data: " + orjson.dumps(_failure(output) or output) + b"\n\n")
+    if response is not None:
+        await response.write_eof(b"" if raw else END)
+
+
+def wants_stream(job_input: object) -> bool:
+    """Tell whether a job asks for a stream, in any of the shapes of its input."""
+    if not isinstance(job_input, dict):
+        return False
+    inner = job_input.get("openai_input") or job_input.get("body") or {}
+    streams = job_input.get("stream") is True
+    return streams or (isinstance(inner, dict) and inner.get("stream") is True)
+
+
+def raise_failure(output: Output) -> None:
+    """Raise the error that a handler's output reports, with its status; else do nothing."""
+    failure = _failure(output)
+    if failure is None:
+        return
+    error = failure["error"]
+    known = ("message", "type", "param", "code", "status")
+    extra = {name: value for name, value in error.items() if name not in known}
+    raise RequestError(**{name: error[name] for name in known}, extra=extra)
+
+
+def _failure(output: Output) -> dict[str, Any] | None:
+    """Return the error object that an output reports; None if it is an answer."""
+    if not isinstance(output, dict) or set(output) != {"error"}:
+        return None
+    failure: dict[str, Any] = orjson.loads(output["error"])
+    return failure

@@ -1,0 +1,186 @@
+"""One HTTP request through to vLLM and its answer back, byte by byte as it comes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import orjson
+from aiohttp import web
+from multidict import CIMultiDict
+
+from worker.engine.client import EngineClient
+from worker.errors import RequestError
+from worker.handler import STREAM_INTERVAL_ROUTES, HandlerOptions
+from worker.request import Call, Code, build_reply, fail, map_engine_error, parse_job
+from worker.request.routes import resolve_route
+from worker.stream.pacing import Pacing
+
+MAX_BODY_BYTES = 30_000_000
+"""RunPod's load balancer takes no more, in either direction."""
+
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Headers that belong to one connection and not to the message (RFC 9110, 7.6.1)."""
+
+NOT_FORWARDED = frozenset(
+    {
+        "accept-encoding",
+        "authorization",
+        "content-length",
+        "content-type",
+        "cookie",
+        "expect",
+        "host",
+        "x-api-key",
+    }
+)
+"""Headers of a request that are the worker's own affair; credentials never reach vLLM."""
+
+NOT_RETURNED = frozenset({"date", "server"})
+
+
+class Relay:
+    """Sends clients' requests on to vLLM, after the same checks that a job gets.
+
+    Args:
+        client: The connections to vLLM.
+        pacing: The load that all streams share.
+        options: What the settings say.
+    """
+
+    def __init__(self, client: EngineClient, pacing: Pacing, options: HandlerOptions) -> None:
+        self._client = client
+        self._pacing = pacing
+        self._options = options
+
+    async def answer(self, request: web.Request, begun: list[web.StreamResponse]) -> None:
+        """Answer one request; leaving it early aborts it in vLLM.
+
+        Args:
+            request: As it came.
+            begun: Gets the response as soon as its status is sent.
+
+        Raises:
+            RequestError: Refused here or by vLLM.
+            aiohttp.ClientError: vLLM went away.
+        """
+        headers = forwarded_headers(request.headers)
+        if request.content_type == "multipart/form-data":
+            call = self._check_form(request)
+            headers["Content-Type"] = request.headers["Content-Type"]
+            opened = self._client.forward(call.method, call.path, request.content, headers)
+            return await self._pass_on(request, call, opened, begun)
+        call = self._check(request, await read_body(request))
+        body = call.body
+        with self._pacing.stream() if call.stream else contextlib.nullcontext():
+            if call.stream and call.path in STREAM_INTERVAL_ROUTES and body is not None:
+                body = {"stream_interval": self._pacing.stream_interval(), **body}
+            opened = self._client.request(call.method, call.path, body, call.upload, headers)
+            return await self._pass_on(request, call, opened, begun)
+
+    def _check(self, request: web.Request, body: dict[str, Any] | None) -> Call:
+        """Return what is asked for, refused where a job would be."""
+        asked: dict[str, Any] = {"route": request.path_qs, "method": request.method}
+        if request.method == "POST":
+            asked["body"] = body
+        return parse_job(asked, self._options.defaults)
+
+    def _check_form(self, request: web.Request) -> Call:
+        """Return the call of a form, whose fields vLLM checks: only its route is refused here."""
+        defaults = self._options.defaults
+        method, path, _route = resolve_route(
+            request.path_qs,
+            request.method,
+            has_body=True,
+            open_control=defaults.open_control_routes,
+            param="route",
+        )
+        return Call(method, path, None, stream=False, shape="openai", batching=defaults.batching)
+
+    async def _pass_on(
+        self,
+        request: web.Request,
+        call: Call,
+        opened: contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse],
+        begun: list[web.StreamResponse],
+    ) -> None:
+        async with opened as answer:
+            if answer.status >= 400:
+                raise map_engine_error(answer.status, await answer.read(), call)
+            headers = returned_headers(answer.headers)
+            if call.selection is not None:
+                whole = orjson.dumps(build_reply(call, orjson.loads(await answer.read())))
+                headers["Content-Length"] = str(len(whole))
+                response = web.StreamResponse(status=answer.status, headers=headers)
+                begun.append(response)
+                await response.prepare(request)
+                await response.write_eof(whole)
+                return
+            response = web.StreamResponse(status=answer.status, headers=headers)
+            begun.append(response)
+            await response.prepare(request)
+            async for piece in answer.content.iter_any():
+                await response.write(piece)
+            await response.write_eof()
+
+
+async def read_body(request: web.Request) -> dict[str, Any] | None:
+    """Return the JSON body; None where there is none.
+
+    Raises:
+        RequestError: It is too large or not a JSON object.
+    """
+    try:
+        text = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise fail(
+            Code.INVALID_REQUEST,
+            f"The body is above {MAX_BODY_BYTES} bytes, the limit of RunPod's load balancer.",
+            status=413,
+        ) from None
+    if not text:
+        return None
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise not_json(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
+    if not isinstance(value, dict):
+        raise not_json("The body is JSON but no object.")
+    return value
+
+
+def not_json(message: str) -> RequestError:
+    """Return the error for a body that is no JSON object."""
+    return fail(Code.INVALID_REQUEST, message)
+
+
+def forwarded_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    """Return the client's headers that vLLM gets."""
+    return _without(headers, NOT_FORWARDED)
+
+
+def returned_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    """Return vLLM's headers that the client gets."""
+    return _without(headers, NOT_RETURNED)
+
+
+def _without(headers: Mapping[str, str], dropped: frozenset[str]) -> CIMultiDict[str]:
+    named = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
+    unwanted = HOP_BY_HOP | dropped | named
+    return CIMultiDict(
+        (name, value) for name, value in headers.items() if name.lower() not in unwanted
+    )
