@@ -4,7 +4,7 @@ import pytest
 
 from worker.engine import environment
 from worker.engine.client import KEEP_ALIVE_S
-from worker.engine.environment import build_environment, find_preloads
+from worker.engine.environment import build_environment, count_threads, find_preloads
 
 
 def touch(root: Path, *names: str) -> None:
@@ -71,6 +71,39 @@ def test_build_environment_sets_preloads(packages):
 def test_build_environment_leaves_a_given_preload_alone(packages, own):
     touch(packages, "vllm/libs/libtcmalloc.so.4")
     assert build_environment({"LD_PRELOAD": own}, {})["LD_PRELOAD"] == own
+
+
+@pytest.mark.parametrize(
+    ("siblings", "threads"),
+    [
+        pytest.param(["0", "1"], 1, id="two-cores"),
+        pytest.param(
+            ["0,4", "1,5", "2,6", "3,7", "0,4", "1,5", "2,6", "3,7"], 3, id="two-per-core"
+        ),
+        pytest.param(["0"], 1, id="one-core"),
+        pytest.param([None, None, None], 2, id="undescribed"),
+    ],
+)
+def test_count_threads_leaves_one_physical_core_free(tmp_path, siblings, threads):
+    for cpu, listed in enumerate(siblings):
+        if listed is not None:
+            touch(tmp_path, f"cpu{cpu}/topology/thread_siblings_list")
+            (tmp_path / f"cpu{cpu}/topology/thread_siblings_list").write_text(f"{listed}\n")
+    assert count_threads(range(len(siblings)), tmp_path) == threads
+
+
+@pytest.mark.parametrize(
+    ("environ", "library", "expected"),
+    [
+        pytest.param({}, "libtorch_cpu.so", True, id="cpu-build"),
+        pytest.param({}, "libtorch_cuda.so", False, id="gpu-build"),
+        pytest.param({"OMP_NUM_THREADS": "5"}, "libtorch_cpu.so", "5", id="given"),
+    ],
+)
+def test_build_environment_limits_the_threads_of_a_cpu_build(packages, environ, library, expected):
+    touch(packages, f"torch/lib/{library}")
+    threads = build_environment(environ, {}).get("OMP_NUM_THREADS")
+    assert (threads if isinstance(expected, str) else threads is not None) == expected
 
 
 @pytest.mark.parametrize(("name", "found"), [("worker", True), ("no_such_package_anywhere", False)])
