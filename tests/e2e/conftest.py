@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import openai
 import pytest
 import pytest_asyncio
-from served import TEXT, Api, make_environ
+from served import READY_TIMEOUT_S, TEXT, Api, connect, deploy, make_environ
 from tiny_model import build_tiny_model
 
 from worker.dev import LocalDeployment
 from worker.engine.client import EngineClient
-from worker.errors import WorkerError
 
-READY_TIMEOUT_S = 240
-"""The first start on a machine also compiles and inspects; later ones take about 12 s."""
+pytest.register_assert_rewrite(
+    "effects_answer", "effects_choice", "effects_end", "effects_pieces", "effects_reasoning"
+)
+
+SETTINGS = {
+    "ENABLE_AUTO_TOOL_CHOICE": "true",
+    "TOOL_CALL_PARSER": "hermes",
+    "TRUST_REQUEST_CHAT_TEMPLATE": "true",
+    "ENABLE_PROMPT_TOKENS_DETAILS": "true",
+}
+"""What the suite's deployment has beside the model: it lets requests do more, and changes none."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,15 +49,7 @@ def worker_output() -> list[str]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def deployment(tiny_model: Path, worker_output: list[str]) -> AsyncIterator[LocalDeployment]:
-    async with LocalDeployment(
-        environ=make_environ(tiny_model),
-        on_output=lambda _worker, line: worker_output.append(line),
-    ) as running:
-        try:
-            async with asyncio.timeout(READY_TIMEOUT_S):
-                await running.wait_ready()
-        except (WorkerError, TimeoutError) as error:
-            pytest.fail(f"{error}\n" + "\n".join(worker_output[-40:]))
+    async with deploy(make_environ(tiny_model, **SETTINGS), worker_output) as running:
         yield running
 
 
@@ -65,8 +63,8 @@ async def client(deployment: LocalDeployment) -> AsyncIterator[openai.AsyncOpenA
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def api(deployment: LocalDeployment) -> AsyncIterator[Api]:
-    async with aiohttp.ClientSession() as session:
-        yield Api(session, deployment.endpoint.url)
+    async with connect(deployment) as connected:
+        yield connected
 
 
 @pytest.fixture

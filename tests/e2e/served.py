@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from tiny_model import MAX_MODEL_LEN
 
+from worker.dev import LocalDeployment
 from worker.engine.client import EngineClient
+from worker.errors import WorkerError
 
 MODEL = "tiny"
 
@@ -29,6 +34,31 @@ def make_environ(model: Path, **settings: str) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         **settings,
     }
+
+
+READY_TIMEOUT_S = 240
+"""The first start on a machine also compiles and inspects; later ones take about 12 s."""
+
+
+@asynccontextmanager
+async def deploy(environ: dict[str, str], output: list[str]) -> AsyncIterator[LocalDeployment]:
+    """Serve, until the context ends; whatever the worker prints is added to `output`."""
+    async with LocalDeployment(
+        environ=environ, on_output=lambda _worker, line: output.append(line)
+    ) as running:
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await running.wait_ready()
+        except (WorkerError, TimeoutError) as error:
+            pytest.fail(f"{error}\n" + "\n".join(output[-40:]))
+        yield running
+
+
+@asynccontextmanager
+async def connect(deployment: LocalDeployment) -> AsyncIterator[Api]:
+    """Connect to RunPod's own operations."""
+    async with aiohttp.ClientSession() as session:
+        yield Api(session, deployment.endpoint.url)
 
 
 LONG_SEQUENCES = 16
@@ -60,6 +90,11 @@ class Api:
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         async with self._session.request(method, self._url + path, json=body) as response:
             return await response.json()
+
+    async def read(self, method: str, path: str, body: Any = None) -> str:
+        """Return an answer as the text that it is."""
+        async with self._session.request(method, self._url + path, json=body) as response:
+            return await response.text()
 
     async def runsync(self, job_input: Any) -> Any:
         return await self.call("POST", "/runsync", {"input": job_input})

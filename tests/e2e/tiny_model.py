@@ -12,13 +12,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 MAX_MODEL_LEN = 2048
 """Tokens."""
 
 VOCABULARY = 384
 END, TURN_START, TURN_END = SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+THINKING = ["<think>", "</think>"]
+"""Tokens around the thoughts of a reasoning model."""
 
 # Plain ASCII: the trainer learns merges for it and none for other scripts.
 TEXT = """
@@ -34,7 +36,9 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tiny_model(directory: Path, *, chat_template: bool = True) -> Path:
+def build_tiny_model(
+    directory: Path, *, chat_template: bool = True, thinking: bool = False
+) -> Path:
     """Put the model into `directory`, unless it is there, and return `directory`.
 
     Serve it with `LOAD_FORMAT=dummy`. The same bytes every time; safe for two runs at once.
@@ -42,6 +46,7 @@ def build_tiny_model(directory: Path, *, chat_template: bool = True) -> Path:
     Args:
         directory: Its last part becomes the served name.
         chat_template: Whether chat works; without one vLLM refuses a chat request.
+        thinking: Whether the model knows the tokens around thoughts, and its prompt opens them.
     """
     if (directory / "config.json").exists():
         return directory
@@ -49,11 +54,15 @@ def build_tiny_model(directory: Path, *, chat_template: bool = True) -> Path:
     with tempfile.TemporaryDirectory(dir=directory.parent) as temporary:
         model = Path(temporary, "model")
         model.mkdir()
-        build_tokenizer().save(str(model / "tokenizer.json"))
-        for name, content in describe_model().items():
+        tokenizer = build_tokenizer()
+        if thinking:
+            tokenizer.add_tokens([AddedToken(text, normalized=False) for text in THINKING])
+        tokenizer.save(str(model / "tokenizer.json"))
+        for name, content in describe_model(tokenizer.get_vocab_size()).items():
             (model / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         if chat_template:
-            (model / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+            template = CHAT_TEMPLATE + (THINKING[0] if thinking else "")
+            (model / "chat_template.jinja").write_text(template, encoding="utf-8")
         shutil.rmtree(directory, ignore_errors=True)
         model.rename(directory)
     return directory
@@ -71,11 +80,15 @@ def build_tokenizer() -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(TEXT.splitlines(), trainer)
+    # As most tokenizers do: a plain prompt gets a first token, which a chat template writes itself.
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{END} $A", special_tokens=[(END, SPECIAL_TOKENS.index(END))]
+    )
     return tokenizer
 
 
-def describe_model() -> dict[str, dict[str, object]]:
-    """Return each JSON file of the model, by name."""
+def describe_model(vocabulary: int) -> dict[str, dict[str, object]]:
+    """Return each JSON file of a model with so many tokens, by name."""
     end = SPECIAL_TOKENS.index(TURN_END)
     return {
         "config.json": {
@@ -89,7 +102,7 @@ def describe_model() -> dict[str, dict[str, object]]:
             "num_key_value_heads": 1,
             "head_dim": 64,
             "max_position_embeddings": MAX_MODEL_LEN,
-            "vocab_size": VOCABULARY,
+            "vocab_size": vocabulary,
             "hidden_act": "silu",
             "rms_norm_eps": 1e-5,
             "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},

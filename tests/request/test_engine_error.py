@@ -5,7 +5,7 @@ import pytest
 from worker.errors import RequestError
 from worker.request import Batching, RequestDefaults, error_events, map_engine_error, parse_job
 from worker.request.codes import CODES, Code, fail
-from worker.request.engine_error import LONGEST_MESSAGE, clean_message
+from worker.request.engine_error import LONGEST_MESSAGE, STUMBLED, clean_message
 from worker.request.routes import CHAT, COMPLETIONS
 
 DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0), max_tokens=16)
@@ -191,6 +191,11 @@ def test_map_engine_error_server_failure_hides_its_text():
             "2 validation errors:\ninput\n  Input should be a valid dictionary\nname\n  Field "
             "required",
         ),
+        ("Bad ids: ['abc', 'd']", 'Bad ids: ["abc", "d"]'),
+        ("Bad schema {not: 'python'}", "Bad schema {not: 'python'}"),
+        ("None of these: {'json': None, '_backend': None}", "None of these"),
+        ("'int' object is not iterable", STUMBLED),
+        ("'NoneType' object has no attribute 'get'", STUMBLED),
         ("Bad (parameter=top_p, value=5.0)", "Bad"),
         ("Bad (parameter=tool_choice.function)", "Bad"),
         ("Bad (really)", "Bad (really)"),

@@ -79,6 +79,7 @@ def test_complete_body_good_body_gives_body_to_send(route, body, expected):
         ("/tokenize", {"stream": True}, "unsupported_parameter", "does not stream"),
         (CHAT, {"stream": "true"}, "invalid_parameter", "true or false"),
         (CHAT, {"stream": 1}, "invalid_parameter", "true or false"),
+        (CHAT, {"messages": 5}, "invalid_parameter", "an integer"),
         (CHAT, {"best_of": "3"}, "invalid_parameter", "a string"),
         (CHAT, {"best_of": 1, "n": 2}, "invalid_parameter", "at least n"),
         (CHAT, {"best_of": True}, "invalid_parameter", "a boolean"),
@@ -115,7 +116,8 @@ def test_complete_body_ignored_name_is_refused_with_remedy(route, names, code, w
 
 def test_complete_body_every_known_and_official_name_passes():
     for route, fields in known_fields().items():
-        body = dict.fromkeys(fields.known | fields.official - {"best_of"} - REMOVED.keys(), False)
+        names = fields.known | fields.official - {"best_of"} - REMOVED.keys()
+        body = {name: [] if name == "messages" else False for name in names}
 
         assert complete_body(route, body, DEFAULTS)[0].keys() == body.keys()
 

@@ -67,3 +67,23 @@ def test_event_buffer_byte_by_byte_counts_each_event_once():
 )
 def test_split_events(data, events):
     assert split_events(data) == events
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limit", "pieces"),
+    [
+        pytest.param([10, 10, 10], 30, [30], id="fits"),
+        pytest.param([10, 10, 10], 29, [20, 10], id="one-too-many"),
+        pytest.param([10, 10, 10], 20, [20, 10], id="exactly"),
+        pytest.param([10, 10, 10], 1, [10, 10, 10], id="each-too-large"),
+        pytest.param([10, 50, 10], 25, [10, 50, 10], id="a-large-one-alone"),
+    ],
+)
+def test_event_buffer_takes_at_most_a_limit_of_whole_events(sizes, limit, pieces):
+    buffer = EventBuffer()
+    buffer.feed(b"".join(b"x" * (size - 2) + b"\n\n" for size in sizes) + b"rest")
+    taken = []
+    while buffer.count:
+        taken.append(len(buffer.take(limit)))
+    assert taken == pieces
+    assert (buffer.count, buffer.size, buffer.rest) == (0, 0, b"rest")

@@ -5,6 +5,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from worker.stream.events import EventBuffer
 from worker.stream.pacing import Flush, GrowingBatch, Pacing
 from worker.stream.relay import relay
 
@@ -206,3 +207,13 @@ async def test_relay_of_an_empty_stream_yields_nothing(open_stream):
         return
 
     assert await collect(await open_stream(script), flush_of(EAGER)) == []
+
+
+async def test_relay_cuts_a_large_piece_between_events(open_stream, monkeypatch):
+    monkeypatch.setattr(EventBuffer.take, "__defaults__", (len(event(0)) * 2,))
+
+    async def script(response):
+        await response.write(joined(0, 5))
+
+    pieces = [piece async for piece in relay(await open_stream(script), flush_of(PATIENT))]
+    assert pieces == [joined(0, 2), joined(2, 4), event(4)]

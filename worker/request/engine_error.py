@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,12 @@ from worker.request.sampling import SamplingParameters
 
 NOT_FOUND = "Not Found"
 """All that vLLM says of a route that it has not for the model that is loaded."""
+
+STUMBLED = (
+    "The request does not have the form that vLLM expects; compare it with the schemas in "
+    "schemas/requests."
+)
+"""Instead of a message that speaks of vLLM's own code."""
 
 LONGEST_MESSAGE = 2000
 """Characters of vLLM's message that reach the client."""
@@ -52,6 +59,12 @@ _VALIDATION = (
     (re.compile(r"\bValue error, "), ""),
 )
 """What pydantic's own text of an error has beside the error."""
+_STUMBLE = re.compile(
+    r"^'\w+' object |\bobject has no attribute\b|\bNoneType\b|^unhashable type"
+    r"|\bgot an unexpected keyword\b|\bindices must be\b|\bnot supported between instances\b"
+)
+"""How Python, and not vLLM, puts that something had the wrong form."""
+_LITERAL = re.compile(r"(: )?(\[[^\n]*\]|\{[^\n]*\})")
 _SUFFIX = re.compile(r" \(parameter=\w[\w.]*(, value=.*)?\)\Z", re.S)
 _WHOLE_PROMPT = frozenset({"input_text", "input_tokens"})
 """What vLLM calls the prompt of any route in errors about its length."""
@@ -110,8 +123,21 @@ def clean_message(text: str) -> str:
     text = _FINDING.sub(lambda match: "  " + _read_finding(match.group(1)), text)
     for pattern, instead in _VALIDATION:
         text = pattern.sub(instead, text)
-    text = _SUFFIX.sub("", text)
+    text = _LITERAL.sub(_retell, _SUFFIX.sub("", text))
+    if _STUMBLE.search(text):
+        return STUMBLED
     return shorten(text.strip(), LONGEST_MESSAGE)
+
+
+def _retell(match: re.Match[str]) -> str:
+    """Return a Python list as JSON; of a Python object, whose names are vLLM's own, nothing."""
+    try:
+        value = ast.literal_eval(match.group(2))
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return match.group()
+    if isinstance(value, dict):
+        return ""
+    return (match.group(1) or "") + json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _read_finding(text: str) -> str:

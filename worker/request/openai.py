@@ -79,8 +79,8 @@ def complete_body(
     _refuse_unknown(route, complete, fields)
     if "model" in fields.known and not complete.get("model"):
         complete["model"] = defaults.model
-    if route == CHAT and isinstance(complete.get("messages"), str):
-        complete["messages"] = [{"role": "user", "content": complete["messages"]}]
+    if route == CHAT and complete.get("messages") is not None:
+        complete["messages"] = _read_messages(complete["messages"])
     if route in _SIBLINGS and complete.get("stream") and complete.get("use_beam_search"):
         raise fail(
             Code.CONFLICTING_PARAMETERS,
@@ -140,6 +140,19 @@ def _explain_unknown(route: str, name: str, fields: RouteFields) -> RequestError
         f"{name}: unknown name, which vLLM would ignore.{ask(near)}",
         name,
     )
+
+
+def _read_messages(messages: object) -> object:
+    """Return a text as one user message; refuse what makes vLLM stumble."""
+    if isinstance(messages, str):
+        return [{"role": "user", "content": messages}]
+    if not isinstance(messages, list):
+        raise fail(
+            Code.INVALID_PARAMETER,
+            f"messages: expected an array of messages or one text, got {kind_of(messages)}",
+            "messages",
+        )
+    return messages
 
 
 def _take_best_of(route: str, body: dict[str, Any]) -> Selection | None:

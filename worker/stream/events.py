@@ -5,6 +5,9 @@ from __future__ import annotations
 EVENT_END = b"\n\n"
 """vLLM ends every event with an empty line (`data: {...}\\n\\n`)."""
 
+MAX_PIECE_BYTES = 1_000_000
+"""RunPod cuts a larger piece of a stream, wherever that is."""
+
 
 class EventBuffer:
     """Collects bytes as they arrive and gives back whole events.
@@ -33,11 +36,22 @@ class EventBuffer:
         self.count += whole.count(EVENT_END)
         self.size += len(whole)
 
-    def take(self) -> bytes:
-        """Return all whole events as they came, one after the other, and forget them."""
+    def take(self, limit: int = MAX_PIECE_BYTES) -> bytes:
+        """Return whole events as they came, one after the other, and forget them.
+
+        Args:
+            limit: Most bytes; what is beyond waits for the next call. An event that is larger by
+                itself is returned alone.
+        """
         taken = b"".join(self._pieces)
         self._pieces.clear()
-        self.count = self.size = 0
+        if len(taken) > limit:
+            end = taken.rfind(EVENT_END, 0, limit)
+            end = (end if end >= 0 else taken.find(EVENT_END)) + len(EVENT_END)
+            self._pieces = [rest] if (rest := taken[end:]) else []
+            taken = taken[:end]
+        self.count -= taken.count(EVENT_END)
+        self.size -= len(taken)
         return taken
 
     @property

@@ -30,12 +30,12 @@ async def relay(content: aiohttp.StreamReader, flush: Flush) -> AsyncIterator[by
                 if wait.seconds <= 0:
                     break
                 buffer.feed(await _read_during(content, wait))
-            if buffer.count:
+            while buffer.count:
                 flush.posted(loop.time())
                 yield buffer.take()
     except aiohttp.ClientError:
         # What vLLM said before it went away still belongs to the user.
-        if buffer.count:
+        while buffer.count:
             yield buffer.take()
         raise
     if rest := buffer.rest:

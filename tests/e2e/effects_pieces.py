@@ -1,0 +1,35 @@
+"""Parameters that decide in how many pieces a stream travels.
+
+For a worker whose pieces wait until they are full: with STREAM_MAX_DELAY_MS as it is in
+production, a busy machine would cut them by time.
+"""
+
+from __future__ import annotations
+
+from parameters import Asker, effect
+
+TOKENS = 200
+LARGE = 50
+
+
+@effect("max_batch_size", "min_batch_size", "batch_size_growth_factor")
+async def batches_decide_the_pieces(ask: Asker) -> None:
+    full = TOKENS // LARGE + 1
+    fine = await pieces(ask, 1, 1, 3.0)
+    assert fine > 2 * full
+    assert await pieces(ask, LARGE, LARGE, 3.0) <= full
+    assert await pieces(ask, 1, LARGE, float(LARGE)) <= full + 1
+    assert full + 1 < await pieces(ask, 1, LARGE, 1.2) <= fine + full
+
+
+async def pieces(ask: Asker, smallest: int, largest: int, factor: float) -> int:
+    """Return in how many pieces a stream of `TOKENS` tokens comes."""
+    outputs = await ask.stream(
+        max_tokens=TOKENS,
+        ignore_eos=True,
+        stream_interval=1,
+        min_batch_size=smallest,
+        max_batch_size=largest,
+        batch_size_growth_factor=factor,
+    )
+    return len(outputs)

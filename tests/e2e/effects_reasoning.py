@@ -1,0 +1,38 @@
+"""Parameters of models that think before they answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parameters import Asker, effect
+from tiny_model import THINKING, VOCABULARY
+
+END_OF_THOUGHTS = VOCABULARY + 1
+"""Id of `</think>`."""
+
+THINK_THEN_SAY: dict[str, Any] = {
+    # Thoughts are free; the form holds for what follows them.
+    "structured_outputs": {"choice": ["So be it."]},
+    "thinking_token_budget": 6,
+    "max_tokens": 60,
+}
+
+
+@effect("thinking_token_budget")
+async def thoughts_end_at_their_budget(ask: Asker) -> None:
+    answer = await ask(**THINK_THEN_SAY)
+    if ask.way.is_chat:
+        assert answer.text == "So be it."
+        assert answer.first.reasoning
+        assert answer.first.ids.index(END_OF_THOUGHTS) <= 7
+    else:
+        thinking = await ask(prompt=f"{THINKING[0]}Well", **THINK_THEN_SAY)
+        assert thinking.text.endswith(f"{THINKING[1]}So be it.")
+        assert thinking.first.ids.index(END_OF_THOUGHTS) <= 7
+
+
+@effect("include_reasoning")
+async def thoughts_are_left_out(ask: Asker) -> None:
+    assert (await ask(**THINK_THEN_SAY)).first.reasoning
+    answer = await ask(**THINK_THEN_SAY, include_reasoning=False)
+    assert (answer.first.reasoning, answer.text) == (None, "So be it.")

@@ -1,0 +1,219 @@
+"""From a hub into a baked folder, and from there, off the hub, to HTTP behind a load balancer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import openai
+import pytest
+import pytest_asyncio
+from hub_stand_in import Hub, repository_of
+from served import TEXT, make_environ
+from tiny_model import build_tiny_model
+from tiny_weights import write_weights
+
+from worker.errors import ExitCode
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+REPO = "Test/Tiny-Llama"
+KEY = "sk-for-this-test"
+FIRST_ANSWER_S = 5.0
+"""From the start of the process; about 1 s on an idle machine."""
+
+WORKER = str(Path(sys.executable).with_name("worker"))
+MESSAGES: Any = [{"role": "user", "content": "Say something."}]
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+class Server:
+    """`worker start` as a process, with what it answered until it was ready."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int, health_port: int) -> None:
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+        self.health_url = f"http://127.0.0.1:{health_port}/ping"
+        self.output: list[str] = []
+        self.health: list[int] = []
+        self.refused: dict[str, Any] = {}
+        self.first_answer_s = 0.0
+
+    async def read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.output.append(line.decode())
+
+    async def wait_ready(self, session: aiohttp.ClientSession) -> None:
+        """Ask from the first moment on, as the platform does."""
+        began = time.monotonic()
+        while self.process.returncode is None:
+            with contextlib.suppress(aiohttp.ClientConnectionError):
+                async with session.get(self.health_url) as response:
+                    self.first_answer_s = self.first_answer_s or time.monotonic() - began
+                    self.health.append(response.status)
+                    if response.status == 200:
+                        return
+                if not self.refused:
+                    async with session.post(self.url + "/v1/completions", json={}) as response:
+                        self.refused = (await response.json())["error"]
+            await asyncio.sleep(0.05)
+        pytest.fail("".join(self.output[-40:]))
+
+
+async def run(*command: str, **environ: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *command,
+        env=environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        limit=2**20,
+    )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    model = build_tiny_model(tmp_path_factory.mktemp("hub") / "tiny")
+    write_weights(model)
+    with Hub({REPO: repository_of(model, **{"README.md": b"#", "pytorch_model.bin": b"x"})}) as hub:
+        yield hub
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(
+    hub: Hub, session: aiohttp.ClientSession, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Server]:
+    root = tmp_path_factory.mktemp("root")
+    port, health_port = free_port(), free_port()
+    tiny = make_environ(root, HF_ENDPOINT=hub.url, HF_HUB_DISABLE_TELEMETRY="1")
+    own = ("MODEL_NAME", "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "LOAD_FORMAT", "HF_HUB_OFFLINE")
+    environ = {name: value for name, value in tiny.items() if name not in own}
+    environ |= {"BAKED_FILE": str(root / "baked.json"), "HF_HOME": str(root / "home")}
+    bake = await run(WORKER, "bake", **environ, MODEL_NAME=REPO, BASE_PATH=str(root / "models"))
+    output, _ = await bake.communicate()
+    assert bake.returncode == 0, output.decode()
+    assert "pytorch_model.bin" not in hub.downloads()
+    hub.asked.clear()
+    environ |= {"PORT": str(port), "PORT_HEALTH": str(health_port), "WORKER_API_KEY": KEY}
+    process = await run(WORKER, "start", "--mode", "load-balancer", **environ)
+    server = Server(process, port, health_port)
+    reader = asyncio.create_task(server.read())
+    try:
+        await server.wait_ready(session)
+        yield server
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await reader
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(server: Server) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(
+        base_url=server.url + "/v1", api_key=KEY, max_retries=0, timeout=60
+    ) as connected:
+        yield connected
+
+
+async def test_health_is_204_from_the_start_then_200(server: Server) -> None:
+    assert server.first_answer_s < FIRST_ANSWER_S
+    assert set(server.health) == {204, 200}
+    assert server.health == sorted(server.health, reverse=True)
+    assert server.refused["code"] == "engine_unavailable"
+
+
+async def test_baked_model_is_served_by_its_name_without_the_hub(
+    server: Server, hub: Hub, client: openai.AsyncOpenAI
+) -> None:
+    assert [model.id for model in (await client.models.list()).data] == [REPO]
+    assert hub.asked == []
+
+
+async def test_weights_are_the_baked_ones(client: openai.AsyncOpenAI) -> None:
+    texts = [
+        (await client.completions.create(model=REPO, prompt="Once", max_tokens=8, temperature=0))
+        .choices[0]
+        .text
+        for _ in range(2)
+    ]
+    assert texts[0] == texts[1] != ""
+
+
+async def test_chat_streamed_keeps_every_character(
+    client: openai.AsyncOpenAI, text_choice: dict[str, Any]
+) -> None:
+    stream = await client.chat.completions.create(
+        model=REPO, messages=MESSAGES, max_tokens=200, stream=True, extra_body=text_choice
+    )
+    pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
+    assert "".join(pieces) == TEXT
+    assert len(pieces) > 10
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_error_has_its_real_status(client: openai.AsyncOpenAI, stream: bool) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.chat.completions.create(
+            model=REPO, messages=MESSAGES, max_tokens=9999, stream=stream
+        )
+    assert caught.value.code == "context_length_exceeded"
+
+
+async def test_closed_route_and_wrong_key_are_refused(
+    server: Server, session: aiohttp.ClientSession
+) -> None:
+    async with session.get(server.url + "/metrics") as response:
+        assert response.status == 403
+    headers = {"Authorization": "Bearer wrong"}
+    async with session.get(server.url + "/v1/models", headers=headers) as response:
+        assert response.status == 401
+
+
+async def test_native_job(server: Server, session: aiohttp.ClientSession) -> None:
+    body = {"input": {"prompt": "Once", "sampling_params": {"max_tokens": 5}}}
+    async with session.post(server.url + "/runsync", json=body) as response:
+        answer = await response.json()
+    assert answer["status"] == "COMPLETED"
+    assert answer["output"][0]["usage"]["output"] == 5
+
+
+async def test_sigterm_finishes_what_runs_and_ends(
+    server: Server, client: openai.AsyncOpenAI, session: aiohttp.ClientSession
+) -> None:
+    stream = await client.completions.create(
+        model=REPO, prompt="Once", max_tokens=400, stream=True, extra_body={"ignore_eos": True}
+    )
+    first = await anext(aiter(stream))
+    os.kill(server.process.pid, signal.SIGTERM)
+    while True:
+        async with session.get(server.health_url) as response:
+            if response.status == 503:
+                break
+    with pytest.raises(openai.InternalServerError) as caught:
+        await client.models.list()
+    assert caught.value.code == "worker_stopping"
+    rest = [chunk async for chunk in stream]
+    assert [chunk.choices[0].finish_reason for chunk in (first, *rest)][-1] == "length"
+    async with asyncio.timeout(20):
+        assert await server.process.wait() == ExitCode.OK

@@ -1,0 +1,81 @@
+"""Embeddings, scores and ranks: a deployment of the tiny model as an embedding model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import openai
+import pytest
+import pytest_asyncio
+from served import MODEL, Api, connect, deploy, make_environ
+
+from worker.dev import LocalDeployment
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SETTINGS = {"RUNNER": "pooling", "CONVERT": "embed"}
+TEXTS = ["The capital of France", "is Paris.", "Straße, 世界"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def embedder(tiny_model: Path) -> AsyncIterator[LocalDeployment]:
+    async with deploy(make_environ(tiny_model, **SETTINGS), []) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def pooling(embedder: LocalDeployment) -> AsyncIterator[Api]:
+    async with connect(embedder) as connected:
+        yield connected
+
+
+@pytest.mark.parametrize("form", ["float", "base64"])
+async def test_embeddings_through_the_client(embedder: LocalDeployment, form: str) -> None:
+    async with openai.AsyncOpenAI(
+        base_url=embedder.endpoint.openai_url, api_key="local", max_retries=0, timeout=60
+    ) as client:
+        # Without a form the client asks for base64 and decodes it.
+        wanted = {} if form == "base64" else {"encoding_format": "float"}
+        answer = await client.embeddings.create(model=MODEL, input=TEXTS, **wanted)
+    assert [item.index for item in answer.data] == [0, 1, 2]
+    for item in answer.data:
+        assert len(item.embedding) == 128
+        assert sum(value * value for value in item.embedding) == pytest.approx(1, abs=1e-2)
+    assert answer.usage.prompt_tokens > 0
+
+
+async def test_embeddings_of_fewer_texts_are_the_same(pooling: Api) -> None:
+    vectors = []
+    for texts in (TEXTS, TEXTS[:1]):
+        body = {"input": texts, "model": MODEL}
+        job = await pooling.runsync({"route": "/v1/embeddings", "body": body})
+        vectors.append(job["output"][0]["data"][0]["embedding"])
+    assert vectors[0] == pytest.approx(vectors[1], abs=1e-2)
+
+
+@pytest.mark.parametrize("route", ["/v1/score", "/score"])
+async def test_score_of_a_text_with_itself_is_highest(pooling: Api, route: str) -> None:
+    body = {"text_1": TEXTS[0], "text_2": TEXTS}
+    job = await pooling.runsync({"route": route, "body": body})
+    scores = [item["score"] for item in job["output"][0]["data"]]
+    assert scores[0] == max(scores) == pytest.approx(1, abs=1e-2)
+
+
+@pytest.mark.parametrize("route", ["/v1/rerank", "/rerank", "/v2/rerank"])
+async def test_rerank_puts_the_same_text_first(pooling: Api, route: str) -> None:
+    body = {"query": TEXTS[2], "documents": TEXTS, "top_n": 2}
+    job = await pooling.runsync({"route": route, "body": body})
+    results = job["output"][0]["results"]
+    assert [results[0]["index"], len(results)] == [2, 2]
+
+
+async def test_raw_pooling_and_tokenize(pooling: Api) -> None:
+    job = await pooling.runsync({"route": "/tokenize", "body": {"prompt": "abc"}})
+    assert job["output"][0]["count"] == 4, "a first token and three letters"
+
+
+async def test_chat_is_refused_by_an_embedding_model(pooling: Api) -> None:
+    for job_input in ({"prompt": "x"}, {"messages": [{"role": "user", "content": "x"}]}):
+        job = await pooling.runsync(job_input)
+        assert '"route_not_served"' in job["error"], job

@@ -1,0 +1,79 @@
+"""A model that thinks first: a second deployment, whose stream pieces also wait until full."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import effects_pieces
+import effects_reasoning
+import openai
+import pytest
+import pytest_asyncio
+from effects_reasoning import THINK_THEN_SAY
+from parameters import Asker, Check, Way, list_cases
+from served import MODEL, Api, connect, deploy, make_environ
+from tiny_model import build_tiny_model
+
+from worker.dev import LocalDeployment
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SETTINGS = {"REASONING_PARSER": "deepseek_r1", "STREAM_MAX_DELAY_MS": "60000"}
+ASK: Any = {
+    "model": MODEL,
+    "messages": [{"role": "user", "content": "Shall we?"}],
+    "max_tokens": THINK_THEN_SAY["max_tokens"],
+    "extra_body": {name: THINK_THEN_SAY[name] for name in THINK_THEN_SAY if name != "max_tokens"},
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def thinker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalDeployment]:
+    folder: Path = tmp_path_factory.mktemp("models") / "tiny-thinker"
+    environ = make_environ(build_tiny_model(folder, thinking=True), **SETTINGS)
+    async with deploy(environ, []) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def thinking(thinker: LocalDeployment) -> AsyncIterator[Api]:
+    async with connect(thinker) as connected:
+        yield connected
+
+
+CASES = [
+    case for module in (effects_reasoning, effects_pieces) for case in list_cases(module.__name__)
+]
+
+
+@pytest.mark.parametrize(("check", "way"), CASES)
+async def test_parameter_has_its_effect(thinking: Api, check: Check, way: Way) -> None:
+    await check(Asker(thinking, way))
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_thoughts_are_apart_from_the_answer(thinker: LocalDeployment, stream: bool) -> None:
+    async with openai.AsyncOpenAI(
+        base_url=thinker.endpoint.openai_url, api_key="local", max_retries=0, timeout=60
+    ) as client:
+        if stream:
+            thoughts, text = "", ""
+            async for chunk in await client.chat.completions.create(**ASK, stream=True):
+                delta: Any = chunk.choices[0].delta
+                thoughts += getattr(delta, "reasoning", None) or ""
+                text += delta.content or ""
+        else:
+            answer = await client.chat.completions.create(**ASK)
+            message: Any = answer.choices[0].message
+            thoughts, text = message.reasoning, message.content
+    assert thoughts
+    assert text == "So be it."
+
+
+async def test_native_stream_tells_thoughts_apart(thinking: Api) -> None:
+    outputs = await Asker(thinking, Way.MESSAGES).stream(**THINK_THEN_SAY)
+    choices = [output["choices"][0] for output in outputs]
+    assert "".join(text for choice in choices for text in choice["tokens"]) == "So be it."
+    assert "".join(text for choice in choices for text in choice.get("reasoning", []))
