@@ -19,6 +19,9 @@ from worker.start import ABORT_S, finish_jobs, run_worker
 WORKER = Path(__file__).parent / "fake_engine_worker.py"
 ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
 SERVE = "report(phase='import')\nprint('engine', os.getpid())\n"
+QUIET = {"MODEL_NAME": "org/name", "SELF_TEST": "false"}
+"""A fake engine answers health checks only."""
+
 TOKEN = "hf_averysecretvalue"
 
 
@@ -92,7 +95,7 @@ class Queue:
 @asynccontextmanager
 async def deploy(do: str, **variables: str) -> AsyncIterator[Queue]:
     lines: list[str] = []
-    environ = {**ENVIRON, "MODEL_NAME": "org/name", "FAKE_ENGINE_DO": do, **variables}
+    environ = {**ENVIRON, **QUIET, "FAKE_ENGINE_DO": do, **variables}
     deployment = LocalDeployment(
         environ=environ, on_output=lambda _worker, line: lines.append(line)
     )
@@ -113,6 +116,23 @@ async def test_worker_whose_engine_cannot_start_says_why_without_secrets():
     assert "token [redacted]" in queue.lines
     assert "error: vLLM did not start: ValueError: no [redacted]" in queue.lines
     assert TOKEN not in "\n".join(queue.lines)
+
+
+async def test_worker_whose_engine_fails_the_self_test_takes_no_job_and_says_why():
+    do = SERVE + (
+        "def answer(*_):\n    print('ValueError: no kernel image')\n    os._exit(7)\n"
+        "serve_health(lambda number: 200 if number == 0 else answer())"
+    )
+    do = do.replace("serve_health(", "on_other(answer)\nserve_health(")
+    async with deploy(do, SELF_TEST="true") as queue:
+        job = queue.submit()
+        assert await queue.exit_status() == ExitCode.ENGINE_START
+        assert job.status is JobStatus.IN_QUEUE
+        unhealthy = queue.deployment.endpoint.store.workers.get("worker-1").unhealthy
+    [line] = [line for line in queue.lines if line.startswith("error: ")]
+    assert line.startswith("error: vLLM loaded the model and cannot answer with it: ")
+    assert line.endswith("ValueError: no kernel image")
+    assert unhealthy.startswith("engine_start: vLLM loaded the model")
 
 
 async def test_worker_told_to_stop_while_its_engine_starts_ends_in_order():

@@ -19,7 +19,9 @@ from worker.config.mode import Mode, choose_mode, choose_ports
 from worker.engine.client import EngineClient
 from worker.engine.environment import build_environment
 from worker.engine.lifeline import tie_forks_to_parent
+from worker.engine.machine import UnfitError, check_machine, find_machine
 from worker.engine.process import PHASES, EngineProcess
+from worker.engine.watch import WatchLimits
 from worker.errors import ConfigurationError, ExitCode, WorkerError
 from worker.handler import Handler, HandlerOptions
 from worker.logs import Redactor, configure_logging
@@ -28,6 +30,12 @@ from worker.serve import FrontOptions, HttpFront, State
 from worker.stream.pacing import Pacing
 
 log = logging.getLogger(__name__)
+
+PING = "RUNPOD_WEBHOOK_PING"
+"""RunPod sets it in every queue worker; heartbeats go there."""
+
+CUSTOM_CHECKS = "runpod.serverless"
+"""Who has registered a fitness check with the SDK has imported this."""
 
 ENGINE_SHUTDOWN_S = 5
 """How long vLLM's own processes may take to end in order. With vLLM's default of 0 its API server
@@ -42,6 +50,9 @@ ENGINE_ARGUMENTS = (
 
 ENGINE_STOP_S = 10.0
 """How long vLLM may take to end in order, at the end."""
+
+SELF_TEST_S = 30.0
+"""How long the self-test may take, even if loading has used up its own time."""
 
 FAILURE_DRAIN_S = 10.0
 """How long jobs may take to report that their engine has died."""
@@ -64,10 +75,25 @@ def run_worker(environ: Mapping[str, str]) -> int:
             return runner.run(Worker(settings, environ, redact, mode).run())
     except ConfigurationError as error:
         report_problems(error.problems, console=open_console(stderr=True))
-        return int(error.exit_code)
+        failure: WorkerError = error
     except WorkerError as error:
         print(redact(f"error: {error}"), file=sys.stderr, flush=True)
-        return int(error.exit_code)
+        failure = error
+    if environ.get(PING):
+        report_failure(failure, redact)
+    return int(failure.exit_code)
+
+
+def report_failure(error: WorkerError, redact: Redactor) -> None:
+    """Tell the platform why this worker could not start.
+
+    Without it, the platform sees a container that ends, and starts the next one, which is paid for
+    and fails too; of unhealthy workers it keeps count, and shows the reason.
+    """
+    check = error.check if isinstance(error, UnfitError) else error.exit_code.name.lower()
+    sdk = importlib.import_module("worker.queue").sdk
+    sdk.set_log_level("error")
+    sdk.report_unhealthy(check, redact(str(error)))
 
 
 class Worker:
@@ -86,11 +112,14 @@ class Worker:
         self._settings = settings
         self._front = build_front(settings, mode)
         self._stop = asyncio.Event()
+        self._environment = build_environment(environ, settings.engine_environment())
+        serving = settings.serving
         self._engine = EngineProcess(
             [*settings.engine_arguments(), *ENGINE_ARGUMENTS],
-            build_environment(environ, settings.engine_environment()),
+            self._environment,
             on_phase=_log_phase,
             on_output=lambda line: print(redact(line), flush=True),
+            limits=WatchLimits(serving.engine_silence_timeout_s, serving.engine_stall_timeout_s),
         )
 
     async def run(self) -> int:
@@ -102,6 +131,7 @@ class Worker:
         log.info("starting vLLM with %s", self._settings.model.name)
         try:
             await self._front.open()
+            await check_machine(self._settings.model.name, self._environment, find_machine())
             if not await self._start_engine():
                 return ExitCode.OK
             return await self._serve()
@@ -111,12 +141,15 @@ class Worker:
             log.info("stopped")
 
     def _asked_to_stop(self, number: int) -> None:
-        log.info("%s: taking no more jobs", signal.Signals(number).name)
+        # A second one changes nothing: who stops a container may well signal twice, and the end is
+        # bounded anyway.
+        if not self._stop.is_set():
+            log.info("%s: taking no more jobs", signal.Signals(number).name)
         self._stop.set()
 
     async def _start_engine(self) -> bool:
         """Return whether the engine runs; False if a signal came first."""
-        start = asyncio.create_task(self._engine.start(self._settings.serving.start_timeout_s))
+        start = asyncio.create_task(self._load())
         stop = asyncio.create_task(self._stop.wait())
         await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
@@ -126,6 +159,13 @@ class Worker:
             return False
         start.result()
         return True
+
+    async def _load(self) -> None:
+        serving = self._settings.serving
+        await self._engine.start(serving.start_timeout_s)
+        if serving.self_test:
+            left_s = max(serving.start_timeout_s - self._engine.uptime_s, SELF_TEST_S)
+            await self._engine.test(self._settings.model.served_name, left_s)
 
     async def _serve(self) -> int:
         front = self._front
@@ -179,6 +219,9 @@ class QueueFront:
 
     async def open(self) -> None:
         """Import the SDK: two seconds that nobody waits for while vLLM starts."""
+        if CUSTOM_CHECKS in sys.modules:
+            # Before vLLM has the GPU; a failed one ends the process.
+            await _import_queue(self._settings).sdk.run_fitness_checks()
         self._sdk = asyncio.create_task(asyncio.to_thread(_import_queue, self._settings))
 
     async def begin(self, client: EngineClient) -> asyncio.Task[None]:
@@ -186,10 +229,9 @@ class QueueFront:
         if self._sdk is None:
             raise RuntimeError("not open")
         queue = await self._sdk
-        await queue.sdk.run_fitness_checks()
         handler = Handler(client, build_pacing(self._settings), build_options(self._settings))
         self._scaler = queue.make_scaler(handler.handle, self._settings.serving.max_concurrency)
-        queue.sdk.start_heartbeat()
+        queue.sdk.start_heartbeat(self._settings.serving.max_concurrency)
         self._jobs = asyncio.create_task(self._scaler.run())
         return self._jobs
 

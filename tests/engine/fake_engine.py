@@ -29,6 +29,14 @@ def serve(*statuses):
     serve_health(lambda number: statuses[min(number, len(statuses) - 1)])
 
 
+other = []
+
+
+def on_other(answer):
+    """Call `answer` at any request that is no health check."""
+    other.append(answer)
+
+
 def serve_health(status_of):
     """Answer health check `number`, from 0, with the status `status_of(number)`."""
     server = socket.socket(socket.AF_UNIX)
@@ -40,6 +48,8 @@ def serve_health(status_of):
         connection, _address = server.accept()
         if not connection.recv(65536).startswith(b"GET /health "):
             unanswered.append(connection)
+            for answer in other:
+                answer()
             continue
         status = status_of(number)
         number += 1

@@ -1,5 +1,4 @@
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 import pytest
@@ -8,31 +7,6 @@ from aiohttp import web
 from worker.engine import client as client_module
 from worker.engine.client import EngineClient, Health
 from worker.request import Upload
-
-Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[EngineClient]]
-
-
-@pytest.fixture
-async def serve(tmp_path) -> AsyncIterator[Serve]:
-    """Answer every request with a function, on a Unix socket, and give a client of it."""
-    runners: list[web.AppRunner] = []
-    clients: list[EngineClient] = []
-
-    async def start(answer) -> EngineClient:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", answer)
-        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await runner.setup()
-        await web.UnixSite(runner, str(tmp_path / "s")).start()
-        runners.append(runner)
-        clients.append(EngineClient(tmp_path / "s"))
-        return clients[-1]
-
-    yield start
-    for client in clients:
-        await client.close()
-    for runner in runners:
-        await runner.cleanup()
 
 
 async def test_request_sends_method_path_and_json(serve):

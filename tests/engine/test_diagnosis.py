@@ -1,6 +1,11 @@
-import pytest
+from pathlib import Path
 
-from worker.engine.diagnosis import describe_exit, diagnose
+import pytest
+import yaml
+
+from worker.engine.diagnosis import CAUSE_LIMIT, describe_exit, diagnose
+
+RECORDED = yaml.safe_load((Path(__file__).parent / "failed_starts.yaml").read_text())
 
 RETOLD = (
     "RuntimeError",
@@ -158,8 +163,9 @@ CORE = "(EngineCore pid=4711) ERROR 11-23 10:00:00 [core.py:1100] "
             ("ValidationError", TOO_LONG),
             [],
             1,
-            "vLLM did not start: ValidationError: User-specified max_model_len (9) is greater than "
-            "the derived max_model_len (8).",
+            "The model is not made for a context that long: lower MAX_MODEL_LEN, or unset it. "
+            "vLLM said: ValidationError: User-specified max_model_len (9) is greater than the "
+            "derived max_model_len (8).",
             id="pydantic-finding-without-its-input",
         ),
         pytest.param(
@@ -220,3 +226,13 @@ def test_diagnose(reported, output, status, sentence):
 )
 def test_describe_exit(status, words):
     assert describe_exit(status) == words
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_diagnose_knows_what_vllm_really_says(name):
+    case = RECORDED[name]
+    sentence = diagnose(tuple(case["reported"]), case["output"], 1)
+    remedy, _, cause = sentence.partition(". vLLM said: ")
+    assert remedy.startswith(case["starts"])
+    assert 0 < len(cause) <= CAUSE_LIMIT
+    assert "Engine core initialization failed" not in cause

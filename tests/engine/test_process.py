@@ -10,7 +10,8 @@ import pytest
 
 from worker.engine import process as process_module
 from worker.engine.lifeline import group_is_alive
-from worker.engine.process import EngineProcess, EngineStartError
+from worker.engine.process import PATIENCE, EngineProcess, EngineStartError
+from worker.engine.watch import WatchLimits
 from worker.errors import ExitCode
 
 FAKE = Path(__file__).parent / "fake_engine.py"
@@ -21,7 +22,13 @@ class FakeEngine(EngineProcess):
 
     command = (sys.executable, str(FAKE))
 
-    def __init__(self, do: str, *arguments: str, environment: dict[str, str] | None = None):
+    def __init__(
+        self,
+        do: str,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        limits: WatchLimits = PATIENCE,
+    ):
         self.phases: list[str] = []
         self.seconds: list[float] = []
         self.output: list[str] = []
@@ -30,6 +37,7 @@ class FakeEngine(EngineProcess):
             {"PYTHONUNBUFFERED": "1", **(environment or {})},
             on_phase=self._keep_phase,
             on_output=self.output.append,
+            limits=limits,
         )
 
     def _keep_phase(self, name: str, seconds: float) -> None:
@@ -184,9 +192,8 @@ async def test_wait_failed_notices_a_server_whose_engine_died(build):
     assert await asyncio.wait_for(engine.wait_failed(), 15) == "vLLM's engine process died"
 
 
-async def test_wait_failed_notices_a_server_that_does_not_answer(build, monkeypatch):
-    monkeypatch.setattr(process_module, "SILENCE_LIMIT_S", 0.2)
-    engine = build("import threading\nserve(200)")
+async def test_wait_failed_notices_a_server_that_does_not_answer(build):
+    engine = build("import threading\nserve(200)", limits=WatchLimits(silence_s=0.2))
     await engine.start(20)
     # The socket is gone, the process stays: nobody can reach it any more.
     for socket_path in Path(tempfile.gettempdir()).glob("worker-engine-*/vllm.sock"):

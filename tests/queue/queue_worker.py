@@ -63,7 +63,7 @@ async def main():
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     scaler = (loop.StockScaler if options.stock else make_scaler)(handle, PLACES)
-    sdk.start_heartbeat()
+    sdk.start_heartbeat(PLACES)
     jobs = asyncio.create_task(scaler.run())
     await stop.wait()
     print("drains", flush=True)

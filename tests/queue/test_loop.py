@@ -39,9 +39,8 @@ class Delivery:
     def __init__(self, results: dict) -> None:
         self._results = results
 
-    async def run(self, handler, job) -> None:
-        outputs = [output async for output in handler(job)]
-        await self.done(job["id"], {"output": outputs})
+    async def run(self, handler, job) -> dict:
+        return {"output": [output async for output in handler(job)]}
 
     async def done(self, job_id, result) -> None:
         self._results[job_id] = result
@@ -285,3 +284,60 @@ async def test_mistake_in_the_loop_itself_ends_the_worker(bench):
     bench.platform.give(5)  # Not even a list: the SDK never returns this.
     with pytest.raises(TypeError):
         await asyncio.wait_for(bench.running, 15)
+
+
+async def test_abort_leaves_a_job_alone_whose_result_is_on_its_way(bench, monkeypatch):
+    posting = asyncio.Event()
+    posted = asyncio.Event()
+
+    async def done(self, job_id, result) -> None:
+        posting.set()
+        await posted.wait()
+        bench.results[job_id] = result
+
+    monkeypatch.setattr(Delivery, "done", done)
+    bench.platform.give(jobs("a"))
+    await turn()
+    bench.finish("a")
+    await posting.wait()
+    bench.scaler.abort_jobs(fail(Code.WORKER_STOPPING, "stopped"))
+    await turn()
+    posted.set()
+    await turn()
+    assert bench.results == {"a": {"output": ["a"]}}
+
+
+async def test_frozen_worker_takes_on_a_new_connection(bench, monkeypatch):
+    monkeypatch.setattr(loop_module, "CLOCK_LOOK_S", 0.01)
+    monkeypatch.setattr(loop_module, "EMPTY_TAKE_S", 0)
+    bench.platform.give(jobs("a"))
+    await turn()
+    now = [0.0]
+    monkeypatch.setattr(loop_module.time, "time", lambda: now[0])
+    await asyncio.sleep(0.05)
+    takes = len(bench.platform.asked)
+    now[0] += loop_module.FREEZE_S + 1
+    async with asyncio.timeout(5):
+        while len(bench.platform.asked) == takes:
+            await asyncio.sleep(0.01)
+    bench.platform.give(jobs("b"))
+    await turn()
+    assert bench.started == ["a", "b"]
+
+
+async def test_frozen_worker_listens_for_stop_signals_on_a_new_connection(bench):
+    listened = []
+
+    async def monitor(session) -> None:
+        listened.append(session)
+        await asyncio.Event().wait()
+
+    bench.scaler.monitor_stop_signals = monitor
+    watching = asyncio.create_task(bench.scaler._watch_stop_signals("session"))
+    await turn()
+    assert listened == ["session"]
+    bench.scaler._thawed.set()
+    await turn()
+    assert listened == ["session"] * 2
+    watching.cancel()
+    await asyncio.wait({watching})

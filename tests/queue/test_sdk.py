@@ -85,3 +85,27 @@ def test_log_levels_are_those_of_the_settings():
 def test_urls_are_the_sdks(monkeypatch, url, template, last):
     monkeypatch.setattr(sdk.rp_http, template, "http://p/x/$ID?gpu=y")
     assert url("j-1") == f"http://p/x/j-1?gpu=y&isStream={last}"
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 300, 1000])
+def test_split_job_ids_names_every_job_once_within_the_room(count):
+    ids = [f"{n:08}-f315-4e25-a146-0f3d98cf024b-e1" for n in range(count)]
+    parts = list(sdk.split_job_ids(",".join(ids) or None, 2000))
+    assert len(parts) >= 1
+    assert [name for part in parts if part for name in part.split(",")] == ids
+    assert all(len(part.replace(",", "%2C")) <= 2000 for part in parts if part)
+
+
+def test_split_job_ids_counts_what_the_url_will_hold():
+    assert list(sdk.split_job_ids("ä,ä,ä", 20)) == ["ä,ä", "ä"]
+
+
+async def test_fitness_checks_are_the_registered_ones_only(monkeypatch):
+    ran = []
+    monkeypatch.setattr(sdk.rp_fitness, "_fitness_checks", [lambda: ran.append("custom")])
+    monkeypatch.setattr(
+        sdk.rp_fitness, "_registration_state", {"gpu_check": False, "system_checks": False}
+    )
+    await sdk.run_fitness_checks()
+    assert ran == ["custom"]
+    assert len(sdk.rp_fitness._fitness_checks) == 1

@@ -25,6 +25,9 @@ KEEP_ALIVE_S = 600
 """Seconds that an idle connection stays open, on vLLM's side; on ours half of it, so that vLLM is
 never the one to close a connection just as a request is written to it."""
 
+STATISTICS = "vllm:"
+"""How each of vLLM's own metrics begins; the others are about its server."""
+
 STOPPED = "the engine was stopped"
 
 
@@ -44,6 +47,8 @@ class EngineClient:
     """
 
     def __init__(self, socket_path: Path) -> None:
+        self.active = 0
+        """Requests under way, those that only look at the server not counted."""
         self._open: set[aiohttp.ClientResponse] = set()
         self._session = aiohttp.ClientSession(
             # vLLM never looks at the host, but HTTP wants one.
@@ -108,6 +113,17 @@ class EngineClient:
         Raises:
             aiohttp.ClientError: The server is not there, or went away.
         """
+        self.active += 1
+        try:
+            async with self._send(method, path, data, headers) as response:
+                yield response
+        finally:
+            self.active -= 1
+
+    @asynccontextmanager
+    async def _send(
+        self, method: str, path: str, data: Any = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session.closed:
             # aiohttp's own answer is a RuntimeError, which looks like a mistake in this program.
             raise aiohttp.ClientConnectionError(STOPPED)
@@ -123,11 +139,23 @@ class EngineClient:
         try:
             async with (
                 asyncio.timeout(HEALTH_TIMEOUT_S),
-                self.request("GET", "/health") as response,
+                self._send("GET", "/health") as response,
             ):
                 return Health.OK if response.status == 200 else Health.DEAD
         except (aiohttp.ClientError, TimeoutError, OSError):
             return Health.SILENT
+
+    async def read_statistics(self) -> frozenset[str]:
+        """Return the lines of vLLM's own metrics; none where it keeps none or does not answer."""
+        try:
+            async with (
+                asyncio.timeout(HEALTH_TIMEOUT_S),
+                self._send("GET", "/metrics") as response,
+            ):
+                text = await response.text()
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return frozenset()
+        return frozenset(line for line in text.splitlines() if line.startswith(STATISTICS))
 
     async def close(self) -> None:
         """Close every connection; requests under way end with an `aiohttp.ClientError`."""

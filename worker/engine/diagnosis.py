@@ -6,6 +6,8 @@ import re
 import signal
 from collections.abc import Iterable
 
+from worker.errors import shorten
+
 RETOLD = ("Engine core initialization failed", "Frontend process failed during")
 """Starts of messages that only say that another process failed; the cause stands in its output."""
 
@@ -51,6 +53,11 @@ REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
         "The disk is full: give the endpoint a larger container disk or network volume",
     ),
     (
+        re.compile(r"Read-only file system|\[Errno 13\] Permission denied"),
+        "vLLM cannot write where it keeps models or caches: set BASE_PATH to a folder that can be "
+        "written to",
+    ),
+    (
         re.compile(r"CUDA out of memory|OutOfMemoryError"),
         "The GPU's memory is too small: choose a larger GPU, more GPUs, a quantized model, or a "
         "lower MAX_MODEL_LEN or MAX_NUM_SEQS",
@@ -70,11 +77,64 @@ REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
         "choose a machine with more, or a smaller model",
     ),
     (
-        re.compile(r"SafetensorError|header too large|invalid load key|MetadataIncompleteBuffer"),
+        re.compile(
+            r"SafetensorError|header too large|invalid load key|MetadataIncompleteBuffer"
+            # A file that is something else: its first bytes, read as a length, are too many.
+            r"|in parse_safetensors_file_metadata"
+        ),
         "A weight file is damaged: delete it from the cache, so that it is downloaded again",
+    ),
+    (
+        re.compile(r"is not a valid JSON file|JSONDecodeError|Error in reading tokenizer"),
+        "One of the model's JSON files is damaged: delete it from the cache, so that it is "
+        "downloaded again",
+    ),
+    (
+        re.compile(r"Cannot find any model weights"),
+        "The model's folder has no weights: complete it, or set LOAD_FORMAT to the form in which "
+        "it has them",
+    ),
+    (
+        re.compile(r"weights were not initialized from checkpoint|exceeds dimension size"),
+        "The weights are not those that config.json describes: the model's files are incomplete "
+        "or of different versions; delete them from the cache, so that they are downloaded again",
+    ),
+    (
+        re.compile(r"contains custom code which must be executed"),
+        "The model brings program code of its own: set TRUST_REMOTE_CODE=true if you trust who "
+        "wrote it, or choose another model",
+    ),
+    (
+        re.compile(r"are not supported for now|does not recognize this architecture"),
+        "This version of vLLM does not know the model's architecture: choose an image with a "
+        "newer one, or another model",
+    ),
+    (
+        re.compile(r"greater than the derived max_model_len"),
+        "The model is not made for a context that long: lower MAX_MODEL_LEN, or unset it",
+    ),
+    (
+        re.compile(r"on kv cache allocation is less than requested"),
+        "The machine has less memory (RAM) than was asked for: lower VLLM_CPU_KVCACHE_SPACE",
+    ),
+    (
+        re.compile(r"Cannot find the config file for|Quantization method specified in the model"),
+        "The model was not quantized that way: unset QUANTIZATION, vLLM reads it from the model",
+    ),
+    (
+        re.compile(r"attention heads \(\d+\) must be divisible by tensor parallel size"),
+        "The model cannot be divided among that many GPUs: lower TENSOR_PARALLEL_SIZE",
+    ),
+    (
+        re.compile(r"Loading lora .* failed|No adapter found for"),
+        "A LoRA adapter cannot be loaded: check its path in LORA_MODULES",
     ),
 )
 """Patterns in vLLM's own words, most specific first, and what the user can do about each."""
+
+
+CAUSE_LIMIT = 400
+"""Characters of vLLM's own words that are repeated; it may list all models that it knows."""
 
 
 def diagnose(reported: tuple[str, str] | None, output: Iterable[str], exit_status: int) -> str:
@@ -89,7 +149,7 @@ def diagnose(reported: tuple[str, str] | None, output: Iterable[str], exit_statu
         One or two sentences without a full stop at the end.
     """
     lines = list(output)
-    cause = _cause(reported, lines, exit_status)
+    cause = shorten(_cause(reported, lines, exit_status), CAUSE_LIMIT)
     # The rest of the output only if the cause says nothing: it may hold what vLLM got over.
     for searched in (cause, "\n".join(lines)):
         for pattern, remedy in REMEDIES:
@@ -129,9 +189,10 @@ def _summarize(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         return "no message"
-    if PYDANTIC_HEADING.match(lines[0]) and len(lines) > 2:
+    if PYDANTIC_HEADING.match(lines[0]) and any(line.startswith(" ") for line in lines):
         # A finding is indented; the line above it names its field, unless it is about all fields.
-        field, finding = ("", lines[1]) if lines[1].startswith(" ") else (lines[1], lines[2])
+        place = next(n for n, line in enumerate(lines) if line.startswith(" "))
+        field, finding = ("" if place == 1 else lines[place - 1]), lines[place]
         finding = PYDANTIC_INPUT.sub("", finding).strip().removeprefix("Value error, ")
         return f"{field}: {finding}" if field else finding
     return lines[0].strip()

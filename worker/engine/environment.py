@@ -67,7 +67,7 @@ def find_preloads() -> list[Path]:
     forked ones would miss them, and without PyTorch's own libgomp the threads bind badly. A GPU
     build of PyTorch brings no library that matches.
     """
-    torch, vllm = (_find_package(name) for name in ("torch", "vllm"))
+    torch, vllm = (find_package(name) for name in ("torch", "vllm"))
     found: list[Path] = []
     if vllm is not None:
         found += sorted((vllm / "libs").glob("libtcmalloc*.so*"))[:1]
@@ -77,7 +77,7 @@ def find_preloads() -> list[Path]:
     return found
 
 
-def _find_package(name: str) -> Path | None:
+def find_package(name: str) -> Path | None:
     """Return a package's folder without importing it."""
     spec = importlib.util.find_spec(name)
     return Path(spec.origin).parent if spec is not None and spec.origin else None

@@ -19,6 +19,8 @@ import orjson
 from worker.engine.client import EngineClient, Health
 from worker.engine.diagnosis import describe_exit, diagnose
 from worker.engine.lifeline import group_is_alive
+from worker.engine.trial import TrialError, try_engine
+from worker.engine.watch import Watch, WatchLimits
 from worker.errors import ExitCode, WorkerError
 
 HEALTH_INTERVAL_S = 0.05
@@ -29,9 +31,6 @@ GROUP_INTERVAL_S = 0.05
 
 WATCH_INTERVAL_S = 0.5
 """Between two looks at a server that serves."""
-
-SILENCE_LIMIT_S = 60.0
-"""After so long without an answer to a health check the server counts as hung."""
 
 TAIL_LINES = 200
 """Lines of vLLM's output that are kept to explain a failure."""
@@ -47,14 +46,20 @@ REPORT_LIMIT_BYTES = 1024 * 1024
 TRACKER_WAIT_S = 3.0
 """How long the last processes may take to clean up after an API server that is gone."""
 
+LAST_WORDS_S = 6.0
+"""How long a server whose engine has died may take to say so and end; vLLM looks every 5 s."""
+
 KILL_WAIT_S = 10.0
 """How long a process may take to vanish after SIGKILL (a GPU driver can hold it a while)."""
+
+PATIENCE = WatchLimits()
 
 PHASES = {
     "import": "importing vLLM",
     "configure": "reading the model's configuration",
     "load": "loading the model and warming up",
     "ready": "ready",
+    "tested": "answered its self-test",
 }
 """What `worker.engine.child` reports, and what the user reads."""
 
@@ -74,6 +79,7 @@ class EngineProcess:
         on_phase: Called at each phase of the start with its name (a key of `PHASES`) and the
             seconds since the start.
         on_output: Called with each line that vLLM prints, without the line end.
+        limits: When it counts as hung.
 
     Attributes:
         command: The program that is started; the worker's process id, the descriptor for reports
@@ -89,11 +95,13 @@ class EngineProcess:
         *,
         on_phase: Callable[[str, float], None],
         on_output: Callable[[str], None],
+        limits: WatchLimits = PATIENCE,
     ) -> None:
         self._arguments = list(arguments)
         self._environment = dict(environment)
         self._on_phase = on_phase
         self._on_output = on_output
+        self._limits = limits
         self._directory = Path(tempfile.mkdtemp(prefix="worker-engine-"))
         self._socket_path = self._directory / "vllm.sock"
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -158,6 +166,31 @@ class EngineProcess:
         await self.stop(grace_s=0)
         raise EngineStartError(problem)
 
+    async def test(self, model: str, timeout_s: float) -> None:
+        """Let vLLM answer one short request.
+
+        Args:
+            model: The name under which it serves the model.
+            timeout_s: Longest time for the answer, seconds.
+
+        Raises:
+            EngineStartError: It did not answer; it is gone then.
+        """
+        try:
+            route = await try_engine(self.client, model, timeout_s)
+        except TrialError as error:
+            problem = f"vLLM loaded the model and cannot answer with it: {error}"
+            if self._exited is not None:
+                # The reason is the last that a dying engine says.
+                await asyncio.wait({self._exited}, timeout=LAST_WORDS_S)
+                if self._exited.done():
+                    cause = diagnose(self._reported_error, self._tail, self._exited.result())
+                    problem = f"{problem}. {cause}"
+            await self.stop(grace_s=0)
+            raise EngineStartError(problem) from error
+        if route is not None:
+            self._on_phase("tested", self.uptime_s)
+
     async def _spawn(self, report_end: int, output_end: int) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *self.command,
@@ -188,18 +221,13 @@ class EngineProcess:
         """
         if self._exited is None:
             raise RuntimeError("the engine was not started")
-        answered_at = time.monotonic()
+        watch = Watch(self.client, self._limits)
         while True:
             await asyncio.wait({self._exited}, timeout=WATCH_INTERVAL_S)
             if self._exited.done():
                 return f"vLLM ended with {describe_exit(self._exited.result())}"
-            health = await self.client.check_health()
-            if health is Health.DEAD:
-                return "vLLM's engine process died"
-            if health is Health.OK:
-                answered_at = time.monotonic()
-            elif (silent_s := time.monotonic() - answered_at) > SILENCE_LIMIT_S:
-                return f"vLLM has not answered for {silent_s:.0f} s"
+            if problem := await watch.look():
+                return problem
 
     async def stop(self, grace_s: float) -> None:
         """End vLLM: ask it, wait up to `grace_s` seconds, then kill what is left of its group.

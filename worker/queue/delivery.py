@@ -56,19 +56,17 @@ class Delivery:
         self._stream_client = _build_client(session, STREAM_ATTEMPTS)
         self._done_client = _build_client(session, DONE_ATTEMPTS)
 
-    async def run(self, handler: Handler, job: Mapping[str, Any]) -> None:
-        """Answer one job; a cancelled job is not reported, RunPod knows of it."""
+    async def run(self, handler: Handler, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Run one job's handler and post what it yields; return the result, for `done`."""
         job_id = job["id"]
         outputs: list[Output] = []
-        result: dict[str, Any] = {"output": outputs}
         async with aclosing(handler(job)) as stream:
             async for output in stream:
                 if isinstance(output, dict) and output.get("error"):
-                    result = {"error": output["error"]}
-                    break
+                    return {"error": output["error"]}
                 outputs.append(output)
                 await self._post(self._stream_client, job_id, job_stream_url, {"output": output})
-        await self.done(job_id, result)
+        return {"output": outputs}
 
     async def done(self, job_id: str, result: dict[str, Any]) -> None:
         """Post the result of a job, or why it cannot be delivered."""

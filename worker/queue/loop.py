@@ -7,6 +7,7 @@ one keeps the rest of it (protocol, stop signals, progress) and replaces those t
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import aiohttp
@@ -38,6 +39,14 @@ LAST_TAKE_S = 1.0
 """How long a take that is under way at shutdown may still bring jobs: one that the platform has
 handed out already must be answered, and closing the connection would lose it."""
 
+CLOCK_LOOK_S = 2.0
+"""Between two looks at the wall clock while a take is held open."""
+
+FREEZE_S = 30.0
+"""If the clock has moved so much further than that, the process was frozen, as FlashBoot does it.
+The connections from before are dead by then, and nobody says so: a take on one would wait for its
+time-out of 90 s while the job for which the platform woke this worker waits in the queue."""
+
 
 class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
     """Takes jobs while there is a free place and runs each at once.
@@ -52,16 +61,19 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
         self.current_concurrency = max_concurrency
         self._handler = handler
         self._place_freed = asyncio.Event()
+        self._thawed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._abort_reason: RequestError | None = None
+        self._reporting: set[str] = set()
+        """Jobs whose result is being posted."""
 
     async def run(self) -> None:
         """Take and run jobs until `kill_worker`, then finish those that run."""
         async with AsyncClientSession() as session:
             delivery = Delivery(session)
             take = asyncio.create_task(self._take_jobs(session, delivery))
-            stop_signals = asyncio.create_task(self.monitor_stop_signals(session))
+            stop_signals = asyncio.create_task(self._watch_stop_signals(session))
             stopped = asyncio.create_task(self._shutdown_event.wait())
             await asyncio.wait({stopped, take}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({take}, timeout=LAST_TAKE_S)
@@ -73,10 +85,14 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
                 await _cancel(task)
 
     def abort_jobs(self, reason: RequestError) -> None:
-        """End all running jobs now and report `reason` as their error."""
+        """End all running jobs now and report `reason` as their error.
+
+        A job whose result is on its way to RunPod keeps it.
+        """
         self._abort_reason = reason
-        for task in list(self.jobs_tasks.values()):
-            task.cancel()
+        for job_id, task in list(self.jobs_tasks.items()):
+            if job_id not in self._reporting:
+                task.cancel()
 
     async def _take_jobs(self, session: aiohttp.ClientSession, delivery: Delivery) -> None:
         retry_s = FIRST_RETRY_S
@@ -89,9 +105,7 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
                 await self._place_freed.wait()
                 continue
             try:
-                jobs = await asyncio.wait_for(
-                    self.jobs_fetcher(session, free), timeout=self.jobs_fetcher_timeout
-                )
+                jobs = await self._fetch(session, free)
             except TimeoutError:
                 continue
             except TooManyRequests:
@@ -107,6 +121,41 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
                 self._begin(delivery, job)
             if not jobs and clock() - asked_at < EMPTY_TAKE_S:
                 await asyncio.sleep(EMPTY_TAKE_S)
+
+    async def _fetch(self, session: aiohttp.ClientSession, free: int) -> Any:
+        """Take up to `free` jobs; None if there were none, or this process was frozen meanwhile."""
+        fetch = asyncio.ensure_future(self.jobs_fetcher(session, free))
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self.jobs_fetcher_timeout
+        try:
+            while not fetch.done():
+                looked_at = time.time()
+                await asyncio.wait({fetch}, timeout=CLOCK_LOOK_S)
+                frozen = time.time() - looked_at > CLOCK_LOOK_S + FREEZE_S
+                if frozen:
+                    runpod_log.info("This worker was frozen; connecting anew")
+                    self._thawed.set()
+                    # What had arrived before the freeze is read first.
+                    await asyncio.wait({fetch}, timeout=LAST_TAKE_S)
+                if not fetch.done() and (frozen or clock() > deadline):
+                    return None
+            return fetch.result()
+        finally:
+            fetch.cancel()
+
+    async def _watch_stop_signals(self, session: aiohttp.ClientSession) -> None:
+        """Wait for jobs to stop, on a new connection after each freeze."""
+        while self.is_alive():
+            self._thawed.clear()
+            thawed = asyncio.create_task(self._thawed.wait())
+            monitor = asyncio.create_task(self.monitor_stop_signals(session))
+            try:
+                await asyncio.wait({thawed, monitor}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                thawed.cancel()
+                await _cancel(monitor)
+            if not self._thawed.is_set():
+                return
 
     def _begin(self, delivery: Delivery, job: Any) -> None:
         job_id = job.get("id") if isinstance(job, dict) else None
@@ -125,6 +174,7 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
 
     def _end(self, job_id: str) -> None:
         self.job_progress.remove(job_id)
+        self._reporting.discard(job_id)
         del self.jobs_tasks[job_id]
         self._place_freed.set()
         if not self.jobs_tasks:
@@ -134,17 +184,19 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
         job_id = job["id"]
         runpod_log.info("Started.", job_id)
         try:
-            await delivery.run(self._handler, job)
-            runpod_log.info("Finished.", job_id)
+            result = await delivery.run(self._handler, job)
         except asyncio.CancelledError:
             if self._abort_reason is None:
                 runpod_log.info("Stopped by RunPod.", job_id)
-            else:
-                await delivery.done(job_id, {"error": self._abort_reason.json()})
-                runpod_log.error(f"Aborted: {self._abort_reason.message}", job_id)
+                return
+            runpod_log.error(f"Aborted: {self._abort_reason.message}", job_id)
+            result = {"error": self._abort_reason.json()}
         except Exception as error:  # noqa: BLE001  one job's trouble must not reach the others
             runpod_log.error(f"The answer failed: {type(error).__name__}: {error}", job_id)
-            await delivery.done(job_id, {"error": fail(Code.INTERNAL_ERROR, INTERNAL).json()})
+            result = {"error": fail(Code.INTERNAL_ERROR, INTERNAL).json()}
+        self._reporting.add(job_id)
+        await delivery.done(job_id, result)
+        runpod_log.info("Finished.", job_id)
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

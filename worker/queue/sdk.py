@@ -8,13 +8,19 @@ is used here with the installed SDK; with any difference the worker runs the SDK
 from __future__ import annotations
 
 import inspect
+import urllib.parse
+from collections.abc import Iterator
 from typing import Any
 
 from aiohttp_retry import ExponentialRetry, RetryClient
 from runpod.http_client import AsyncClientSession, TooManyRequests
 from runpod.serverless.modules import rp_fitness, rp_http, rp_job, rp_ping, rp_scale
 from runpod.serverless.modules.rp_logger import RunPodLogger
-from runpod.serverless.modules.worker_state import JobsProgress, PingJobMirror
+from runpod.serverless.modules.worker_state import (
+    PING_MIRROR_CAPACITY,
+    JobsProgress,
+    PingJobMirror,
+)
 
 __all__ = [
     "AsyncClientSession",
@@ -25,6 +31,7 @@ __all__ = [
     "differences",
     "job_done_url",
     "job_stream_url",
+    "report_unhealthy",
     "run_fitness_checks",
     "runpod_log",
     "set_log_level",
@@ -33,7 +40,13 @@ __all__ = [
 
 JobScaler = rp_scale.JobScaler
 
-MODULES = {"rp_http": rp_http, "rp_job": rp_job, "rp_ping": rp_ping, "rp_scale": rp_scale}
+MODULES = {
+    "rp_fitness": rp_fitness,
+    "rp_http": rp_http,
+    "rp_job": rp_job,
+    "rp_ping": rp_ping,
+    "rp_scale": rp_scale,
+}
 """The SDK's modules that are looked at."""
 
 EXPECTED_FUNCTIONS: dict[str, tuple[str, ...]] = {
@@ -50,11 +63,27 @@ EXPECTED_FUNCTIONS: dict[str, tuple[str, ...]] = {
     "rp_http.stream_result": ("session", "job_data", "job"),
     "rp_http._transmit": ("client_session", "url", "job_data"),
     "rp_ping.Heartbeat.start_ping": ("self", "mirror", "test"),
+    "rp_ping.Heartbeat._send_ping": ("self",),
+    "rp_fitness._report_unhealthy": ("check", "reason"),
+    "rp_fitness.run_fitness_checks": (),
 }
 """What the worker calls or replaces, with the parameters it counts on (runpod 1.12.0)."""
 
-EXPECTED_TEXTS = ("rp_http.JOB_DONE_URL", "rp_http.JOB_STREAM_URL")
-"""Where the worker posts to."""
+EXPECTED_TEXTS = (
+    "rp_http.JOB_DONE_URL",
+    "rp_http.JOB_STREAM_URL",
+    "rp_fitness._registration_state",
+)
+"""Where the worker posts to, and which of the SDK's own checks are settled."""
+
+REQUEST_LINE_BYTES = 8000
+"""Longest first line of a heartbeat; common HTTP servers refuse one of more than 8190 bytes."""
+
+REQUEST_LINE_REST_BYTES = 200
+"""What the line has beside the URL and the job ids: method, version, the SDK's version."""
+
+MIRROR_BYTES_PER_JOB = 64
+"""Room for one job's id; RunPod's have about 40 characters."""
 
 EXPECTED_ATTRIBUTES = (
     "_shutdown_event",
@@ -120,12 +149,87 @@ def job_done_url(job_id: str) -> str:
 
 
 async def run_fitness_checks() -> None:
-    """Run the SDK's fitness checks; a failed one ends the process (`os._exit`)."""
+    """Run the checks that somebody registered with the SDK; a failed one ends the process.
+
+    Not the SDK's automatic ones: they import torch into this process and allocate on the GPU,
+    where vLLM wants all the memory, and end a healthy worker where they find none left.
+    `worker.engine.machine` looks at the same things without that.
+    """
+    state = rp_fitness._registration_state
+    state.update(dict.fromkeys(state, True))
     await rp_fitness.run_fitness_checks()
 
 
-def start_heartbeat() -> None:
-    """Start the SDK's heartbeat process, which tells the platform which jobs are in progress."""
-    mirror = PingJobMirror()
+def report_unhealthy(check: str, reason: str) -> None:
+    """Tell the platform why this worker ends before it serves; takes 2 s at most, never raises.
+
+    Args:
+        check: What failed, one word.
+        reason: In one sentence, without secrets; the SDK sends the first 256 characters.
+    """
+    rp_fitness._report_unhealthy(check, reason)
+
+
+def start_heartbeat(max_jobs: int) -> None:
+    """Start the SDK's heartbeat process, which tells the platform which jobs are in progress.
+
+    Args:
+        max_jobs: Most jobs at the same time.
+    """
+    mirror = PingJobMirror(max(PING_MIRROR_CAPACITY, max_jobs * MIRROR_BYTES_PER_JOB))
     JobsProgress().set_mirror(mirror)
-    rp_ping.Heartbeat().start_ping(mirror)
+    # The SDK's process looks the class up by this name.
+    rp_ping.Heartbeat = Heartbeat
+    Heartbeat().start_ping(mirror)
+
+
+class Heartbeat(rp_ping.Heartbeat):  # type: ignore[misc]  # the SDK is untyped
+    """Names every job in each heartbeat, in as many requests as that takes.
+
+    The SDK puts all ids into one URL. With 300 jobs it is longer than common HTTP servers accept;
+    they answer 400, which the SDK takes for a heartbeat sent, and the platform for a lost worker.
+    """
+
+    _mirror: Any = None
+
+    def _send_ping(self) -> None:
+        mirror = self._mirror
+        room = REQUEST_LINE_BYTES - REQUEST_LINE_REST_BYTES - len(self.PING_URL)
+        try:
+            for part in split_job_ids(mirror.get() if mirror is not None else None, room):
+                self._mirror = _Part(part)
+                super()._send_ping()
+        finally:
+            self._mirror = mirror
+
+
+class _Part:
+    """Stands for the SDK's mirror while one part of its ids is sent."""
+
+    def __init__(self, job_ids: str | None) -> None:
+        self._job_ids = job_ids
+
+    def get(self) -> str | None:
+        return self._job_ids
+
+
+def split_job_ids(job_ids: str | None, room_bytes: int) -> Iterator[str | None]:
+    """Split a list of job ids, so that each part fits into a URL.
+
+    Args:
+        job_ids: Comma-separated; None for none.
+        room_bytes: Most bytes of one part as it stands in the URL, where a comma takes three.
+
+    Yields:
+        One part at least: an idle worker gives a sign of life too.
+    """
+    part: list[str] = []
+    size = 0
+    for job_id in (job_ids or "").split(","):
+        needed = len(urllib.parse.quote_plus(job_id)) + len("%2C")
+        if part and size + needed > room_bytes:
+            yield ",".join(part)
+            part, size = [], 0
+        part.append(job_id)
+        size += needed
+    yield ",".join(part) or None
