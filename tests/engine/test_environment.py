@@ -107,6 +107,6 @@ def test_build_environment_limits_the_threads_of_a_cpu_build(packages, environ, 
 
 
 @pytest.mark.parametrize(("name", "found"), [("worker", True), ("no_such_package_anywhere", False)])
-def testfind_package_knows_folders_without_importing(name, found):
+def test_find_package_knows_folders_without_importing(name, found):
     folder = environment.find_package(name)
     assert (folder is not None and folder.name == name) is found

@@ -37,7 +37,7 @@ def build_environment(environ: Mapping[str, str], settings: Mapping[str, str]) -
 
 def computes_on_cpu() -> bool:
     """Return whether the installed PyTorch is one without GPU."""
-    torch = _find_package("torch")
+    torch = find_package("torch")
     return torch is not None and not list((torch / "lib").glob("libtorch_cuda.so*"))
 
 
