@@ -51,6 +51,57 @@ def check(
     raise typer.Exit(run_check(os.environ, as_json=as_json))
 
 
+profiles_app = typer.Typer(
+    help="List the profiles: what PROFILE takes, with model, size and hardware.",
+    invoke_without_command=True,
+    add_completion=False,
+)
+app.add_typer(profiles_app, name="profiles")
+
+
+@profiles_app.callback()
+def profiles(context: typer.Context) -> None:
+    """List the profiles: what PROFILE takes, with model, size and hardware."""
+    if context.invoked_subcommand is None:
+        from worker.plan.listing import run_profiles
+
+        raise typer.Exit(run_profiles())
+
+
+@profiles_app.command("show")
+def show_profile(
+    name: Annotated[str, typer.Argument(help="A profile, or the path of its file.")],
+) -> None:
+    """Print all about one profile: settings, vLLM's arguments, hardware, facts and sources."""
+    from worker.plan.listing import run_show
+
+    raise typer.Exit(run_show(name))
+
+
+@app.command()
+def fit(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A profile, or a model's repository id; else the environment."),
+    ] = None,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(help="A RunPod pool or GPU, e.g. H100; several are possible."),
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, max=8, help="GPUs of one worker; else as few as fit.")
+    ] = None,
+) -> None:
+    """Does it fit a GPU, with what cache, how many requests at once, and what to change if not?
+
+    Without --gpu it looks at this machine's GPU, or at all of RunPod's pools where there is none.
+    Exits with 1 if nothing fits.
+    """
+    from worker.plan.fit_command import run_fit
+
+    raise typer.Exit(run_fit(os.environ, name, gpu or [], gpus))
+
+
 @app.command()
 def dev(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8000,
@@ -97,6 +148,17 @@ def demo_model() -> None:
     from worker.demo.model import run_demo_model
 
     raise typer.Exit(run_demo_model(os.environ))
+
+
+@app.command()
+def health() -> None:
+    """Say whether the worker in this container is ready; the image's health check.
+
+    Exits with 1 while the model loads and when the worker is not healthy.
+    """
+    from worker.serve.probe import run_health
+
+    raise typer.Exit(run_health(os.environ))
 
 
 @app.command()

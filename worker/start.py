@@ -128,6 +128,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop, number)
+        if profile := self._settings.profile_text():
+            log.info(profile)
         log.info("starting vLLM with %s", self._settings.model.name)
         try:
             await self._front.open()

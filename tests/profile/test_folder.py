@@ -76,7 +76,7 @@ def test_load_profile_from_elsewhere_extends_a_built_in_one(folder, tmp_path_fac
 
 
 BROKEN = {
-    "syntax": ("max_num_seqs: [1", "not valid YAML in line 1: "),
+    "syntax": ("max_num_seqs: [1", "not valid YAML in line "),
     "list": ("- max_num_seqs", "not a mapping"),
     "about-list": ("about: [1]", "about is not a mapping"),
     "unknown-fact": ("about: {facts: [{source: x, layer: 3}]}", "about.facts.0.layer: extra"),

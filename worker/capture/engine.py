@@ -19,6 +19,7 @@ from vllm.engine import arg_utils
 from vllm.entrypoints.launchers.cli_args import make_arg_parser
 from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
 from vllm.model_executor.model_loader import _LOAD_FORMAT_TO_MODEL_LOADER
+from vllm.model_executor.models import registry
 from vllm.reasoning import ReasoningParserManager
 from vllm.tokenizers.registry import TokenizerRegistry
 from vllm.tool_parsers import ToolParserManager
@@ -26,6 +27,18 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
 from worker.config.annotation import Schema, bounded, clean_text, describe, plain_default
+
+ARCHITECTURES = {
+    "text generation": registry._TEXT_GENERATION_MODELS,
+    "images, audio, video": registry._MULTIMODAL_MODELS,
+    "embedding": registry._EMBEDDING_MODELS,
+    "late interaction": registry._LATE_INTERACTION_MODELS,
+    "classification and reranking": registry._SEQUENCE_CLASSIFICATION_MODELS,
+    "token classification": registry._TOKEN_CLASSIFICATION_MODELS,
+    "reward": registry._REWARD_MODELS,
+    "through transformers": registry._TRANSFORMERS_SUPPORTED_MODELS,
+}
+"""Architectures by what they do; those of draft models are not for serving alone."""
 
 MARK = "\0"
 """Separates help text from the `Class.field` that an option comes from."""
@@ -69,6 +82,7 @@ def capture() -> Schema:
             "tokenizer_mode": sorted({"auto", *TokenizerRegistry.tokenizers}),
         },
         "x-environment": sorted(vllm.envs.environment_variables),
+        "x-architectures": {task: sorted(models) for task, models in ARCHITECTURES.items()},
         "properties": options,
     }
 

@@ -22,12 +22,14 @@ class Captured:
         options: JSON Schema of each option, by the name of its attribute, in vLLM's order.
         names: Registered names that vLLM checks only at start, by option, e.g. tool parsers.
         environment: vLLM's own environment variables, which it reads itself.
+        architectures: Names of model architectures, by what they do.
     """
 
     version: str
     options: Mapping[str, Mapping[str, Any]]
     names: Mapping[str, list[str]]
     environment: frozenset[str]
+    architectures: Mapping[str, list[str]]
 
 
 @functools.cache
@@ -39,4 +41,5 @@ def read_captured() -> Captured:
         options=data["properties"],
         names=data["x-names"],
         environment=frozenset(data["x-environment"]),
+        architectures=data["x-architectures"],
     )

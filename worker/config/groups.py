@@ -321,9 +321,15 @@ class SourceSettings(Group):
         Words(
             aliases=("WORKER_PROFILE",),
             title="Profile",
-            example="./my-profile.yaml",
-            unset="no profile",
+            example="qwen3-8b",
+            unset="the profile of MODEL_NAME, if there is one",
         ),
+    )
+    auto_profile: bool = setting(
+        True,
+        "Whether a model that has a built-in profile gets it without asking. False leaves every "
+        "choice to vLLM where nobody set it; PROFILE still works.",
+        Words(title="Automatic profile"),
     )
     baked_file: Path = setting(
         Path("/opt/worker/baked.json"),

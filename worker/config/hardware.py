@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from worker.config.gpu import Gpu, list_gpus
 
 GIB = 1024**3
 
@@ -17,10 +19,14 @@ class Hardware:
     Attributes:
         gpus: Visible NVIDIA GPUs, count.
         memory_bytes: Main memory that this process may use, bytes.
+        gpu_bytes: Memory of the smallest visible GPU, bytes; None where nobody can say.
+        gpu_name: Its name.
     """
 
     gpus: int
     memory_bytes: int
+    gpu_bytes: int | None = None
+    gpu_name: str | None = None
 
     @property
     def has_gpu(self) -> bool:
@@ -28,12 +34,17 @@ class Hardware:
         return self.gpus > 0
 
 
-def detect_hardware(environ: Mapping[str, str], root: Path = Path("/")) -> Hardware:
+def detect_hardware(
+    environ: Mapping[str, str],
+    root: Path = Path("/"),
+    gpus: Callable[[], tuple[Gpu, ...]] = list_gpus,
+) -> Hardware:
     """Find what the machine has.
 
     Args:
         environ: The process's environment; CUDA_VISIBLE_DEVICES narrows the GPUs.
         root: Root of the file system, for tests.
+        gpus: Asks the driver for its GPUs, if there are any.
     """
     devices = sum(1 for path in (root / "dev").glob("nvidia*") if path.name[6:].isdigit())
     visible = environ.get("CUDA_VISIBLE_DEVICES")
@@ -42,7 +53,13 @@ def detect_hardware(environ: Mapping[str, str], root: Path = Path("/")) -> Hardw
         # CUDA stops at the first invalid entry; -1 is the customary way to say "none".
         count = listed.index("-1") if "-1" in listed else len(listed)
         devices = min(devices, count) if not visible.startswith("MIG-") else count
-    return Hardware(gpus=devices, memory_bytes=_memory_bytes(root))
+    smallest = min(gpus(), key=lambda gpu: gpu.memory_bytes, default=None) if devices else None
+    return Hardware(
+        gpus=devices,
+        memory_bytes=_memory_bytes(root),
+        gpu_bytes=None if smallest is None else smallest.memory_bytes,
+        gpu_name=None if smallest is None else smallest.name,
+    )
 
 
 def _memory_bytes(root: Path) -> int:

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from worker.config.arguments import build_arguments
-from worker.config.baked import (
-    BAKED,
-    Baked,
-    baked_layer,
-    offline_variables,
-    place_baked,
-    read_baked,
-)
+from worker.config.baked import offline_variables, place_baked
+from worker.config.capacity import check_capacity
 from worker.config.catalogue import Catalogue, read_catalogue
 from worker.config.defaults import DEFAULT, promise_defaults
-from worker.config.files import PROFILES, read_file, read_profile
-from worker.config.groups import SourceSettings, WorkerSettings
+from worker.config.files import PROFILES
+from worker.config.groups import WorkerSettings
 from worker.config.hardware import Hardware, detect_hardware
 from worker.config.identity import served_names
 from worker.config.names import find_misspelt
 from worker.config.option import Option
-from worker.config.resolve import ENVIRONMENT, Findings, Layer, Resolved, merge_layers
+from worker.config.resolve import Findings, Resolved, merge_layers
 from worker.config.rules import View, apply_rules
 from worker.config.secrets import engine_environment, redact_problem, secret_values
 from worker.config.settings import Settings
+from worker.config.sources import collect_sources
 from worker.errors import ConfigurationError, Problem
 
 
@@ -53,77 +49,28 @@ def load_settings(
     catalogue = read_catalogue()
     machine = hardware or detect_hardware(environ)
     findings = Findings()
-    environment = Layer(ENVIRONMENT, environ, is_environment=True)
-    # Their own problems are found when the environment is read as a whole.
-    named = merge_layers([environment], _sources_only(catalogue), Findings())
-    baked = _find_baked(named, findings) if use_baked else None
-    layers = [*_collect_layers(named, profile, profiles, baked, findings), environment]
-    given = merge_layers(layers, catalogue, findings)
+    sources = collect_sources(environ, profile, profiles, catalogue, findings, use_baked=use_baked)
+    baked = sources.baked
+    given = merge_layers(sources.layers, catalogue, findings)
+    if sources.chosen is not None:
+        given[sources.chosen.option.name] = sources.chosen
     if baked is not None:
         given = place_baked(given, baked, catalogue, findings)
     allowed = given.get("WORKER_ALLOWED_VARIABLES")
     patterns = allowed.value if allowed else None
     findings.problems += find_misspelt(environ, catalogue, patterns)
     values = _complete(given, promise_defaults(given, catalogue, machine, environ), catalogue)
-    findings.problems += apply_rules(
-        View(values, catalogue, machine, environ, is_here=hardware is None)
-    )
+    view = View(values, catalogue, machine, environ, is_here=hardware is None)
+    findings.problems += apply_rules(view)
     findings.warnings += _check_streaming(values)
     secrets = secret_values(values.values(), environ)
     if findings.problems:
         raise ConfigurationError([redact_problem(p, secrets) for p in findings.problems])
+    findings.warnings += check_capacity(view, sources.profile, profiles)
     warnings = [redact_problem(warning, secrets) for warning in findings.warnings]
     offline = offline_variables(values, catalogue) if baked is not None else {}
-    return _build(values, environ, offline, secrets, warnings)
-
-
-def _find_baked(named: Mapping[str, Resolved], findings: Findings) -> Baked | None:
-    """Return the manifest of the image's model; None where nothing was baked."""
-    chosen = named.get("BAKED_FILE")
-    path = Path(chosen.value) if chosen else SourceSettings().baked_file
-    found = read_baked(path)
-    if isinstance(found, Problem):
-        findings.problems.append(found)
-        return None
-    return found
-
-
-def _collect_layers(
-    named: Mapping[str, Resolved],
-    profile: Mapping[str, Any] | None,
-    profiles: Path,
-    baked: Baked | None,
-    findings: Findings,
-) -> list[Layer]:
-    """Return all sources below the environment, which names them; lowest precedence first."""
-    layers = [baked_layer(baked)] if baked is not None else []
-    found: list[Layer | Problem] = []
-    if profile is not None:
-        layers.append(Layer("profile", profile))
-    elif chosen := named.get("PROFILE"):
-        found.append(read_profile(chosen.value, chosen.place, profiles))
-    elif baked is not None and baked.profile is not None:
-        found.append(read_profile(baked.profile, BAKED, profiles))
-    if chosen := named.get("WORKER_CONFIG"):
-        found.append(read_file(Path(chosen.value), chosen.place))
-    for item in found:
-        if isinstance(item, Problem):
-            findings.problems.append(item)
-        else:
-            layers.append(item)
-    return layers
-
-
-def _sources_only(catalogue: Catalogue) -> Catalogue:
-    options = tuple(option for option in catalogue.options if option.category == "Configuration")
-    return Catalogue(
-        options=options,
-        by_variable=catalogue.by_variable,
-        by_key=catalogue.by_key,
-        by_engine_key=catalogue.by_engine_key,
-        version=catalogue.version,
-        engine_variables=catalogue.engine_variables,
-    )
+    settings = _build(values, environ, offline, secrets, warnings)
+    return dataclasses.replace(settings, profile=sources.profile)
 
 
 def _complete(

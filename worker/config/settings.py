@@ -18,6 +18,7 @@ from worker.config.groups import (
 from worker.config.resolve import Resolved
 from worker.config.secrets import redact
 from worker.errors import Problem
+from worker.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Settings:
         secrets: Values that must not leave the process in any text.
         values: Every value with its origin, in the order of the docs.
         warnings: What is not wrong and still worth a line in the log.
+        profile: The profile that was read, named or chosen; None without one.
     """
 
     model: ModelSettings
@@ -54,6 +56,7 @@ class Settings:
     secrets: frozenset[str] = field(repr=False)
     values: tuple[Resolved, ...] = field(repr=False)
     warnings: tuple[Problem, ...]
+    profile: Profile | None = field(default=None, repr=False)
 
     def engine_arguments(self) -> list[str]:
         """Return argv for vLLM's `make_arg_parser`: what somebody set and the promised defaults."""
@@ -66,6 +69,16 @@ class Settings:
     def secret_values(self) -> frozenset[str]:
         """Return every secret's value, to be redacted from any text that leaves the process."""
         return self.secrets
+
+    def profile_text(self) -> str:
+        """Return which profile was read and why, for the log; empty without one."""
+        if self.profile is None:
+            return ""
+        origin = next(item.source for item in self.values if item.option.name == "PROFILE")
+        chosen = (
+            "" if origin == "environment" else f", {origin}; AUTO_PROFILE=false switches it off"
+        )
+        return f"profile {self.profile.name}{chosen}"
 
     def redact(self, text: str) -> str:
         """Return `text` with every secret hidden."""

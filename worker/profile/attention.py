@@ -30,6 +30,9 @@ class Full(Attention):
     kv_heads: Heads
     head_size: HeadSize
 
+    def __str__(self) -> str:
+        return f"{self.layers} layers of {self.kv_heads} KV heads of {self.head_size}"
+
 
 class Sliding(Attention):
     """Only the last tokens are kept."""
@@ -39,6 +42,10 @@ class Sliding(Attention):
     kv_heads: Heads
     head_size: HeadSize
     window: int = Field(ge=1, description="Tokens that a layer looks back, tokens.")
+
+    def __str__(self) -> str:
+        heads = f"{self.kv_heads} KV heads of {self.head_size}"
+        return f"{self.layers} layers of {heads} with a window of {self.window}"
 
 
 class Latent(Attention):
@@ -50,6 +57,9 @@ class Latent(Attention):
         ge=1, le=8192, description="Elements of the vector: latent rank plus rotary part."
     )
 
+    def __str__(self) -> str:
+        return f"{self.layers} layers with a latent vector of {self.width}"
+
 
 class Recurrent(Attention):
     """A state of fixed size per request, whatever the context (Mamba, gated delta networks)."""
@@ -57,6 +67,9 @@ class Recurrent(Attention):
     kind: Literal["recurrent"] = Field(description="Keeps a state of fixed size per request.")
     layers: Layers
     state_bytes: int = Field(ge=1, description="State of one layer and request, bytes.")
+
+    def __str__(self) -> str:
+        return f"{self.layers} recurrent layers with a state of {self.state_bytes:,} bytes"
 
 
 class Cross(Attention):
@@ -67,6 +80,10 @@ class Cross(Attention):
     kv_heads: Heads
     head_size: HeadSize
     tokens: int = Field(ge=1, description="Positions that the encoder gives, tokens.")
+
+    def __str__(self) -> str:
+        heads = f"{self.kv_heads} KV heads of {self.head_size}"
+        return f"{self.layers} layers of {heads} over {self.tokens} encoder positions"
 
 
 AnyAttention = Annotated[

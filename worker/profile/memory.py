@@ -38,6 +38,19 @@ ROUND_UP = 128
 KV_BYTES = {"float32": 4.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "nvfp4": 0.5625}
 """Bytes of one element by the beginning of the cache's type; all others have two."""
 
+PARAMETER_BYTES = {
+    "fp32": 4.0,
+    "bf16": 2.0,
+    "fp16": 2.0,
+    "fp8": 1.06,
+    "int8": 1.06,
+    "mxfp4": 0.58,
+    "int4": 0.62,
+    "nvfp4": 0.68,
+}
+"""Bytes of one parameter where only the count is known: quantised models keep embeddings, and
+often attention, in two bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -126,6 +139,16 @@ def kv_element_bytes(kind: str | None, model_bytes: float = 2.0) -> float:
     if kind is None or kind == "auto":
         return model_bytes
     return next((size for start, size in KV_BYTES.items() if kind.startswith(start)), 2.0)
+
+
+def estimate_weights(parameters: int, precision: str) -> int:
+    """Return about how large the weights are, bytes.
+
+    Args:
+        parameters: Their count.
+        precision: How they are stored, a key of `PARAMETER_BYTES`.
+    """
+    return int(parameters * PARAMETER_BYTES[precision])
 
 
 def request_bytes(attention: Sequence[Attention], context: int, layout: Layout) -> int:

@@ -39,6 +39,9 @@ class Facts(Part):
         description="Where these facts are from: a page, a file at a commit, or how they were "
         "computed. `unconfirmed` marks what could not be looked up.",
     )
+    architecture: str | None = Field(
+        None, description="Architecture, as the model's configuration and vLLM name it."
+    )
     parameters: int | None = Field(None, ge=1, description="All parameters, count.")
     active_parameters: int | None = Field(
         None, ge=1, description="Parameters that one token passes, count."
@@ -98,8 +101,8 @@ class Hardware(Part):
     """What the profile is made for."""
 
     gpus: int = Field(1, ge=1, le=8, description="GPUs of one worker, count.")
-    memory_gib: int | None = Field(
-        None, ge=1, le=1024, description="Memory that each GPU needs at least, GiB."
+    memory_gib: float | None = Field(
+        None, gt=0, le=1024, description="Memory that each GPU needs at least, GiB."
     )
     pools: tuple[PoolName, ...] = Field((), description="RunPod GPU pools, the cheapest first.")
     cuda: str = Field(

@@ -8,13 +8,12 @@ from typing import Any
 
 from worker.config.catalogue import Catalogue
 from worker.config.option import SWITCH_KINDS, Option
+from worker.profile import builtin_folder, load_all
+from worker.profile.model import CUDA
 from worker.render.order import CATEGORIES, in_order
 
 PLAIN_NUMBERS = ("integer", "number")
 """Kinds that a form's number field can hold; the others know suffixes such as `8k`."""
-
-CUDA = "13.0"
-"""CUDA of the image, which is that of the pinned vLLM's own image."""
 
 DISK_GIB = 150
 """Room for the image and a model of middle size; larger models belong on a volume."""
@@ -24,19 +23,6 @@ FIRST = "Default"
 TEST_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 TEST_GPU = "NVIDIA A40"
 TEST_TIMEOUT_MS = 300_000
-
-PRESETS = (
-    ("Qwen3 8B", {"MODEL_NAME": "Qwen/Qwen3-8B", "REASONING_PARSER": "qwen3"}),
-    (
-        "Llama 3.1 8B Instruct",
-        {
-            "MODEL_NAME": "meta-llama/Llama-3.1-8B-Instruct",
-            "ENABLE_AUTO_TOOL_CHOICE": True,
-            "TOOL_CALL_PARSER": "llama3_json",
-            "MAX_MODEL_LEN": "16384",
-        },
-    ),
-)
 
 
 def form_options(catalogue: Catalogue) -> list[Option]:
@@ -58,13 +44,25 @@ def hub(catalogue: Catalogue) -> dict[str, Any]:
             "gpuCount": 1,
             "gpuIds": "ADA_80_PRO,AMPERE_80",
             "allowedCudaVersions": [CUDA],
-            "presets": [{"name": name, "defaults": defaults} for name, defaults in PRESETS],
+            "presets": _presets(catalogue),
             "env": [
                 {"key": option.name, "input": _hub_input(option)}
                 for option in form_options(catalogue)
             ],
         },
     }
+
+
+def _presets(catalogue: Catalogue) -> list[dict[str, Any]]:
+    """Return one preset for each profile; the form asks for the model, so that it is named too."""
+    model = catalogue.by_engine_key["model"].name
+    return [
+        {
+            "name": profile.about.title,
+            "defaults": {model: profile.model, "PROFILE": profile.name},
+        }
+        for profile in load_all(builtin_folder())
+    ]
 
 
 def hub_tests(catalogue: Catalogue) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -49,6 +50,17 @@ def render_page(template: str, catalogue: Catalogue) -> str:
         )
     )
     return text.rstrip("\n") + "\n"
+
+
+def render_template(template: str, **values: Any) -> str:
+    """Return a page that is about something else than settings.
+
+    Args:
+        template: File in `templates/`.
+        **values: What it shows.
+    """
+    text: str = _environment().get_template(template).render(**values)
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r" +\n", "\n", text)).rstrip("\n") + "\n"
 
 
 def replace_block(text: str, block: str) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 
 from worker.config.catalogue import Catalogue
 from worker.render.console import hub, hub_tests, worker_config
-from worker.render.json_schema import config_schema, engine_schema
+from worker.render.json_schema import config_schema, engine_schema, profile_schema
 from worker.render.markdown import render_page, replace_block
+from worker.render.profiles import profile_pages
 from worker.request.reference import native_schema, render_errors, render_requests
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,7 @@ OUTPUTS: Mapping[str, Callable[[Catalogue], str]] = {
     ".runpod/tests.json": _as_json(hub_tests),
     "schemas/engine.schema.json": _as_json(engine_schema),
     "schemas/config.schema.json": _as_json(config_schema),
+    "schemas/profile.schema.json": _as_json(profile_schema),
     "schemas/requests/native.json": lambda _catalogue: native_schema(),
 }
 
@@ -54,6 +56,7 @@ def render_all(catalogue: Catalogue, root: Path = ROOT) -> dict[str, str]:
             block of it is generated.
     """
     files = {path: render(catalogue) for path, render in OUTPUTS.items()}
+    files |= profile_pages(catalogue)
     readme = root / README
     if readme.exists():
         text = readme.read_text(encoding="utf-8")

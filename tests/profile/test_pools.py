@@ -1,0 +1,42 @@
+"""RunPod's pools: names, order, prices."""
+
+from typing import get_args
+
+import pytest
+
+from worker.profile.pools import POOLS, PoolName, find_pool, known_gpus
+
+
+@pytest.mark.parametrize(
+    ("name", "pool"),
+    [
+        ("H100", "ADA_80_PRO"),
+        ("nvidia h200", "HOPPER_141"),
+        ("RTX 4090", "ADA_24"),
+        ("NVIDIA GeForce RTX 3090", "AMPERE_24"),
+        ("a6000", "AMPERE_48"),
+        ("RTX A6000", "AMPERE_48"),
+        ("6000 Ada", "ADA_48_PRO"),
+        ("RTX 4000", "AMPERE_16"),
+        ("ampere_80", "AMPERE_80"),
+        ("L40s", "ADA_48_PRO"),
+        ("B300", None),
+    ],
+)
+def test_find_pool(name, pool):
+    found = find_pool(name)
+
+    assert (found and found.name) == pool
+
+
+@pytest.mark.parametrize("name", known_gpus())
+def test_find_pool_knows_every_name_that_it_offers(name):
+    assert find_pool(name) is not None
+
+
+def test_pools_are_complete_and_sane():
+    assert [pool.name for pool in POOLS] == list(get_args(PoolName))
+    for pool in POOLS:
+        nominal_mib = pool.nominal_gb * 1024
+        assert 0.9 * nominal_mib < pool.memory_mib <= 1.03 * nominal_mib
+        assert (pool.usd_per_s is not None) or not pool.hub

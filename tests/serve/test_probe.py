@@ -1,0 +1,44 @@
+"""The container's own health check."""
+
+import asyncio
+
+import pytest
+
+from worker.config.mode import JOB_SOURCE
+from worker.serve import State
+from worker.serve.probe import run_health
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "words"),
+    [
+        (State.STARTING, 1, "loading"),
+        (State.READY, 0, "ready"),
+        (State.STOPPING, 1, "not healthy"),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+async def test_health_of_a_server(bench, capsys, state, status, words):
+    await bench.open(two_ports=True, health_path="/up")
+    bench.front.refuse(state)
+    environ = {
+        "WORKER_MODE": "pod",
+        "PORT": str(bench.port),
+        "PORT_HEALTH": str(bench.health_port),
+        "HEALTH_CHECK_PATH": "/up",
+    }
+    assert await asyncio.to_thread(run_health, environ) == status
+    assert words in capsys.readouterr().out
+
+
+def test_health_without_a_server(capsys):
+    assert run_health({"WORKER_MODE": "pod", "PORT": "9"}) == 1
+
+
+def test_health_of_a_queue_worker(capsys):
+    assert run_health({JOB_SOURCE: "http://x/$ID"}) == 0
+
+
+def test_health_with_a_bad_setting_names_it(capsys):
+    assert run_health({"WORKER_MODE": "pot"}) == 1
+    assert "WORKER_MODE" in capsys.readouterr().out

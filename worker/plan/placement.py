@@ -1,0 +1,94 @@
+"""Where a configuration fits: on which GPUs, how many of them, and at what price."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from worker.config.capacity import Demand
+from worker.plan.question import Question
+from worker.profile.memory import Fit
+from worker.profile.pools import GPU_COUNTS, POOLS, Pool
+
+SECONDS_PER_HOUR = 3600
+FP8_CAPABILITY = (8, 9)
+"""Older GPUs unpack FP8 weights on the fly, which works and is slower."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A configuration on some GPUs.
+
+    Attributes:
+        name: Pool or GPU.
+        gpus: How many of them.
+        memory_bytes: Memory of each, bytes.
+        fit: Whether and how it fits.
+        pool: The RunPod pool; None for a GPU that is in none.
+    """
+
+    name: str
+    gpus: int
+    memory_bytes: int
+    fit: Fit
+    pool: Pool | None
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """Price of all GPUs, US dollars an hour; None where none is published."""
+        if self.pool is None or self.pool.usd_per_s is None:
+            return None
+        return self.pool.usd_per_s * self.gpus * SECONDS_PER_HOUR
+
+
+def place_on(
+    question: Question, name: str, memory_bytes: int, gpus: int, pool: Pool | None = None
+) -> Placement:
+    """Return a configuration on `gpus` GPUs of one kind; it must be known what it asks."""
+    demand = spread(question, gpus)
+    return Placement(name, gpus, memory_bytes, demand.fit(memory_bytes), pool)
+
+
+def spread(question: Question, gpus: int) -> Demand:
+    """Return what is asked of each GPU when `gpus` of them share the model."""
+    demand = question.demand
+    if demand is None:
+        raise ValueError("nothing is known of the model")
+    if question.fixed:
+        return demand
+    share = max(1, gpus // demand.layout.pipeline_parallel)
+    return dataclasses.replace(
+        demand, layout=dataclasses.replace(demand.layout, tensor_parallel=share)
+    )
+
+
+def counts(question: Question) -> Sequence[int]:
+    """Return how many GPUs a worker may have, fewest first."""
+    if question.fixed and question.demand is not None:
+        return (question.demand.layout.gpus,)
+    return GPU_COUNTS
+
+
+def place_all(question: Question, pools: Iterable[Pool] = POOLS) -> Iterator[Placement]:
+    """Yield the smallest placement on each pool that fits, or the largest if none does."""
+    for pool in pools:
+        placements = [
+            place_on(question, pool.name, pool.memory_bytes, gpus, pool)
+            for gpus in counts(question)
+        ]
+        yield next((item for item in placements if item.fit.fits), placements[-1])
+
+
+def cheapest(placements: Iterable[Placement]) -> Placement | None:
+    """Return the cheapest placement that fits; None when none does.
+
+    Pools without a published price come last, by memory.
+    """
+    fitting = [item for item in placements if item.fit.fits]
+
+    def order(item: Placement) -> tuple[bool, float]:
+        price = item.usd_per_hour
+        return price is None, item.memory_bytes * item.gpus if price is None else price
+
+    return min(fitting, key=order, default=None)

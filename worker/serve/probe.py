@@ -1,0 +1,46 @@
+"""`worker health`: the health check of a container, asked from inside of it."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Mapping
+
+from worker.config import load_settings
+from worker.config.mode import choose_mode, choose_ports
+from worker.errors import ExitCode, WorkerError
+
+TIMEOUT_S = 3.0
+
+
+def run_health(environ: Mapping[str, str]) -> int:
+    """Ask the worker of this container how it is, and print it.
+
+    Returns:
+        Exit status: 0 if it is ready, or takes jobs from the queue; else 1.
+    """
+    try:
+        endpoint = load_settings(environ).endpoint
+        mode = choose_mode(endpoint, environ)
+    except WorkerError as error:
+        print(error)
+        return ExitCode.FAILURE
+    if mode == "queue":
+        # Its process ends as soon as it cannot answer, and the container with it.
+        print("a queue worker is healthy as long as it runs")
+        return ExitCode.OK
+    _port, health_port = choose_ports(endpoint, mode)
+    status = ask_health(health_port, endpoint.health_path)
+    print({200: "ready", 204: "the model is loading"}.get(status, "not healthy"))
+    return ExitCode.OK if status == 200 else ExitCode.FAILURE
+
+
+def ask_health(port: int, path: str) -> int:
+    """Return the status of a health check on this machine, 0 without an answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
