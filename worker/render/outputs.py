@@ -10,6 +10,7 @@ from typing import Any
 from worker.config.catalogue import Catalogue
 from worker.render.console import hub, hub_tests, worker_config
 from worker.render.json_schema import config_schema, engine_schema, profile_schema
+from worker.render.load_balancer import hub_load_balancer
 from worker.render.markdown import render_page, replace_block
 from worker.render.profiles import profile_pages
 from worker.request.reference import native_schema, render_errors, render_requests
@@ -39,6 +40,7 @@ OUTPUTS: Mapping[str, Callable[[Catalogue], str]] = {
     ".env.example": _page("env.example.j2"),
     "worker-config.json": _as_json(worker_config),
     ".runpod/hub.json": _as_json(hub),
+    ".runpod/load-balancer/hub.json": _as_json(hub_load_balancer),
     ".runpod/tests.json": _as_json(hub_tests),
     "schemas/engine.schema.json": _as_json(engine_schema),
     "schemas/config.schema.json": _as_json(config_schema),
