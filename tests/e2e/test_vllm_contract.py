@@ -1,0 +1,87 @@
+"""What `worker.engine.child` uses of vLLM, and what it relies on; fails with the reason.
+
+After a change of the pinned version this is the first thing to read.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PROBE = """
+import inspect, json, os
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.cli.serve import ServeSubcommand
+from vllm.entrypoints.launchers.api_server import entry
+from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.logger import configure_logging_from_args
+from vllm.platforms import current_platform
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+from worker.engine.child import fork_engine_processes, fork_is_safe
+
+ADDED = {"--uds", "--disable-uvicorn-access-log", "--shutdown-timeout"}
+
+def parameters(function):
+    return list(inspect.signature(function).parameters)
+
+parser = make_arg_parser(FlexibleArgumentParser(prog="vllm serve"))
+flags = {flag for action in parser._actions for flag in action.option_strings}
+
+os.environ.pop("VLLM_WORKER_MULTIPROC_METHOD", None)
+def configure():
+    os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
+fork_engine_processes(configure)()
+
+print(json.dumps({
+    "make_arg_parser": parameters(make_arg_parser),
+    "validate_parsed_serve_args": parameters(validate_parsed_serve_args),
+    "configure_logging_from_args": parameters(configure_logging_from_args),
+    "ServeSubcommand.cmd": parameters(ServeSubcommand.cmd),
+    "create_engine_config_on": "create_engine_config" in vars(AsyncEngineArgs.__mro__[1])
+        or "create_engine_config" in vars(AsyncEngineArgs),
+    "server_calls_create_engine_config": "create_engine_config"
+        in inspect.getsource(entry.build_async_engine_client_from_engine_args),
+    "missing_flags": sorted(ADDED - flags),
+    "platform_forces_spawn": 'VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"'
+        in inspect.getsource(type(current_platform)),
+    "fork_is_safe": fork_is_safe(),
+    "method_after_configuration": os.environ["VLLM_WORKER_MULTIPROC_METHOD"],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def contract() -> dict[str, object]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, f"vLLM has moved what the child imports:\n{done.stderr[-2000:]}"
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "reason"),
+    [
+        ("make_arg_parser", ["parser"], "child.serve builds vLLM's own parser"),
+        ("validate_parsed_serve_args", ["args"], "child.serve validates as `vllm serve` does"),
+        ("configure_logging_from_args", ["args"], "child.serve sets up logging likewise"),
+        ("ServeSubcommand.cmd", ["args"], "child.serve hands over to it"),
+        ("create_engine_config_on", True, "the child wraps it to choose fork over spawn"),
+        ("server_calls_create_engine_config", True, "the wrapped method must be on the way"),
+        ("missing_flags", [], "the worker adds these arguments"),
+        (
+            "platform_forces_spawn",
+            True,
+            "if the CPU platform no longer sets it, child.fork_engine_processes can go",
+        ),
+        ("fork_is_safe", True, "on a CPU machine the engine's processes are forked"),
+        ("method_after_configuration", "fork", "the choice must outlast the configuration"),
+    ],
+)
+def test_vllm_has_what_the_child_uses(
+    contract: dict[str, object], name: str, expected: object, reason: str
+) -> None:
+    assert contract[name] == expected, reason
