@@ -9,6 +9,7 @@ from typing import Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from worker.config.cached import CACHED
 from worker.config.catalogue import Catalogue
 from worker.config.resolve import Findings, Layer, Resolved
 from worker.errors import Problem
@@ -117,6 +118,8 @@ def _place(
     """Replace one repository and its revision; return why not, if not."""
     option, pin = catalogue.by_engine_key[key], catalogue.by_engine_key[revision_key]
     named, revision = values.get(option.name), values.get(pin.name)
+    if named is not None and named.source.startswith(CACHED):
+        return None
     wanted = revision.value if revision is not None else None
     if not source.is_meant(named.value if named is not None else source.repo, wanted):
         message = (
@@ -140,11 +143,19 @@ def _place(
 
 
 def offline_variables(values: Mapping[str, Resolved], catalogue: Catalogue) -> dict[str, str]:
-    """Return the variables that keep the engine off the hub, if all it needs is in the image."""
+    """Return the variables that keep the engine off the hub, if all it needs is on the machine."""
     model = values[catalogue.by_engine_key["model"].name]
     tokenizer = values.get(catalogue.by_engine_key["tokenizer"].name)
-    if model.source != BAKED or (tokenizer is not None and tokenizer.source != BAKED):
+    if not _is_local(model) or (tokenizer is not None and not _is_local(tokenizer)):
+        return {}
+    # Code that a model brings may lie in a further repository, which a cache need not hold.
+    code = values.get(catalogue.by_engine_key["trust_remote_code"].name)
+    if model.source != BAKED and code is not None and code.value:
         return {}
     if any(catalogue.by_engine_key[key].name in values for key in HUB_OPTIONS):
         return {}
     return {OFFLINE: "1"}
+
+
+def _is_local(value: Resolved) -> bool:
+    return value.source == BAKED or value.source.startswith(CACHED)

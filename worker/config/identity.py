@@ -29,6 +29,11 @@ def public_name(model: str) -> str:
     return model
 
 
+def is_repository(model: str) -> bool:
+    """Whether a model is named by its repository id, `org/name`, and not by a place."""
+    return model.count("/") == 1 and public_name(model) == model
+
+
 def served_names(values: Mapping[str, Resolved]) -> Resolved | None:
     """Return the public names, the one that answers carry first; several are comma-separated."""
     model = next(v for v in values.values() if v.option.engine_key == "model")

@@ -9,6 +9,7 @@ from typing import Any
 
 from worker.config.arguments import build_arguments
 from worker.config.baked import offline_variables, place_baked
+from worker.config.cached import cache_roots, place_cached
 from worker.config.capacity import check_capacity
 from worker.config.catalogue import Catalogue, read_catalogue
 from worker.config.defaults import DEFAULT, promise_defaults
@@ -22,7 +23,7 @@ from worker.config.resolve import Findings, Resolved, merge_layers
 from worker.config.rules import View, apply_rules
 from worker.config.secrets import engine_environment, redact_problem, secret_values
 from worker.config.settings import Settings
-from worker.config.sources import collect_sources
+from worker.config.sources import Sources, collect_sources
 from worker.errors import ConfigurationError, Problem
 
 
@@ -41,7 +42,7 @@ def load_settings(
         profile: A profile as data, instead of the one that the environment names.
         hardware: What to choose defaults for; None looks at this machine, and at the paths on it.
         profiles: Folder of the built-in profiles.
-        use_baked: Whether the model in the image counts; baking itself must not see it.
+        use_baked: Whether models in the image and in caches count; baking itself must not see them.
 
     Raises:
         ConfigurationError: With every problem found.
@@ -50,12 +51,11 @@ def load_settings(
     machine = hardware or detect_hardware(environ)
     findings = Findings()
     sources = collect_sources(environ, profile, profiles, catalogue, findings, use_baked=use_baked)
-    baked = sources.baked
     given = merge_layers(sources.layers, catalogue, findings)
     if sources.chosen is not None:
         given[sources.chosen.option.name] = sources.chosen
-    if baked is not None:
-        given = place_baked(given, baked, catalogue, findings)
+    is_here = hardware is None and use_baked
+    given = _place(given, environ, sources, catalogue, findings, is_here=is_here)
     allowed = given.get("WORKER_ALLOWED_VARIABLES")
     patterns = allowed.value if allowed else None
     findings.problems += find_misspelt(environ, catalogue, patterns)
@@ -68,9 +68,30 @@ def load_settings(
         raise ConfigurationError([redact_problem(p, secrets) for p in findings.problems])
     findings.warnings += check_capacity(view, sources.profile, profiles)
     warnings = [redact_problem(warning, secrets) for warning in findings.warnings]
-    offline = offline_variables(values, catalogue) if baked is not None else {}
-    settings = _build(values, environ, offline, secrets, warnings)
+    settings = _build(values, environ, offline_variables(values, catalogue), secrets, warnings)
     return dataclasses.replace(settings, profile=sources.profile)
+
+
+def _place(
+    given: dict[str, Resolved],
+    environ: Mapping[str, str],
+    sources: Sources,
+    catalogue: Catalogue,
+    findings: Findings,
+    *,
+    is_here: bool,
+) -> dict[str, Resolved]:
+    """Put what is on this machine in the place of repositories, in the order that RunPod advises.
+
+    That is: the platform's cached model, the image's own, a network volume or other cache; what is
+    in none of them comes from the hub.
+    """
+    base = given.get("BASE_PATH")
+    roots = cache_roots(environ, Path(base.value) if base is not None else None) if is_here else []
+    given = place_cached(given, catalogue, roots[:1], Findings())
+    if sources.baked is not None:
+        given = place_baked(given, sources.baked, catalogue, findings)
+    return place_cached(given, catalogue, roots, findings)
 
 
 def _complete(

@@ -1,0 +1,60 @@
+"""Puts argument lists (JSON on stdin) through vLLM's own parser and configuration classes.
+
+A program, not a test: it imports vLLM, which takes seconds and belongs in a process of its own.
+
+    python accept_arguments.py RESULTS.json MODEL
+
+MODEL is a small model on this machine: it stands in for the real ones, which are not here, so that
+everything but the model's own files is checked as at a start.
+"""
+
+import json
+import sys
+
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.reasoning import ReasoningParserManager
+from vllm.tool_parsers import ToolParserManager
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+OF_THE_MODEL = (
+    "hf_overrides",
+    "tokenizer_mode",
+    "config_format",
+    "load_format",
+    "runner",
+    "reasoning_parser",
+    "enable_expert_parallel",
+)
+"""Options that need the real model's files, tokens or experts; the parser has checked them."""
+
+
+def accept(parser, arguments, model):
+    """Return what vLLM makes of the arguments: nothing to complain about is an empty string."""
+    try:
+        parsed = parser.parse_args(arguments)
+    except SystemExit:
+        return "the parser refuses"
+    try:
+        validate_parsed_serve_args(parsed)
+        if parsed.tool_call_parser:
+            ToolParserManager.get_tool_parser(parsed.tool_call_parser)
+        if parsed.reasoning_parser:
+            ReasoningParserManager.get_reasoning_parser(parsed.reasoning_parser)
+        AsyncEngineArgs.from_cli_args(parsed)
+        defaults = parser.parse_args([])
+        for name in OF_THE_MODEL:
+            setattr(parsed, name, getattr(defaults, name))
+        parsed.model, parsed.load_format = model, "dummy"
+        config = AsyncEngineArgs.from_cli_args(parsed).create_engine_config()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what a user would see
+        return f"{type(error).__name__}: {error}"
+    return "" if config.scheduler_config.max_num_seqs == parsed.max_num_seqs else "another value"
+
+
+if __name__ == "__main__":
+    cases = json.load(sys.stdin)
+    serve = make_arg_parser(FlexibleArgumentParser())
+    results = {name: accept(serve, arguments, sys.argv[2]) for name, arguments in cases.items()}
+    with open(sys.argv[1], "w") as file:
+        json.dump(results, file)

@@ -1,0 +1,42 @@
+"""Every profile's engine arguments, put through the pinned vLLM itself."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_model import build_tiny_model
+
+from worker.config import load_settings
+from worker.config.hardware import GIB, Hardware
+from worker.profile import builtin_folder, names
+
+PROGRAM = Path(__file__).with_name("accept_arguments.py")
+NAMES = names(builtin_folder())
+
+
+@pytest.fixture(scope="module")
+def accepted(tmp_path_factory):
+    """What vLLM says of each profile, in one process: the import takes ten seconds."""
+    folder = tmp_path_factory.mktemp("accepted")
+    cases = {
+        name: load_settings({"PROFILE": name}, hardware=Hardware(1, 64 * GIB)).engine_arguments()
+        for name in NAMES
+    }
+    model = build_tiny_model(folder / "tiny-llama")
+    subprocess.run(
+        [sys.executable, str(PROGRAM), str(folder / "results.json"), str(model)],
+        input=json.dumps(cases),
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", NAMES)
+def test_vllm_accepts_the_arguments_of_a_profile(accepted, name):
+    assert accepted[name] == ""
