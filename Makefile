@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev test lint fix render lock clean
+.PHONY: help install run dev test lint audit fix render lock clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
@@ -28,6 +28,9 @@ lint: install ## Everything that must hold without running a test; changes nothi
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
+
+audit: ## Known vulnerabilities of the locked packages; skipped where no advisories can be had
+	@$(PYTHON) scripts/audit.py
 
 fix: install ## What ruff can put right by itself
 	$(BIN)/ruff check --fix
