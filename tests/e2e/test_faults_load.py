@@ -1,0 +1,170 @@
+"""Far more jobs than places, on a platform that stumbles; then an engine that stands still."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from process_tree import descendants, find_process, wait_gone
+from served import LONG, TEXT, Api, connect, make_environ
+
+from worker.dev import Fault, Limits, LocalDeployment, LocalEndpoint
+from worker.dev.job import JobRequest, JobStatus
+from worker.errors import ExitCode
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PLACES = 300
+JOBS = 1000
+STALL_S = 3
+LONGEST_BUSY_MS = 250
+MOST_GROWTH_KIB = 200 * 1024
+COMMON_LINE_LIMIT_BYTES = 8190
+"""Apache's; nginx and aiohttp have about the same."""
+
+PATIENT = {"sync": False, "execution_timeout_ms": 600_000, "ttl_ms": 600_000, "retention_s": 600}
+
+
+class Loaded:
+    """A deployment and what its worker prints."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.deployment: LocalDeployment
+        self.api: Api
+
+    def watched(self) -> list[list[int]]:
+        """Return stall, busy time (both ms) and memory (KiB) of each second."""
+        marked = [line.split()[1:] for line in self.lines if line.startswith("watched ")]
+        return [[int(number) for number in numbers] for numbers in marked]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def loaded(tiny_model: Path) -> AsyncIterator[Loaded]:
+    found = Loaded()
+    endpoint = LocalEndpoint(limits=Limits(request_line_bytes=COMMON_LINE_LIMIT_BYTES))
+    environ = make_environ(
+        tiny_model,
+        MAX_CONCURRENCY=str(PLACES),
+        MAX_NUM_SEQS="64",
+        ENGINE_STALL_TIMEOUT_S=str(STALL_S),
+        RUNPOD_PING_INTERVAL="1000",
+    )
+    found.deployment = LocalDeployment(
+        environ=environ,
+        endpoint=endpoint,
+        on_output=lambda _worker, line: found.lines.append(line),
+    )
+    found.deployment.command = (sys.executable, str(Path(__file__).parent / "watched_worker.py"))
+    async with found.deployment:
+        await found.deployment.wait_ready()
+        async with connect(found.deployment) as found.api:
+            yield found
+
+
+def make_input(number: int) -> dict[str, Any]:
+    """Streams and whole answers, short and long prompts."""
+    prompt = f"Job {number}. " + ("All work and no play. " * 40 if number % 50 == 0 else "")
+    return {
+        "prompt": prompt,
+        "stream": number % 2 == 0,
+        "sampling_params": {"max_tokens": 8, "ignore_eos": True},
+    }
+
+
+async def test_overload_is_served_completely_in_bounded_memory(
+    loaded: Loaded, record_property: pytest.RecordProperty
+) -> None:
+    store = loaded.deployment.endpoint.store
+    named: set[str] = set()
+    reporting = type(store).ping
+
+    def ping(worker_id: str, job_ids: list[str]) -> None:
+        named.update(job_ids)
+        reporting(store, worker_id, job_ids)
+
+    store.ping = ping  # type: ignore[method-assign]
+    await asyncio.sleep(1.2)
+    _stall, _busy, memory_before = loaded.watched()[-1]
+    seconds_before = len(loaded.watched())
+    jobs = [store.submit(JobRequest(make_input(n), **PATIENT)) for n in range(JOBS)]
+    slow = jobs[0].id
+    loaded.deployment.endpoint.faults.add(
+        Fault("stream", calls=None, delay_s=0.2, when=lambda call: call.job_id == slow)
+    )
+    async with asyncio.timeout(150):
+        for job in jobs:
+            await job.finished(150)
+    loaded.deployment.endpoint.faults.clear()
+    await asyncio.sleep(1.2)
+    assert {job.status for job in jobs} == {JobStatus.COMPLETED}
+    taken = [job.metrics.taken_s for job in jobs]
+    assert taken == sorted(taken), "first come, first served"
+    seconds = loaded.watched()[seconds_before:]
+    busy_ms = max(busy for _stall, busy, _memory in seconds)
+    memory = max(memory for _stall, _busy, memory in seconds)
+    figures = {
+        "stall_ms": max(stall for stall, _busy, _memory in seconds),
+        "busy_ms": busy_ms,
+        "memory_kib": (memory_before, memory),
+        "jobs_named_in_heartbeats": len(named),
+    }
+    record_property("overload", json.dumps(figures))
+    print(figures)
+    assert busy_ms < LONGEST_BUSY_MS
+    assert memory - memory_before < MOST_GROWTH_KIB
+    assert len(named) >= PLACES, "every heartbeat names all jobs, in URLs that are short enough"
+    assert not any("Ping Request Error" in line for line in loaded.lines)
+
+
+async def test_platform_that_stumbles_loses_and_repeats_nothing(loaded: Loaded) -> None:
+    faults = loaded.deployment.endpoint.faults
+    faults.add(Fault("take", status=500))
+    faults.add(Fault("take", body=b"<html>not JSON</html>"))
+    faults.add(Fault("stream", calls=2, status=500))
+    faults.add(Fault("stream", drop=True))
+    faults.add(Fault("stream", status=429))
+    faults.add(Fault("done", calls=2, status=502))
+    faults.add(Fault("done", drop=True, processed=True))
+    job_id = await loaded.api.run(
+        {
+            "prompt": "Once",
+            "stream": True,
+            "structured_outputs": {"choice": [TEXT]},
+            "sampling_params": {"max_tokens": 200},
+        }
+    )
+    async with asyncio.timeout(40):
+        job = await loaded.api.wait_for(job_id, "COMPLETED", "FAILED")
+    pieces = (await loaded.api.call("GET", f"/stream/{job_id}"))["stream"]
+    faults.clear()
+
+    def join(outputs: list[Any]) -> str:
+        return "".join(text for output in outputs for text in output["choices"][0]["tokens"])
+
+    assert join(job["output"]) == TEXT
+    assert join([piece["output"] for piece in pieces]) == TEXT
+
+
+async def test_engine_that_stands_still_fails_the_jobs_and_ends_the_worker(loaded: Loaded) -> None:
+    worker = loaded.deployment.processes[0].pid
+    tree = {worker, *descendants(worker)}
+    job_id = await loaded.api.run(LONG)
+    await loaded.api.wait_for(job_id, "IN_PROGRESS")
+    await asyncio.sleep(0.5)
+    os.kill(find_process(tree, "VLLM::EngineCore"), signal.SIGSTOP)
+    async with asyncio.timeout(30):
+        job = await loaded.api.wait_for(job_id, "FAILED")
+        error = json.loads(job["error"])["error"]
+        assert (error["code"], error["retryable"]) == ("engine_died", True)
+        assert await loaded.deployment.wait() == ExitCode.ENGINE_DIED
+    await wait_gone(tree)
+    assert any("has made no progress for" in line for line in loaded.lines)
