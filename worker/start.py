@@ -11,16 +11,20 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Protocol
 
+import orjson
 import uvloop
 
 from worker.config import Settings, load_settings
 from worker.config.check import open_console, report_problems
 from worker.config.mode import Mode, choose_mode, choose_ports
+from worker.config.startup import cache_variables
 from worker.engine.client import EngineClient
 from worker.engine.environment import build_environment
 from worker.engine.lifeline import tie_forks_to_parent
 from worker.engine.machine import UnfitError, check_machine, find_machine
+from worker.engine.preparation import LOCAL_CACHE, plan_preparation
 from worker.engine.process import PHASES, EngineProcess
+from worker.engine.report import StartReport, process_age_s
 from worker.engine.watch import WatchLimits
 from worker.errors import ConfigurationError, ExitCode, WorkerError
 from worker.handler import Handler, HandlerOptions
@@ -112,12 +116,17 @@ class Worker:
         self._settings = settings
         self._front = build_front(settings, mode)
         self._stop = asyncio.Event()
-        self._environment = build_environment(environ, settings.engine_environment())
+        self._report = StartReport(process_age_s())
+        variables = settings.engine_environment()
+        if settings.cache is not None:
+            variables |= cache_variables(LOCAL_CACHE, environ)
+        self._environment = build_environment(environ, variables)
+        self._preparation = plan_preparation(settings, self._environment, self._report)
         serving = settings.serving
         self._engine = EngineProcess(
             [*settings.engine_arguments(), *ENGINE_ARGUMENTS],
             self._environment,
-            on_phase=_log_phase,
+            on_phase=self._note_phase,
             on_output=lambda line: print(redact(line), flush=True),
             limits=WatchLimits(serving.engine_silence_timeout_s, serving.engine_stall_timeout_s),
         )
@@ -132,15 +141,24 @@ class Worker:
             log.info(profile)
         log.info("starting vLLM with %s", self._settings.model.name)
         try:
+            self._report.begin("opening the front")
             await self._front.open()
+            self._preparation.begin()
+            self._report.begin("checking the machine")
             await check_machine(self._settings.model.name, self._environment, find_machine())
             if not await self._start_engine():
                 return ExitCode.OK
             return await self._serve()
         finally:
+            await self._preparation.stop()
             await self._engine.stop(ENGINE_STOP_S)
             await self._front.close()
             log.info("stopped")
+
+    def _note_phase(self, name: str, seconds: float) -> None:
+        title = PHASES.get(name, name)
+        self._report.begin(title if name != "ready" else "self-test and front")
+        log.info("engine, %4.1f s: %s", seconds, title)
 
     def _asked_to_stop(self, number: int) -> None:
         # A second one changes nothing: who stops a container may well signal twice, and the end is
@@ -173,6 +191,8 @@ class Worker:
         front = self._front
         jobs = await front.begin(self._engine.client)
         log.info("ready: up to %d jobs at once", self._settings.serving.max_concurrency)
+        log.info("start: %s", orjson.dumps(self._report.data()).decode())
+        self._preparation.keep()
         failed = asyncio.create_task(self._engine.wait_failed())
         stop = asyncio.create_task(self._stop.wait())
         await asyncio.wait({jobs, failed, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -349,7 +369,3 @@ def _import_queue(settings: Settings) -> ModuleType:
     queue = importlib.import_module("worker.queue")
     queue.sdk.set_log_level(settings.logging.level)
     return queue
-
-
-def _log_phase(name: str, seconds: float) -> None:
-    log.info("engine, %4.1f s: %s", seconds, PHASES.get(name, name))

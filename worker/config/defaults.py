@@ -9,9 +9,11 @@ from worker.config.catalogue import Catalogue
 from worker.config.hardware import GIB, Hardware
 from worker.config.overlay import OVERLAY
 from worker.config.resolve import Resolved
+from worker.config.startup import OPTIMIZATION_LEVELS
 
 DEFAULT = "default"
 NO_GPU = "default (no GPU)"
+STARTUP_PROFILE = "STARTUP_PROFILE"
 CPU_SHARE = 8
 """Without a GPU the KV cache gets this fraction (1/n) of main memory …"""
 CPU_MOST_GIB = 4
@@ -38,6 +40,10 @@ def promise_defaults(
         return fallback if resolved is None else resolved.value
 
     values = _declared(machine)
+    startup = given.get(STARTUP_PROFILE)
+    if startup is not None and startup.value in OPTIMIZATION_LEVELS:
+        level = OPTIMIZATION_LEVELS[startup.value]
+        values["optimization_level"] = (level, f"from {STARTUP_PROFILE}")
     # vLLM refuses fewer tokens than sequences per step; a default must not be what breaks that.
     sequences, source = values["max_num_seqs"]
     values["max_num_seqs"] = (min(sequences, value_of("max_num_batched_tokens", sequences)), source)

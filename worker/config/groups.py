@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from worker.config.field import Group, Words, setting
+from worker.config.startup import StartupSettings
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 EngineLogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -357,6 +358,7 @@ class WorkerSettings(Group):
     model: ModelSettings = Field(ModelSettings(), description="Which model is served.")
     serving: ServingSettings = Field(ServingSettings(), description="Jobs at once, time limits.")
     endpoint: EndpointSettings = Field(EndpointSettings(), description="Where requests come from.")
+    startup: StartupSettings = Field(StartupSettings(), description="How fast a start is.")
     requests: RequestSettings = Field(RequestSettings(), description="Defaults of requests.")
     streaming: StreamingSettings = Field(StreamingSettings(), description="Pieces of an answer.")
     logging: LoggingSettings = Field(LoggingSettings(), description="What is logged.")

@@ -21,9 +21,10 @@ from worker.config.names import find_misspelt
 from worker.config.option import Option
 from worker.config.resolve import Findings, Resolved, merge_layers
 from worker.config.rules import View, apply_rules
-from worker.config.secrets import engine_environment, redact_problem, secret_values
+from worker.config.secrets import base_path, engine_environment, redact_problem, secret_values
 from worker.config.settings import Settings
 from worker.config.sources import Sources, collect_sources
+from worker.config.startup import choose_cache
 from worker.errors import ConfigurationError, Problem
 
 
@@ -137,6 +138,7 @@ def _build(
         serving=worker.serving,
         requests=worker.requests,
         endpoint=worker.endpoint,
+        startup=worker.startup,
         streaming=worker.streaming,
         logging=worker.logging,
         storage=worker.storage,
@@ -148,6 +150,7 @@ def _build(
         },
         secrets=secrets,
         values=tuple(values.values()),
+        cache=choose_cache(worker.startup, base_path(worker.storage), read_catalogue().version),
         warnings=tuple(warnings),
     )
 

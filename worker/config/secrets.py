@@ -32,14 +32,15 @@ def engine_environment(worker: WorkerSettings, environ: Mapping[str, str]) -> di
     variables: dict[str, str] = {"VLLM_LOGGING_LEVEL": worker.logging.engine_level}
     if worker.model.hf_token is not None:
         variables["HF_TOKEN"] = worker.model.hf_token.get_secret_value()
-    base = _base_path(worker.storage)
+    base = base_path(worker.storage)
     if base is not None and not any(environ.get(name) for name in CACHE_VARIABLES):
         cache = base / "huggingface-cache"
         variables |= {"HF_HOME": str(cache), "HF_HUB_CACHE": str(cache / "hub")}
     return variables
 
 
-def _base_path(storage: StorageSettings) -> Path | None:
+def base_path(storage: StorageSettings) -> Path | None:
+    """Return the folder that lasts between starts, None where there is none."""
     if storage.base_path is not None:
         return storage.base_path
     return VOLUME if VOLUME.is_dir() else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from worker.config.groups import (
     EndpointSettings,
@@ -17,6 +18,7 @@ from worker.config.groups import (
 )
 from worker.config.resolve import Resolved
 from worker.config.secrets import redact
+from worker.config.startup import StartupSettings
 from worker.errors import Problem
 from worker.profile import Profile
 
@@ -30,6 +32,7 @@ class Settings:
         serving: Jobs at once and time limits.
         requests: What a request gets and may do where it says nothing.
         endpoint: Where requests come from.
+        startup: How fast a start is.
         streaming: Pieces of a streamed answer.
         logging: Log levels.
         storage: Where models are kept.
@@ -38,6 +41,7 @@ class Settings:
         environment: Variables that the engine's process needs beside the worker's own.
         secrets: Values that must not leave the process in any text.
         values: Every value with its origin, in the order of the docs.
+        cache: Folder that keeps compiled code between starts; None where nothing lasts.
         warnings: What is not wrong and still worth a line in the log.
         profile: The profile that was read, named or chosen; None without one.
     """
@@ -46,6 +50,7 @@ class Settings:
     serving: ServingSettings
     requests: RequestSettings
     endpoint: EndpointSettings
+    startup: StartupSettings
     streaming: StreamingSettings
     logging: LoggingSettings
     storage: StorageSettings
@@ -55,6 +60,7 @@ class Settings:
     environment: Mapping[str, str] = field(repr=False)
     secrets: frozenset[str] = field(repr=False)
     values: tuple[Resolved, ...] = field(repr=False)
+    cache: Path | None
     warnings: tuple[Problem, ...]
     profile: Profile | None = field(default=None, repr=False)
 

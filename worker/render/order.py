@@ -15,6 +15,7 @@ CATEGORIES = (
     "Tokenizer",
     "Serving",
     "Endpoint",
+    "Start-up",
     "Requests",
     "Streaming",
     "LoRA",

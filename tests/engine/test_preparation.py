@@ -1,0 +1,90 @@
+"""What runs beside the start, from the settings."""
+
+import pytest
+
+from worker.config import load_settings
+from worker.config.hardware import GIB, Hardware
+from worker.config.startup import cache_variables
+from worker.engine.preparation import Preparation, plan_preparation
+from worker.engine.report import StartReport
+
+GPU = Hardware(1, 24 * GIB)
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"123")
+    return folder
+
+
+def load(**environ):
+    return load_settings(environ, hardware=GPU)
+
+
+def value_of(settings, name):
+    return next(((i.value, i.source) for i in settings.values if i.option.name == name), None)
+
+
+async def run(preparation):
+    preparation.begin()
+    preparation.keep()
+    await preparation.stop()
+
+
+async def test_plan_reads_weights_and_caches(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("worker.engine.preparation.LOCAL_CACHE", tmp_path / "local")
+    settings = load(MODEL_NAME=str(model), BASE_PATH=str(tmp_path))
+    report = StartReport(0)
+    await run(plan_preparation(settings, {}, report))
+    assert set(report.data()["beside"]) == {
+        "weights into memory",
+        "caches from the volume",
+        "caches to the volume",
+    }
+    assert settings.cache is not None
+    assert settings.cache.parent == tmp_path / "worker-cache"
+    assert "0.32.0" in settings.cache.name
+
+
+@pytest.mark.parametrize(
+    "environ", [{"LOAD_FORMAT": "dummy"}, {"PREFETCH_WEIGHTS": "false"}], ids=["dummy", "off"]
+)
+async def test_plan_without_anything_to_read(model, environ):
+    report = StartReport(0)
+    await run(plan_preparation(load(MODEL_NAME=str(model), **environ), {}, report))
+    assert report.data()["beside"] == {}
+
+
+async def test_stop_without_begin_does_nothing():
+    await Preparation(None, None, StartReport(0)).stop()
+
+
+def test_cache_variables_leave_what_is_set(tmp_path):
+    variables = cache_variables(tmp_path, {"TRITON_CACHE_DIR": "/mine"})
+    assert "TRITON_CACHE_DIR" not in variables
+    assert variables["VLLM_CACHE_ROOT"] == str(tmp_path / "vllm")
+    assert variables["VLLM_ENABLE_STARTUP_PLAN"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("environ", "level"),
+    [
+        pytest.param({}, None, id="vLLM's own"),
+        pytest.param({"STARTUP_PROFILE": "balanced"}, None, id="balanced"),
+        pytest.param({"STARTUP_PROFILE": "fast"}, ("0", "from STARTUP_PROFILE"), id="fast"),
+        pytest.param({"STARTUP_PROFILE": "throughput"}, ("3", "from STARTUP_PROFILE"), id="most"),
+        pytest.param(
+            {"STARTUP_PROFILE": "fast", "OPTIMIZATION_LEVEL": "1"},
+            ("1", "environment"),
+            id="said",
+        ),
+    ],
+)
+def test_startup_profile_chooses_the_optimization_level(environ, level):
+    settings = load(**environ)
+    assert value_of(settings, "OPTIMIZATION_LEVEL") == level
+    arguments = settings.engine_arguments()
+    assert any(text.startswith("--optimization-level") for text in arguments) == bool(level)

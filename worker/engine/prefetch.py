@@ -1,0 +1,93 @@
+"""Weights into the page cache while vLLM is still being imported, which leaves the disk idle."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+BLOCK_BYTES = 16 * 1024 * 1024
+READERS = 4
+"""Files at once; a volume is faster with several."""
+
+MEMORY_SHARE = 0.5
+"""Of the memory that is free; what does not fit would push out what was just read."""
+
+UNREAD_FORMATS = frozenset({"dummy", "runai_streamer", "runai_streamer_sharded", "tensorizer"})
+"""Load formats that read nothing, or read in their own way as fast as the disk goes."""
+
+
+def find_weights(model: str, revision: str | None, environ: Mapping[str, str]) -> list[Path]:
+    """Return the weight files of a model that is on this machine already, in order.
+
+    Args:
+        model: A folder, or a repository id that is looked up in Hugging Face's cache.
+        revision: Branch, tag or commit; None is `main`.
+        environ: The engine's environment, which says where the cache is.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        home = environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")
+        cache = Path(environ.get("HF_HUB_CACHE") or f"{home}/hub")
+        repository = cache / f"models--{model.replace('/', '--')}"
+        try:
+            commit = (repository / "refs" / (revision or "main")).read_text().strip()
+        except OSError:
+            commit = revision or ""
+        folder = repository / "snapshots" / commit
+    return sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+
+
+def free_memory() -> int:
+    """Return the bytes that may be used without pushing anything out."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+class Prefetch:
+    """Reads files in the background; reading is all, their content is not kept.
+
+    Args:
+        files: In the order in which they will be needed.
+        limit_bytes: Stop after so much.
+    """
+
+    def __init__(self, files: Sequence[Path], limit_bytes: int) -> None:
+        self._files = list(files)
+        self._left = limit_bytes
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def run(self) -> int:
+        """Read; return the bytes that were read."""
+        with ThreadPoolExecutor(READERS, thread_name_prefix="prefetch") as pool:
+            return sum(pool.map(self._read, self._files))
+
+    def stop(self) -> None:
+        """End soon."""
+        self._stopped.set()
+
+    def _read(self, path: Path) -> int:
+        read = 0
+        try:
+            with path.open("rb", buffering=0) as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+                block = bytearray(BLOCK_BYTES)
+                while not self._stopped.is_set() and self._take():
+                    count = file.readinto(block)
+                    if not count:
+                        break
+                    read += count
+        except OSError:
+            # vLLM reads the same file soon, and says better what is wrong with it.
+            return read
+        return read
+
+    def _take(self) -> bool:
+        with self._lock:
+            self._left -= BLOCK_BYTES
+            return self._left + BLOCK_BYTES > 0

@@ -1,0 +1,93 @@
+"""What runs beside the start of vLLM, because nothing of it has to be waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from worker.config import Settings
+from worker.engine.caches import CacheMirror
+from worker.engine.prefetch import (
+    MEMORY_SHARE,
+    UNREAD_FORMATS,
+    Prefetch,
+    find_weights,
+    free_memory,
+)
+from worker.engine.report import StartReport
+
+LOCAL_CACHE = Path(tempfile.gettempdir(), "worker-cache")
+"""Where vLLM has its caches of compiled code, if there is a place that keeps them."""
+
+log = logging.getLogger(__name__)
+
+
+class Preparation:
+    """Fetches caches and weights while vLLM is imported; keeps new caches once it answers.
+
+    Args:
+        mirror: Caches that last; None where nothing does.
+        prefetch: Weights; None where there is nothing to read ahead.
+        report: Gets what each took.
+    """
+
+    def __init__(
+        self, mirror: CacheMirror | None, prefetch: Prefetch | None, report: StartReport
+    ) -> None:
+        self._mirror = mirror
+        self._prefetch = prefetch
+        self._report = report
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def begin(self) -> None:
+        """Start reading, in threads of their own."""
+        if self._mirror is not None:
+            # First and alone for a moment: small, and vLLM asks for it before the weights.
+            self._run("caches from the volume", "files", self._mirror.fetch)
+        if self._prefetch is not None:
+            self._run("weights into memory", "bytes", self._prefetch.run)
+
+    def keep(self) -> None:
+        """Copy new caches back, beside the first requests."""
+        if self._mirror is not None:
+            self._run("caches to the volume", "files", self._mirror.store)
+
+    async def stop(self) -> None:
+        """End what still runs."""
+        for part in (self._mirror, self._prefetch):
+            if part is not None:
+                part.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _run(self, title: str, unit: str, work: Callable[[], int]) -> None:
+        async def run() -> None:
+            began = time.monotonic()
+            count = await asyncio.to_thread(work)
+            self._report.beside(title, began, **{unit: count})
+            log.info("%s: %d %s in %.1f s", title, count, unit, time.monotonic() - began)
+
+        self._tasks.append(asyncio.create_task(run()))
+
+
+def plan_preparation(
+    settings: Settings, environment: Mapping[str, str], report: StartReport
+) -> Preparation:
+    """Return what can run beside the start with these settings.
+
+    Args:
+        settings: The resolved configuration.
+        environment: The engine's, which says where the model cache is.
+        report: Gets what each part took.
+    """
+    mirror = None if settings.cache is None else CacheMirror(settings.cache, LOCAL_CACHE)
+    given = {item.option.engine_key: item.value for item in settings.values}
+    files: list[Path] = []
+    if settings.startup.prefetch_weights and given.get("load_format") not in UNREAD_FORMATS:
+        files = find_weights(settings.model.name, given.get("revision"), environment)
+    prefetch = Prefetch(files, int(free_memory() * MEMORY_SHARE)) if files else None
+    return Preparation(mirror, prefetch, report)
