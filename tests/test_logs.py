@@ -1,9 +1,10 @@
+import json
 import logging
 from collections.abc import Iterator
 
 import pytest
 
-from worker.logs import REDACTED, Redactor, configure_logging
+from worker.logs import LONGEST_MESSAGE, REDACTED, Redactor, about_job, configure_logging
 
 
 @pytest.mark.parametrize(
@@ -69,3 +70,13 @@ def test_configure_logging_leaves_other_loggers_alone(logger, capsys):
     configure_logging("debug", Redactor([]))
     logging.getLogger("elsewhere").info("not ours")
     assert "not ours" not in capsys.readouterr().err
+
+
+def test_configure_logging_as_json_writes_the_platforms_lines(logger, capsys):
+    configure_logging("info", Redactor(["hf_secret"]), as_json=True)
+    logger.info("a\n%s", "hf_secret", extra=about_job("job-1"))
+    logger.warning("b" * 2 * LONGEST_MESSAGE)
+    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert first == {"requestId": "job-1", "message": f"a\n{REDACTED}", "level": "INFO"}
+    assert second["requestId"] is None
+    assert len(second["message"]) == LONGEST_MESSAGE

@@ -19,6 +19,7 @@ import orjson
 
 from worker.engine.client import EngineClient
 from worker.errors import RequestError
+from worker.logs import about_job
 from worker.request import (
     Call,
     Code,
@@ -95,13 +96,17 @@ class Handler:
         except TimeoutError:
             failure = self._timed_out(expired=now() >= deadline)
         except (aiohttp.ClientError, OSError) as error:
-            log.error("job %s: the engine did not answer: %s", job.get("id"), type(error).__name__)
+            log.error(
+                "the engine did not answer: %s",
+                type(error).__name__,
+                extra=about_job(job.get("id")),
+            )
             failure = fail(
                 Code.ENGINE_DIED, "The engine ended before the answer did; send it again."
             )
         except Exception:
             # The client gets a code; the cause belongs in the log.
-            log.exception("job %s: the handler failed", job.get("id"))
+            log.exception("the handler failed", extra=about_job(job.get("id")))
             failure = fail(Code.INTERNAL_ERROR, "The worker failed; its log has the cause.")
         if (path := _streamed_route(job.get("input"), call)) is not None:
             # Readers of the stream see no job result; an OpenAI client raises on this event.

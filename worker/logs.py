@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Iterable
 
+from worker.errors import shorten
+
 REDACTED = "[redacted]"
+
+JOB_ID = "job_id"
+"""Attribute of a log record that is about one job."""
+
+LONGEST_MESSAGE = 4096
+"""Characters; RunPod's SDK cuts its own messages there."""
 
 SHORTEST_SECRET = 4
 """Shorter values are not redacted: they would blot out half of every line."""
@@ -41,15 +50,37 @@ class _RedactingFormatter(logging.Formatter):
         return self._redact(super().format(record))
 
 
-def configure_logging(level: str, redact: Redactor) -> None:
+class _PlatformFormatter(logging.Formatter):
+    """One JSON object per line, as RunPod's SDK writes it and RunPod's console reads it."""
+
+    def __init__(self, redact: Redactor) -> None:
+        super().__init__("%(message)s")
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "requestId": getattr(record, JOB_ID, None),
+            "message": shorten(self._redact(super().format(record)), LONGEST_MESSAGE),
+            "level": record.levelname,
+        }
+        return json.dumps(line, ensure_ascii=False)
+
+
+def about_job(job_id: object) -> dict[str, object]:
+    """Return the `extra` of a log call that is about one job."""
+    return {JOB_ID: job_id}
+
+
+def configure_logging(level: str, redact: Redactor, *, as_json: bool = False) -> None:
     """Send the worker's own log to stderr.
 
     Args:
         level: Least severe level, a name of the `logging` module in any case.
         redact: Applied to each line, tracebacks included.
+        as_json: Write RunPod's lines of JSON instead of text.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_RedactingFormatter(redact))
+    handler.setFormatter((_PlatformFormatter if as_json else _RedactingFormatter)(redact))
     logger = logging.getLogger("worker")
     logger.handlers = [handler]
     logger.setLevel(level.upper())

@@ -35,6 +35,9 @@ from worker.stream.pacing import Pacing
 
 log = logging.getLogger(__name__)
 
+ON_PLATFORM = "RUNPOD_ENDPOINT_ID"
+"""RunPod sets it in every worker; the SDK, too, then writes its log as JSON."""
+
 PING = "RUNPOD_WEBHOOK_PING"
 """RunPod sets it in every queue worker; heartbeats go there."""
 
@@ -72,7 +75,7 @@ def run_worker(environ: Mapping[str, str]) -> int:
         settings = load_settings(environ)
         mode = choose_mode(settings.endpoint, environ)
         redact = Redactor(settings.secret_values())
-        configure_logging(settings.logging.level, redact)
+        configure_logging(settings.logging.level, redact, as_json=writes_json(settings, environ))
         for warning in settings.warnings:
             log.warning("%s", warning)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -86,6 +89,12 @@ def run_worker(environ: Mapping[str, str]) -> int:
     if environ.get(PING):
         report_failure(failure, redact)
     return int(failure.exit_code)
+
+
+def writes_json(settings: Settings, environ: Mapping[str, str]) -> bool:
+    """Return whether log lines are JSON."""
+    chosen = settings.logging.format
+    return chosen == "json" or (chosen == "auto" and bool(environ.get(ON_PLATFORM)))
 
 
 def report_failure(error: WorkerError, redact: Redactor) -> None:

@@ -82,7 +82,9 @@ async def test_sigterm_finishes_running_jobs_then_exits_0(tmp_path: Path) -> Non
         short = {**LONG, "sampling_params": {"max_tokens": 300, "ignore_eos": True}}
         running = await api.run(short)
         await api.wait_for(running, "IN_PROGRESS")
-        os.kill(deployment.processes[0].pid, signal.SIGTERM)
+        for _ in range(2):
+            os.kill(deployment.processes[0].pid, signal.SIGTERM)
+            await asyncio.sleep(0.1)
         job = await api.wait_for(running, "COMPLETED", "FAILED")
         assert job["output"][-1]["usage"]["output"] == 300
         assert await deployment.wait() == ExitCode.OK
@@ -98,6 +100,8 @@ async def test_sigterm_during_loading_exits_0_and_leaves_no_process(tiny_model: 
             await asyncio.sleep(0.05)
         worker = deployment.processes[0].pid
         processes = descendants(worker)
+        os.kill(worker, signal.SIGTERM)
+        await asyncio.sleep(0.1)
         os.kill(worker, signal.SIGTERM)
         assert await deployment.wait() == ExitCode.OK
         await wait_gone(processes)

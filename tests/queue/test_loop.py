@@ -39,7 +39,7 @@ class Delivery:
     def __init__(self, results: dict) -> None:
         self._results = results
 
-    async def run(self, handler, job) -> dict:
+    async def run(self, handler, job, _account) -> dict:
         return {"output": [output async for output in handler(job)]}
 
     async def done(self, job_id, result) -> None:

@@ -11,6 +11,7 @@ from worker.config.field import Group, Words, setting
 from worker.config.startup import StartupSettings
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "json", "text"]
 EngineLogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 WorkerMode = Literal["auto", "queue", "load-balancer", "pod"]
 
@@ -277,6 +278,12 @@ class LoggingSettings(Group):
         "Least severe message that the worker logs. Debug shows each job's path through the "
         "worker, without prompts or answers.",
         Words(env="WORKER_LOG_LEVEL", title="Worker log level"),
+    )
+    format: LogFormat = setting(
+        "auto",
+        "Form of the worker's own log lines. Auto writes JSON with the job's id on RunPod, whose "
+        "console reads it, and text elsewhere.",
+        Words(env="WORKER_LOG_FORMAT", title="Worker log format"),
     )
     engine_level: EngineLogLevel = setting(
         "INFO",

@@ -14,6 +14,7 @@ from worker.errors import ExitCode, WorkerError
 
 DEFAULTS = {
     "RUNPOD_LOG_LEVEL": "INFO",
+    "WORKER_LOG_FORMAT": "text",
     # The SDK's own checks look for a GPU and for the internet.
     "RUNPOD_SKIP_GPU_CHECK": "true",
     "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",

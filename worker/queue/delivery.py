@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from worker.queue.account import Account
 from worker.queue.sdk import (
     ExponentialRetry,
     RetryClient,
@@ -56,7 +57,9 @@ class Delivery:
         self._stream_client = _build_client(session, STREAM_ATTEMPTS)
         self._done_client = _build_client(session, DONE_ATTEMPTS)
 
-    async def run(self, handler: Handler, job: Mapping[str, Any]) -> dict[str, Any]:
+    async def run(
+        self, handler: Handler, job: Mapping[str, Any], account: Account
+    ) -> dict[str, Any]:
         """Run one job's handler and post what it yields; return the result, for `done`."""
         job_id = job["id"]
         outputs: list[Output] = []
@@ -65,7 +68,9 @@ class Delivery:
                 if isinstance(output, dict) and output.get("error"):
                     return {"error": output["error"]}
                 outputs.append(output)
-                await self._post(self._stream_client, job_id, job_stream_url, {"output": output})
+                body = orjson.dumps({"output": output})
+                account.post(len(body))
+                await self._post(self._stream_client, job_id, job_stream_url, body)
         return {"output": outputs}
 
     async def done(self, job_id: str, result: dict[str, Any]) -> None:
@@ -76,20 +81,20 @@ class Delivery:
                 f"The result has {len(body)} bytes; RunPod accepts {MAX_RESULT_BYTES}. Ask for "
                 "fewer tokens, choices or log-probabilities, or read the answer as a stream."
             )
-            result = {"error": fail(Code.RESULT_TOO_LARGE, message).json()}
-        await self._post(self._done_client, job_id, job_done_url, result)
+            body = orjson.dumps({"error": fail(Code.RESULT_TOO_LARGE, message).json()})
+        await self._post(self._done_client, job_id, job_done_url, body)
 
     async def _post(
         self,
         client: RetryClient,
         job_id: str,
         url: Callable[[str], str],
-        body: dict[str, Any],
+        body: bytes,
     ) -> None:
         headers = {**HEADERS, "X-Request-ID": job_id}
         try:
             async with client.post(
-                url(job_id), data=orjson.dumps(body), headers=headers, raise_for_status=True
+                url(job_id), data=body, headers=headers, raise_for_status=True
             ) as response:
                 await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:

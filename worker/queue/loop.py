@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 
 from worker.errors import RequestError
+from worker.queue.account import Account
 from worker.queue.delivery import Delivery, Handler
 from worker.queue.sdk import (
     AsyncClientSession,
@@ -182,9 +183,9 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
 
     async def _answer(self, delivery: Delivery, job: dict[str, Any]) -> None:
         job_id = job["id"]
-        runpod_log.info("Started.", job_id)
+        account = Account()
         try:
-            result = await delivery.run(self._handler, job)
+            result = await delivery.run(self._handler, job, account)
         except asyncio.CancelledError:
             if self._abort_reason is None:
                 runpod_log.info("Stopped by RunPod.", job_id)
@@ -196,7 +197,7 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
             result = {"error": fail(Code.INTERNAL_ERROR, INTERNAL).json()}
         self._reporting.add(job_id)
         await delivery.done(job_id, result)
-        runpod_log.info("Finished.", job_id)
+        runpod_log.info(account.describe(result), job_id)
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

@@ -1,0 +1,332 @@
+"""Mixed load with random faults for as long as you like: `python tests/e2e/soak.py --minutes 30`.
+
+A real worker with the tiny model under the local endpoint. Jobs of every kind come without pause;
+the platform stumbles every second or two; every now and then a process is killed, frozen or told
+to stop, and the next worker takes over. In the end every job must have reached exactly one final
+state, and every answer must be complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from process_tree import descendants, find_process
+from served import TEXT, make_environ
+from tiny_model import build_tiny_model
+
+from worker.dev import Fault, Limits, LocalEndpoint
+from worker.dev.deployment import DEFAULTS, exit_status
+from worker.dev.job import Job, JobRequest, JobStatus
+from worker.dev.process import WorkerProcess
+
+COMMAND = (sys.executable, "-m", "worker", "start")
+PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
+OUTSTANDING = 24
+"""Jobs that are submitted and have not ended."""
+
+SETTLE_S = 15.0
+"""After its start a worker's memory still grows: caches and pools fill."""
+
+LIMITS = Limits(
+    take_hold_s=2,
+    stop_hold_s=2,
+    lost_job_retries=10,
+    run_retention_s=7200,
+    runsync_retention_s=7200,
+)
+
+KINDS: dict[str, dict[str, Any]] = {
+    "whole": {"prompt": "Once", "sampling_params": {"max_tokens": 40, "ignore_eos": True}},
+    "exact": {
+        "prompt": "Once",
+        "stream": True,
+        "structured_outputs": {"choice": [TEXT]},
+        "sampling_params": {"max_tokens": 200},
+    },
+    "chat": {
+        "openai_route": "/v1/chat/completions",
+        "openai_input": {
+            "messages": [{"role": "user", "content": "Hello"}],
+            "stream": True,
+            "max_tokens": 60,
+        },
+    },
+    "long": {
+        "prompt": "On",
+        "stream": True,
+        "sampling_params": {"n": 4, "max_tokens": 600, "ignore_eos": True},
+    },
+    "bad": {"prompt": "Once", "sampling_params": {"temprature": 1}},
+    "cancelled": {
+        "prompt": "On",
+        "stream": True,
+        "sampling_params": {"n": 4, "max_tokens": 1500, "ignore_eos": True},
+    },
+}
+
+
+def make_fault(chance: random.Random) -> Fault:
+    """Return one stumble of the platform."""
+    return chance.choice(
+        [
+            Fault("take", status=500),
+            Fault("take", status=429),
+            Fault("take", body=b"garbage"),
+            Fault("take", drop=True),
+            Fault("take", delay_s=1.5),
+            Fault("stream", status=500),
+            Fault("stream", calls=3, status=503),
+            Fault("stream", drop=True),
+            Fault("stream", delay_s=1.0),
+            Fault("done", status=500),
+            Fault("done", drop=True, processed=True),
+            Fault("stop", status=500),
+            Fault("ping", status=500),
+        ]
+    )
+
+
+@dataclass
+class Figures:
+    """What a soak has seen."""
+
+    seconds: float = 0
+    jobs: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    states: Counter[str] = field(default_factory=Counter)
+    ends: Counter[str] = field(default_factory=Counter)
+    """How often each job reached a final state, by its id."""
+    faults: Counter[str] = field(default_factory=Counter)
+    exits: list[int] = field(default_factory=list)
+    memory_kib: list[tuple[int, int]] = field(default_factory=list)
+    """Of each worker that lived long enough: resident memory, first and last."""
+    wrong: list[str] = field(default_factory=list)
+    """Jobs whose answer is not what it has to be."""
+
+    @property
+    def lost(self) -> int:
+        """Jobs without a final state."""
+        return self.jobs - len(self.ends)
+
+    @property
+    def repeated(self) -> int:
+        """Jobs with more than one."""
+        return sum(count > 1 for count in self.ends.values())
+
+    def report(self) -> str:
+        """Return everything as JSON."""
+        return json.dumps(
+            {
+                "seconds": round(self.seconds),
+                "jobs": self.jobs,
+                "kinds": dict(self.kinds),
+                "states": dict(self.states),
+                "lost": self.lost,
+                "duplicated": self.repeated,
+                "wrong": self.wrong,
+                "faults": dict(self.faults),
+                "worker_exits": self.exits,
+                "memory_first_last_kib": self.memory_kib,
+            },
+            indent=2,
+        )
+
+
+class Soak:
+    """One run.
+
+    Args:
+        environ: The workers' environment.
+        seed: Decides everything that is random.
+        violence_s: Mean seconds between two acts against the worker's processes.
+    """
+
+    def __init__(self, environ: dict[str, str], seed: int, violence_s: float) -> None:
+        self.figures = Figures()
+        self.endpoint = LocalEndpoint(limits=LIMITS)
+        self._environ = environ
+        self._chance = random.Random(seed)
+        self._violence_s = violence_s
+        self._worker: WorkerProcess | None = None
+        self._stopping = False
+        self.endpoint.store.on_finish = self._count
+
+    def _count(self, job: Job) -> None:
+        self.figures.ends[job.id] += 1
+        self.figures.states[job.status.value] += 1
+
+    async def run(self, seconds: float) -> Figures:
+        """Run for some seconds, then let every job end."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        await self.endpoint.start()
+        workers = asyncio.create_task(self._keep_a_worker())
+        await self.endpoint.store.workers.get("worker-1").ready.wait()
+        disturb = [asyncio.create_task(self._stumble()), asyncio.create_task(self._attack())]
+        places = [asyncio.create_task(self._submit(began + seconds)) for _ in range(OUTSTANDING)]
+        try:
+            await asyncio.sleep(max(0.0, began + seconds - clock()))
+            for task in disturb:
+                task.cancel()
+            self.endpoint.faults.clear()
+            await asyncio.wait(places, timeout=120)
+        finally:
+            self._stopping = True
+            for task in (*disturb, *places):
+                task.cancel()
+            if self._worker is not None:
+                self._worker.terminate()
+            self.endpoint.store.drain()
+            await asyncio.wait({workers}, timeout=60)
+            workers.cancel()
+            await self.endpoint.stop()
+        self.figures.seconds = clock() - began
+        return self.figures
+
+    async def _submit(self, until: float) -> None:
+        while asyncio.get_running_loop().time() < until:
+            kind = self._chance.choice(list(KINDS))
+            request = JobRequest(
+                KINDS[kind],
+                sync=False,
+                execution_timeout_ms=600_000,
+                ttl_ms=7_200_000,
+                retention_s=7200,
+            )
+            job = self.endpoint.store.submit(request)
+            self.figures.jobs += 1
+            self.figures.kinds[kind] += 1
+            if kind == "cancelled":
+                await asyncio.sleep(self._chance.uniform(0, 1.5))
+                self.endpoint.store.cancel(job)
+            await job.finished(300)
+            if problem := find_problem(kind, job):
+                self.figures.wrong.append(f"{kind} {job.status.value}: {problem}")
+
+    async def _stumble(self) -> None:
+        while True:
+            await asyncio.sleep(self._chance.expovariate(1.0))
+            fault = make_fault(self._chance)
+            how = fault.status or ("garbage" if fault.body else "drop" if fault.drop else "slow")
+            self.figures.faults[f"{fault.operation} {how}"] += 1
+            self.endpoint.faults.add(fault)
+
+    async def _attack(self) -> None:
+        while True:
+            await asyncio.sleep(self._chance.expovariate(1 / self._violence_s))
+            worker = self._worker
+            ready = worker and self.endpoint.store.workers.get(worker.worker_id).ready
+            if worker is None or worker.returncode is not None or not ready or not ready.is_set():
+                continue
+            act = self._chance.choice(["engine", "server", "worker", "SIGTERM", "freeze"])
+            self.figures.faults[act] += 1
+            tree = descendants(worker.pid)
+            with suppress(LookupError, ProcessLookupError):
+                if act == "freeze":
+                    await freeze({worker.pid, *tree}, 4)
+                elif act == "SIGTERM":
+                    worker.terminate()
+                elif act == "worker":
+                    os.kill(worker.pid, signal.SIGKILL)
+                else:
+                    word = "VLLM::EngineCore" if act == "engine" else "worker.engine.child"
+                    os.kill(find_process(tree, word), signal.SIGKILL)
+
+    async def _keep_a_worker(self) -> None:
+        number = 0
+        while not self._stopping:
+            number += 1
+            worker = WorkerProcess(f"worker-{number}", on_output=lambda _worker, _line: None)
+            platform = self.endpoint.worker_environment(worker.worker_id)
+            await worker.start(COMMAND, {**DEFAULTS, **self._environ, **platform})
+            self._worker = worker
+            weigh = asyncio.create_task(self._weigh(worker))
+            try:
+                self.figures.exits.append(exit_status(await worker.wait()))
+            finally:
+                weigh.cancel()
+                worker.kill()
+            self.endpoint.store.lose_worker(worker.worker_id)
+
+    async def _weigh(self, worker: WorkerProcess) -> None:
+        await self.endpoint.store.workers.get(worker.worker_id).ready.wait()
+        await asyncio.sleep(SETTLE_S)
+        first = read_memory_kib(worker.pid)
+        index = len(self.figures.memory_kib)
+        self.figures.memory_kib.append((first, first))
+        while True:
+            await asyncio.sleep(1)
+            with suppress(OSError):
+                self.figures.memory_kib[index] = (first, read_memory_kib(worker.pid))
+
+
+async def freeze(pids: set[int], seconds: float) -> None:
+    """Stop processes for some seconds."""
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def read_memory_kib(pid: int) -> int:
+    """Return a process's resident memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_KIB
+
+
+def find_problem(kind: str, job: Job) -> str | None:
+    """Return what is wrong with how a job ended, None if nothing is."""
+    if job.status is JobStatus.FAILED:
+        error = json.loads(str(job.error))["error"]
+        if kind == "bad":
+            return None if error["code"] == "unknown_parameter" else error["code"]
+        return None if error.get("retryable") else str(error)
+    if kind == "cancelled":
+        return None if job.status in (JobStatus.CANCELLED, JobStatus.COMPLETED) else "not cancelled"
+    if job.status is not JobStatus.COMPLETED:
+        return str(job.error)
+    if kind == "bad":
+        return "accepted"
+    if kind == "exact":
+        outputs: Any = job.output
+        text = "".join(part for output in outputs for part in output["choices"][0]["tokens"])
+        return None if text == TEXT else f"got {text!r}"
+    if kind == "chat":
+        events = "".join(job.output if isinstance(job.output, list) else [])
+        return None if events.endswith("data: [DONE]\n\n") else "the stream has no end"
+    return None
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--violence-s", type=float, default=60)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        model = build_tiny_model(Path(folder, "tiny-llama"))
+        environ = make_environ(model, DRAIN_TIMEOUT_S="5")
+        soak = Soak(environ, options.seed, options.violence_s)
+        figures = asyncio.run(soak.run(options.minutes * 60))
+    print(figures.report())
+    sys.exit(0 if not (figures.lost or figures.repeated or figures.wrong) else 1)
+
+
+if __name__ == "__main__":
+    main()

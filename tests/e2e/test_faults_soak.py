@@ -1,0 +1,18 @@
+"""The soak in short; `python tests/e2e/soak.py --minutes 30` is the whole one."""
+
+from pathlib import Path
+
+from served import make_environ
+from soak import Soak
+
+SECONDS = 40
+GROWTH_KIB = 64 * 1024
+
+
+async def test_soak_loses_and_repeats_no_job(tiny_model: Path) -> None:
+    environ = make_environ(tiny_model, DRAIN_TIMEOUT_S="5")
+    figures = await Soak(environ, seed=7, violence_s=12).run(SECONDS)
+    print(figures.report())
+    assert figures.jobs > 50
+    assert (figures.lost, figures.repeated, figures.wrong) == (0, 0, [])
+    assert all(last - first < GROWTH_KIB for first, last in figures.memory_kib)

@@ -1,0 +1,37 @@
+"""A model that cannot be loaded: one clear message, the platform told, no second try."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from served import make_environ
+
+from worker.dev import LocalDeployment
+from worker.dev.deployment import WorkerExitError
+from worker.errors import ExitCode
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_damaged_weights_end_the_worker_with_the_remedy(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "damaged"
+    shutil.copytree(tiny_model, model)
+    # What a download leaves that broke off: a header that promises more than there is.
+    (model / "model.safetensors").write_bytes((1000).to_bytes(8, "little") + b'{"lm_head.weight')
+    output: list[str] = []
+    environ = {**make_environ(model), "LOAD_FORMAT": "auto"}
+    async with LocalDeployment(
+        environ=environ, on_output=lambda _worker, line: output.append(line)
+    ) as deployment:
+        with pytest.raises(WorkerExitError) as caught:
+            await deployment.wait_ready()
+        unhealthy = deployment.endpoint.store.workers.get("worker-1").unhealthy
+    assert caught.value.status == ExitCode.ENGINE_START
+    [error] = [line for line in output if line.startswith("error: ")]
+    assert error.startswith("error: A weight file is damaged: delete it from the cache")
+    assert unhealthy is not None
+    assert unhealthy.startswith("engine_start: A weight file is damaged")

@@ -1,0 +1,60 @@
+import pytest
+
+from worker.queue.account import Account, find_finish_reason, find_usage
+from worker.request.codes import Code, fail
+
+NATIVE = {
+    "choices": [{"tokens": ["secret text"], "finish_reason": "length"}],
+    "usage": {"input": 5, "output": 7},
+}
+WHOLE = {
+    "choices": [{"message": {"content": "secret text"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12},
+}
+EVENTS = (
+    'data: {"choices":[{"delta":{"content":"secret text"},"finish_reason":"stop"}]}\n\n'
+    'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7}}\n\ndata: [DONE]\n\n'
+)
+PLAIN_EVENTS = 'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+
+@pytest.mark.parametrize(
+    ("outputs", "usage", "reason"),
+    [
+        pytest.param([{"choices": []}, NATIVE], (5, 7), "length", id="native"),
+        pytest.param([WHOLE], (5, 7), "stop", id="whole"),
+        pytest.param(["data: {}\n\n", EVENTS], (5, 7), "stop", id="raw-events"),
+        pytest.param([PLAIN_EVENTS], (None, None), "stop", id="events-without-usage"),
+        pytest.param([[WHOLE]], (5, 7), "stop", id="parsed-events"),
+        pytest.param([], (None, None), None, id="nothing"),
+        pytest.param([{"data": [1, 2]}], (None, None), None, id="something-else"),
+        pytest.param([{"usage": None, "choices": None}], (None, None), None, id="nulls"),
+    ],
+)
+def test_account_finds_what_the_answer_says(outputs, usage, reason):
+    assert find_usage(outputs) == usage
+    assert find_finish_reason(outputs) == reason
+
+
+def test_account_describes_a_job_in_one_line_without_its_text():
+    account = Account()
+    account.post(100)
+    account.post(50)
+    line = account.describe({"output": [NATIVE]})
+    assert line.startswith("Finished: 0.00 s, first output after 0.00 s, 5 tokens in, 7 tokens out")
+    assert line.endswith("ended by length, 2 posts of 150 bytes")
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize(
+    ("error", "start"),
+    [
+        (fail(Code.ENGINE_DIED, "secret text").json(), "Failed with engine_died: "),
+        ("secret text", "Failed: "),
+        ('{"error": "secret text"}', "Failed: "),
+    ],
+)
+def test_account_names_the_code_of_a_failure(error, start):
+    line = Account().describe({"error": error})
+    assert line.startswith(start)
+    assert "secret" not in line
