@@ -1,0 +1,154 @@
+"""The production worker's life over HTTP, with a fake engine: health tells each turn of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from worker.engine.lifeline import group_is_alive
+from worker.errors import ExitCode
+from worker.request import Code
+
+WORKER = Path(__file__).parent / "fake_engine_worker.py"
+SERVE = "print('engine', os.getpid())\n"
+QUESTION = {"model": "name", "prompt": "x"}
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+class Pod:
+    """A worker process and what it printed."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+        self.process = process
+        self.url = url
+        self.lines: list[str] = []
+        self.session = aiohttp.ClientSession()
+
+    async def read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.lines.append(line.decode().rstrip())
+
+    async def health(self) -> int:
+        """Return the status of a health check, 0 while nobody listens."""
+        with suppress(aiohttp.ClientConnectionError):
+            async with self.session.get(self.url + "/ping") as response:
+                return response.status
+        return 0
+
+    async def wait_health(self, status: int) -> None:
+        async with asyncio.timeout(20):
+            while await self.health() != status:
+                await asyncio.sleep(0.01)
+
+    async def ask(self) -> Any:
+        async with self.session.post(self.url + "/v1/completions", json=QUESTION) as response:
+            return response.status, (await response.json())["error"]["code"]
+
+    @property
+    def engine_pid(self) -> int:
+        return next(int(line.split()[1]) for line in self.lines if line.startswith("engine "))
+
+    async def exit_status(self) -> int:
+        status = await asyncio.wait_for(self.process.wait(), 20)
+        assert not group_is_alive(self.engine_pid)
+        return status
+
+
+@asynccontextmanager
+async def start(do: str, **variables: str) -> AsyncIterator[Pod]:
+    port = free_port()
+    environ = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environ |= {"MODEL_NAME": "org/name", "WORKER_MODE": "pod", "PORT": str(port)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(WORKER),
+        env={**environ, "SELF_TEST": "false", "FAKE_ENGINE_DO": SERVE + do, **variables},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    pod = Pod(process, f"http://127.0.0.1:{port}")
+    reader = asyncio.create_task(pod.read())
+    try:
+        yield pod
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await reader
+        await pod.session.close()
+
+
+async def test_told_to_stop_while_loading_ends_in_order():
+    async with start("time.sleep(60)") as pod:
+        await pod.wait_health(204)
+        while not any(line.startswith("engine ") for line in pod.lines):
+            await asyncio.sleep(0.01)
+        pod.process.terminate()
+        assert await pod.exit_status() == ExitCode.OK
+
+
+async def test_ready_is_reported_with_the_phases_of_the_start():
+    async with start("serve(200)") as pod:
+        await pod.wait_health(200)
+        pod.process.terminate()
+        assert await pod.exit_status() == ExitCode.OK
+    line = next(line for line in pod.lines if "start: " in line)
+    report = json.loads(line.partition("start: ")[2])
+    assert report["event"] == "ready"
+    assert abs(sum(report["phases"].values()) - report["seconds"]) < 0.1
+
+
+async def test_engine_that_dies_is_told_to_whoever_waits_and_ends_the_worker():
+    async with start("serve(200)") as pod:
+        await pod.wait_health(200)
+        waiting = asyncio.create_task(pod.ask())
+        await asyncio.sleep(0.2)
+        os.kill(pod.engine_pid, signal.SIGKILL)
+        assert (await asyncio.wait_for(waiting, 10))[1] == Code.ENGINE_DIED
+        assert await pod.exit_status() == ExitCode.ENGINE_DIED
+
+
+async def test_request_that_does_not_end_is_ended_with_the_worker():
+    async with start("serve(200)", DRAIN_TIMEOUT_S="0.3") as pod:
+        await pod.wait_health(200)
+        waiting = asyncio.create_task(pod.ask())
+        await asyncio.sleep(0.2)
+        pod.process.terminate()
+        await pod.wait_health(503)
+        assert await waiting == (503, Code.WORKER_STOPPING)
+        assert await pod.exit_status() == ExitCode.OK
+
+
+async def test_port_that_is_taken_ends_the_start_with_its_name():
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        async with start("serve(200)", PORT=port) as pod:
+            assert await asyncio.wait_for(pod.process.wait(), 20) == ExitCode.UNAVAILABLE
+    assert any(f"port {port} cannot be used" in line for line in pod.lines)
+
+
+@pytest.mark.parametrize("key", [{}, {"WORKER_API_KEY": "sk-12345678"}], ids=["none", "one"])
+async def test_missing_key_is_warned_of(key):
+    async with start("serve(200)", **key) as pod:
+        await pod.wait_health(200)
+    assert any("WORKER_API_KEY is not set" in line for line in pod.lines) is not bool(key)
+    assert not any("sk-12345678" in line for line in pod.lines)
