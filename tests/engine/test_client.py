@@ -1,4 +1,6 @@
 import asyncio
+import re
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
@@ -172,3 +174,53 @@ async def test_close_ends_a_request_that_reads_its_answer(serve):
         await client.close()
         with pytest.raises(aiohttp.ClientError):
             await asyncio.wait_for(reading, 5)
+
+
+@pytest.fixture
+async def forgetful(tmp_path) -> AsyncIterator[tuple[EngineClient, list[int]]]:
+    """A client of a server that answers once per connection and then closes it without a word."""
+    served: list[int] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(served)
+        served.append(0)
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            length = re.search(rb"content-length: (\d+)", head, re.I)
+            if length is not None:
+                await reader.readexactly(int(length.group(1)))
+            if served[number]:
+                break
+            served[number] += 1
+            writer.write(b"HTTP/1.1 500 X\r\nContent-Length: 2\r\n\r\nno")
+        writer.close()
+
+    server = await asyncio.start_unix_server(answer, str(tmp_path / "s"))
+    client = EngineClient(tmp_path / "s")
+    yield client, served
+    await client.close()
+    server.close()
+
+
+async def test_request_on_a_closed_connection_goes_again_on_a_new_one(forgetful):
+    client, served = forgetful
+    for _ in range(3):
+        async with client.request("POST", "/v1/x", {"a": 1}) as response:
+            assert await response.text() == "no"
+    assert served == [1, 1, 1]
+
+
+async def test_upload_never_waits_for_a_used_connection(forgetful):
+    client, served = forgetful
+    for _ in range(2):
+        upload = Upload("file", "a.wav", b"RIFF", "audio/wav")
+        async with client.request("POST", "/v1/audio/x", {}, upload) as response:
+            assert response.status == 500
+    assert served == [1, 1]
+
+
+async def test_request_to_a_server_that_is_gone_fails_at_once(tmp_path):
+    client = EngineClient(tmp_path / "nothing")
+    with pytest.raises(aiohttp.ClientConnectorError):
+        async with client.request("POST", "/v1/x", {}):
+            pass
+    await client.close()

@@ -50,16 +50,12 @@ class EngineClient:
         self.active = 0
         """Requests under way, those that only look at the server not counted."""
         self._open: set[aiohttp.ClientResponse] = set()
-        self._session = aiohttp.ClientSession(
-            # vLLM never looks at the host, but HTTP wants one.
-            base_url="http://engine",
-            connector=aiohttp.UnixConnector(
-                str(socket_path), limit=0, keepalive_timeout=KEEP_ALIVE_S / 2
-            ),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-            headers={"Accept-Encoding": "identity"},
-            read_bufsize=READ_BUFFER_BYTES,
+        path = str(socket_path)
+        self._session = _build_session(
+            aiohttp.UnixConnector(path, limit=0, keepalive_timeout=KEEP_ALIVE_S / 2)
         )
+        self._fresh = _build_session(aiohttp.UnixConnector(path, limit=0, force_close=True))
+        """A connection for each request."""
 
     @asynccontextmanager
     async def request(
@@ -124,15 +120,36 @@ class EngineClient:
     async def _send(
         self, method: str, path: str, data: Any = None, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        if self._session.closed:
-            # aiohttp's own answer is a RuntimeError, which looks like a mistake in this program.
-            raise aiohttp.ClientConnectionError(STOPPED)
-        async with self._session.request(method, path, data=data, headers=headers) as response:
+        async with await self._open_response(method, path, data, headers) as response:
             self._open.add(response)
             try:
                 yield response
             finally:
                 self._open.discard(response)
+
+    async def _open_response(
+        self, method: str, path: str, data: Any, headers: Mapping[str, str] | None
+    ) -> aiohttp.ClientResponse:
+        """Send a request on a connection that waits, or on a new one if that turns out closed.
+
+        After a failure of its own, vLLM's server closes the connection with the answer, which may
+        be just as the next request is written to it. That one is innocent and goes again; a body
+        that can be sent only once goes on a new connection at once.
+        """
+        self._check_open()
+        if data is None or isinstance(data, bytes):
+            try:
+                return await self._session.request(method, path, data=data, headers=headers)
+            except aiohttp.ClientConnectorError:
+                raise
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                self._check_open()
+        return await self._fresh.request(method, path, data=data, headers=headers)
+
+    def _check_open(self) -> None:
+        if self._session.closed:
+            # aiohttp's own answer is a RuntimeError, which looks like a mistake in this program.
+            raise aiohttp.ClientConnectionError(STOPPED)
 
     async def check_health(self) -> Health:
         """Ask the server how it is; takes `HEALTH_TIMEOUT_S` at most."""
@@ -163,6 +180,18 @@ class EngineClient:
             # By itself aiohttp would leave whoever reads it waiting for ever.
             response.content.set_exception(aiohttp.ClientConnectionError(STOPPED))
         await self._session.close()
+        await self._fresh.close()
+
+
+def _build_session(connector: aiohttp.UnixConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        # vLLM never looks at the host, but HTTP wants one.
+        base_url="http://engine",
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+        headers={"Accept-Encoding": "identity"},
+        read_bufsize=READ_BUFFER_BYTES,
+    )
 
 
 def build_form(fields: Mapping[str, str | list[str]], upload: Upload) -> aiohttp.FormData:
