@@ -25,6 +25,7 @@ SETTINGS = {
     "TOOL_CALL_PARSER": "hermes",
     "TRUST_REQUEST_CHAT_TEMPLATE": "true",
     "ENABLE_PROMPT_TOKENS_DETAILS": "true",
+    "MAX_LOGPROBS": "-1",
 }
 """What the suite's deployment has beside the model: it lets requests do more, and changes none."""
 

@@ -76,6 +76,14 @@ async def beams_are_likelier_than_greedy(ask: Asker) -> None:
     assert totals[0] >= sum(path.chosen) - 1e-3
 
 
+@effect("length_penalty")
+async def long_beams_are_favoured(ask: Asker) -> None:
+    # Wide enough for the end of the sequence to be among the beams.
+    beams = {"use_beam_search": True, "best_of": 190, "max_tokens": 2}
+    assert (await ask(**beams, length_penalty=0.0)).first.finish == "stop"
+    assert (await ask(**beams, length_penalty=30.0)).first.finish == "length"
+
+
 @effect("presence_penalty", "frequency_penalty")
 async def penalties_avoid_what_was_said(ask: Asker) -> None:
     bias = {str(A): 1.0}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from worker.request.envelope import BatchingInput, NativeInput
-from worker.request.field import KINDS, TARGET, word_of
+from worker.request.field import KINDS, word_of
 from worker.request.openai import known_fields
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.sampling import SamplingParameters
@@ -130,12 +130,7 @@ class Asker:
         return {**outside, **beside, "sampling_params": values}
 
     def _body(self, values: dict[str, Any]) -> dict[str, Any]:
-        body = {
-            word_of(SamplingParameters, name, TARGET) or name
-            if name in SamplingParameters.model_fields and name != "best_of"
-            else name: value
-            for name, value in values.items()
-        }
+        body = dict(values)
         if self.way.is_chat and "logprobs" in body:
             body |= {"logprobs": True, "top_logprobs": body["logprobs"]}
         return body
@@ -184,8 +179,7 @@ def ways_of(name: str) -> set[Way]:
         way
         for way in (Way.CHAT, Way.TEXT)
         if name in known_fields()[way.route].known
-        or (name == "best_of")
-        or word_of_target(name) in known_fields()[way.route].known
+        or name == "best_of"
         or name in BatchingInput.model_fields
     }
     for model in (SamplingParameters, NativeInput):
@@ -193,14 +187,6 @@ def ways_of(name: str) -> set[Way]:
             kinds = word_of(model, name, KINDS)
             ways |= {Way(f"native {kind}") for kind in kinds}
     return ways
-
-
-def word_of_target(name: str) -> str | None:
-    """Return vLLM's name for a native sampling parameter, where it has another one."""
-    if name not in SamplingParameters.model_fields or name == "best_of":
-        return None
-    target: str | None = word_of(SamplingParameters, name, TARGET)
-    return target
 
 
 Check = Callable[[Asker], Awaitable[None]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -88,7 +90,11 @@ class Api:
         self._url = url
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
-        async with self._session.request(method, self._url + path, json=body) as response:
+        data = None if body is None else io.BytesIO(json.dumps(body).encode())
+        headers = {"Content-Type": "application/json"}
+        async with self._session.request(
+            method, self._url + path, data=data, headers=headers
+        ) as response:
             return await response.json()
 
     async def read(self, method: str, path: str, body: Any = None) -> str:

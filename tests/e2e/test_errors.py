@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PYTHON = re.compile(
     r"Traceback|File \"|\.py\b|site-packages|<class |<object|object at 0x|\w(Error|Exception)\(|"
-    r"input_type=|input_value=|errors\.pydantic|\{'|\['|(?<![\w.])/(tmp|usr|home|root|work|opt)/"
+    r"input_type=|input_value=|errors\.pydantic|\{'\w|\['\w|(?<![\w.])/(tmp|usr|home|root|work|opt)/"
 )
 """What only a Python program says, and folders of the machine."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -68,21 +69,21 @@ def build_tiny_model(
     return directory
 
 
-def build_tokenizer() -> Tokenizer:
-    """Return a byte-level BPE tokenizer that knows all 256 bytes."""
+def build_tokenizer(special_tokens: Sequence[str] = SPECIAL_TOKENS) -> Tokenizer:
+    """Return a byte-level BPE tokenizer that knows all 256 bytes, the special tokens first."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=SPECIAL_TOKENS,
+        special_tokens=list(special_tokens),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(TEXT.splitlines(), trainer)
     # As most tokenizers do: a plain prompt gets a first token, which a chat template writes itself.
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{END} $A", special_tokens=[(END, SPECIAL_TOKENS.index(END))]
+        single=f"{special_tokens[0]} $A", special_tokens=[(special_tokens[0], 0)]
     )
     return tokenizer
 

@@ -1,0 +1,123 @@
+"""The platform's limits: large results and pieces, long and deep inputs."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from served import MODEL, Api
+from tiny_model import MAX_MODEL_LEN, VOCABULARY
+
+from worker.queue.delivery import MAX_RESULT_BYTES
+from worker.request.routes import CHAT
+from worker.stream.events import MAX_PIECE_BYTES
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+LARGE: dict[str, Any] = {
+    "model": MODEL,
+    "messages": [{"role": "user", "content": "x"}],
+    "logprobs": True,
+    "top_logprobs": VOCABULARY,
+    "ignore_eos": True,
+    "return_tokens_as_token_ids": True,
+}
+"""About 40 kB for each token."""
+
+
+@pytest.mark.parametrize("shape", ["native", "openai"])
+async def test_result_above_the_limit_fails_with_its_size(api: Api, shape: str) -> None:
+    tokens = 1000
+    job_input: dict[str, Any] = {
+        "openai_route": CHAT,
+        "openai_input": {**LARGE, "max_tokens": tokens},
+    }
+    if shape == "native":
+        sampling = {"logprobs": VOCABULARY, "max_tokens": tokens, "ignore_eos": True}
+        job_input = {"messages": "x", "sampling_params": sampling}
+    job = await api.runsync(job_input)
+    assert job["status"] == "FAILED", len(json.dumps(job))
+    error = json.loads(job["error"])["error"]
+    assert (error["code"], error["status"]) == ("result_too_large", 413)
+    assert str(MAX_RESULT_BYTES) in error["message"]
+    again = await api.runsync({"prompt": "x", "sampling_params": {"max_tokens": 1}})
+    assert again["status"] == "COMPLETED"
+
+
+async def test_result_just_below_the_limit_arrives_whole(api: Api) -> None:
+    body = {**LARGE, "max_tokens": 300}
+    job = await api.runsync({"openai_route": CHAT, "openai_input": body})
+    assert job["status"] == "COMPLETED", job
+    assert MAX_RESULT_BYTES / 4 < len(json.dumps(job["output"])) < MAX_RESULT_BYTES
+    assert len(job["output"][0]["choices"][0]["logprobs"]["content"]) == 300
+
+
+async def test_large_stream_is_cut_between_events(api: Api) -> None:
+    body = {**LARGE, "max_tokens": 300, "stream": True, "stream_interval": 1}
+    batches = {"min_batch_size": 100, "max_batch_size": 100}
+    job = await api.runsync({"openai_route": CHAT, "openai_input": body, **batches})
+    pieces = job["output"]
+    assert len("".join(pieces)) > 4 * MAX_PIECE_BYTES
+    tokens = 0
+    for piece in pieces:
+        assert piece.endswith("\n\n")
+        events = piece.removesuffix("\n\n").split("\n\n")
+        # Under load vLLM puts many tokens into one event, which nobody can cut.
+        assert len(piece) <= MAX_PIECE_BYTES or len(events) == 1
+        for event in events:
+            if event.startswith("data: {"):
+                (choice,) = json.loads(event.removeprefix("data: "))["choices"]
+                tokens += len((choice["logprobs"] or {"content": []})["content"])
+    assert tokens == 300
+
+
+@pytest.mark.parametrize(
+    "job_input",
+    [
+        pytest.param({"prompt": "word " * 1_600_000}, id="8 MB of text"),
+        pytest.param({"prompt": [5] * 1_000_000}, id="a million tokens"),
+        pytest.param({"messages": "word " * 1_600_000}, id="8 MB in a message"),
+        pytest.param({"prompt": [5] * (MAX_MODEL_LEN + 1)}, id="one token too many"),
+    ],
+)
+async def test_long_input_is_refused_briefly(api: Api, job_input: dict[str, Any]) -> None:
+    started = time.monotonic()
+    job = await api.runsync(job_input)
+    error = json.loads(job["error"])["error"]
+    assert error["code"] == "context_length_exceeded", error
+    assert len(job["error"]) < 3000
+    assert time.monotonic() - started < 30
+
+
+async def test_input_that_fills_the_context_is_answered(api: Api) -> None:
+    prompt = [5] * (MAX_MODEL_LEN - 1)
+    job = await api.runsync({"prompt": prompt, "sampling_params": {"max_tokens": 1}})
+    assert job["output"][0]["usage"] == {"input": MAX_MODEL_LEN - 1, "output": 1, "cached": 0}
+
+
+def nest(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("name", ["prompt", "chat_template_kwargs", "openai_input", "body"])
+async def test_deep_input_is_refused_by_name(api: Api, name: str) -> None:
+    deep: Any = {"a": nest(200)} if name != "prompt" else nest(200)
+    start = {"openai_input": {"openai_route": CHAT}, "body": {"route": "/tokenize"}}
+    job = await api.runsync({**start.get(name, {"messages": "x"}), name: deep})
+    error = json.loads(job["error"])["error"]
+    assert error["code"] == "input_too_deep"
+    assert name in error["message"]
+
+
+async def test_input_as_deep_as_allowed_is_answered(api: Api) -> None:
+    kwargs = {"a": nest(90)}
+    sampling = {"max_tokens": 1}
+    job = await api.runsync(
+        {"messages": "x", "chat_template_kwargs": kwargs, "sampling_params": sampling}
+    )
+    assert job["status"] == "COMPLETED", job
