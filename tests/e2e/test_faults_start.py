@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -20,8 +21,12 @@ async def test_damaged_weights_end_the_worker_with_the_remedy(
 ) -> None:
     model = tmp_path / "damaged"
     shutil.copytree(tiny_model, model)
-    # What a download leaves that broke off: a header that promises more than there is.
-    (model / "model.safetensors").write_bytes((1000).to_bytes(8, "little") + b'{"lm_head.weight')
+    # What a download leaves that broke off: a head that promises more than there is.
+    tensor = {"dtype": "BF16", "shape": [384, 128], "data_offsets": [0, 384 * 128 * 2]}
+    head = json.dumps({"lm_head.weight": tensor}).encode()
+    (model / "model.safetensors").write_bytes(
+        len(head).to_bytes(8, "little") + head + b"broken off"
+    )
     output: list[str] = []
     environ = {**make_environ(model), "LOAD_FORMAT": "auto"}
     async with LocalDeployment(

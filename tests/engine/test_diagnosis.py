@@ -169,6 +169,15 @@ CORE = "(EngineCore pid=4711) ERROR 11-23 10:00:00 [core.py:1100] "
             id="pydantic-finding-without-its-input",
         ),
         pytest.param(
+            ("ValidationError", "Unterminated string starting at: line 1 column 2 (char 1)"),
+            [],
+            1,
+            "One of the model's JSON files, or the head of a weight file, is damaged: delete it "
+            "from the cache, so that it is downloaded again. vLLM said: ValidationError: "
+            "Unterminated string starting at: line 1 column 2 (char 1)",
+            id="damaged-head",
+        ),
+        pytest.param(
             ("ValidationError", ONE_FIELD),
             [],
             1,

@@ -85,9 +85,14 @@ REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
         "A weight file is damaged: delete it from the cache, so that it is downloaded again",
     ),
     (
-        re.compile(r"is not a valid JSON file|JSONDecodeError|Error in reading tokenizer"),
-        "One of the model's JSON files is damaged: delete it from the cache, so that it is "
-        "downloaded again",
+        re.compile(
+            r"is not a valid JSON file|JSONDecodeError"
+            # The words of Python's parser, where another exception repeats them.
+            r"|Unterminated string starting at|Expecting value: line|Extra data: line"
+            r"|Expecting property name enclosed|Expecting ',' delimiter"
+        ),
+        "One of the model's JSON files, or the head of a weight file, is damaged: delete it from "
+        "the cache, so that it is downloaded again",
     ),
     (
         re.compile(r"Cannot find any model weights"),
