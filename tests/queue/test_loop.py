@@ -341,3 +341,13 @@ async def test_frozen_worker_listens_for_stop_signals_on_a_new_connection(bench)
     assert listened == ["session"] * 2
     watching.cancel()
     await asyncio.wait({watching})
+
+
+async def test_job_leaves_one_line_in_the_log_without_its_text(bench, capsys):
+    bench.platform.give(jobs("job-1"))
+    await turn()
+    bench.finish("job-1")
+    await turn()
+    about = [line for line in capsys.readouterr().out.splitlines() if "job-1" in line]
+    assert len(about) == 1
+    assert "Finished: 0.0" in about[0]
