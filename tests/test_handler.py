@@ -105,6 +105,12 @@ async def test_stream_interval_is_ours_unless_the_client_chose(
     assert bench.engine.asked[0][2]["stream_interval"] == interval
 
 
+async def test_stream_interval_of_jobs_that_came_together_counts_all_of_them(build):
+    bench = await build(stream(*CHUNKS, DONE))
+    await asyncio.gather(*(bench.run(openai()) for _ in range(40)))
+    assert [body["stream_interval"] for _, _, body in bench.engine.asked] == [4] * 40
+
+
 async def test_stream_interval_is_not_sent_to_other_routes(build):
     bench = await build(stream(b"event: message_stop\ndata: {}\n\n"))
     await bench.run(openai(route="/v1/messages", max_tokens=5))

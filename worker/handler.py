@@ -128,6 +128,8 @@ class Handler:
                 yield await _read_reply(call, response)
             return
         with self._pacing.stream():
+            # Jobs that came together are all counted before the first of them chooses.
+            await asyncio.sleep(0)
             body, flush = self._prepare_stream(call)
             async with self._send(call, body) as response:
                 if response.status != 200:

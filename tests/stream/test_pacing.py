@@ -54,6 +54,34 @@ def test_stream_interval_grows_with_load(streams, tokens):
     assert pacing.stream_interval() == tokens
 
 
+@pytest.mark.parametrize(
+    ("streams", "token_s", "tokens"),
+    [
+        pytest.param(128, 0.005, 8, id="fast-model-by-load"),
+        pytest.param(128, 0.03, 7, id="within-the-flush-interval"),
+        pytest.param(300, 0.05, 10, id="within-the-longest-flush-interval"),
+        pytest.param(40, 0.03, 3, id="within-the-longest-delay"),
+        pytest.param(128, 1.0, 1, id="slow-model-token-by-token"),
+    ],
+)
+def test_stream_interval_never_outlasts_a_posts_delay(streams, token_s, tokens):
+    pacing = Pacing(MAX_DELAY_S)
+    pacing.active = streams
+    pacing.note_speed(token_s * 10, 10)
+    assert pacing.stream_interval() == tokens
+
+
+def test_note_speed_follows_the_latest_measurements():
+    pacing = Pacing(MAX_DELAY_S)
+    pacing.note_speed(1.0, 10)
+    assert pacing.token_s == pytest.approx(0.1)
+    pacing.note_speed(0.0, 10)
+    assert 0.08 < pacing.token_s < 0.1
+    for _ in range(100):
+        pacing.note_speed(0.2, 10)
+    assert pacing.token_s == pytest.approx(0.02, rel=0.01)
+
+
 @pytest.mark.parametrize("streams", [1, 10, 100, 299, 300, 301, 5000])
 def test_flush_interval_bounds_posts_per_second(streams):
     pacing = Pacing(MAX_DELAY_S)
@@ -118,7 +146,7 @@ def test_flush_waits_no_longer_than_the_bound_for_a_full_batch():
 def test_flush_bound_starts_anew_after_a_post():
     flush = flush_of((50, 50, 1.0))
     flush.wait(10.0, 1)
-    flush.posted(10.1)
+    flush.posted(10.1, 1)
     assert flush.wait(11.0, 1).seconds == pytest.approx(MAX_DELAY_S)
 
 
@@ -130,11 +158,20 @@ def test_flush_without_delay_posts_everything_at_once():
 def test_flush_under_load_waits_whatever_arrives():
     flush = flush_of((1, 1, 1.0), streams=120)
     assert flush.wait(10.0, 1).seconds <= 0
-    flush.posted(10.0)
+    flush.posted(10.0, 1)
     wait = flush.wait(10.05, 1000)
     assert wait.seconds == pytest.approx(120 / POSTS_PER_SECOND - 0.05)
     assert wait.wake_on_data is False
     assert flush.wait(10.21, 1000).seconds <= 0
+
+
+def test_flush_measures_the_time_of_a_token_after_the_first_post():
+    pacing = Pacing(MAX_DELAY_S)
+    flush = Flush(pacing, GrowingBatch(1, 1, 1.0), tokens_per_event=4)
+    flush.posted(10.0, 1)
+    assert pacing.token_s is None
+    flush.posted(10.8, 5)
+    assert pacing.token_s == pytest.approx(0.8 / (5 * 4))
 
 
 def test_flush_load_interval_follows_the_load_of_the_moment():
@@ -142,7 +179,7 @@ def test_flush_load_interval_follows_the_load_of_the_moment():
     pacing.active = 300
     flush = Flush(pacing, GrowingBatch(1, 1, 1.0))
     flush.wait(0.0, 1)
-    flush.posted(0.0)
+    flush.posted(0.0, 1)
     assert flush.wait(0.1, 5).seconds == pytest.approx(0.4)
     pacing.active = 6
     assert flush.wait(0.1, 5).seconds <= 0

@@ -165,7 +165,7 @@ async def test_relay_ends_at_once_within_a_wait_for_the_load(open_stream):
     flush = Flush(pacing, GrowingBatch(*EAGER))
     pieces = relay(await open_stream(script), flush)
     assert await anext(pieces) == event(0)
-    flush.posted(asyncio.get_running_loop().time() + LONG_S)
+    flush.posted(asyncio.get_running_loop().time() + LONG_S, 1)
     async with asyncio.timeout(15):
         assert [piece async for piece in pieces] == [event(1)]
 
@@ -186,7 +186,7 @@ async def test_relay_of_a_cut_connection_hands_over_what_came_and_raises(open_st
     pieces = relay(await open_stream(script), flush)
     assert await anext(pieces) == event(0)
     if wait == "for-load":
-        flush.posted(asyncio.get_running_loop().time() + LONG_S)
+        flush.posted(asyncio.get_running_loop().time() + LONG_S, 1)
     asyncio.get_running_loop().call_later(0.1, cut.set)
     async with asyncio.timeout(15):
         assert await anext(pieces) == event(1) + event(2)

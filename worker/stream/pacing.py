@@ -22,6 +22,12 @@ STREAM_INTERVALS = ((8, 1), (32, 2), (96, 4), (192, 8))
 
 COARSEST_STREAM_INTERVAL = 16
 
+FASTEST_TOKEN_S = 1e-4
+"""A stream's token is never taken to be faster; two pieces can be posted in the same moment."""
+
+LATEST_SHARE = 0.1
+"""Weight of the newest measurement in the average time of a token."""
+
 
 class Pacing:
     """What the streams of one worker have in common.
@@ -34,6 +40,8 @@ class Pacing:
         self.max_delay_s = max_delay_s
         self.active = 0
         """Streams that run now."""
+        self.token_s: float | None = None
+        """Seconds that a stream's token took lately; None until one was measured."""
 
     @contextmanager
     def stream(self) -> Iterator[None]:
@@ -45,11 +53,24 @@ class Pacing:
             self.active -= 1
 
     def stream_interval(self) -> int:
-        """Return vLLM's `stream_interval` for a stream that starts now, in tokens."""
-        for streams, interval in STREAM_INTERVALS:
-            if self.active <= streams:
-                return interval
-        return COARSEST_STREAM_INTERVAL
+        """Return vLLM's `stream_interval` for a stream that starts now, in tokens.
+
+        With a slow model it is finer: no event takes longer than a post may be put off.
+        """
+        rules = (interval for streams, interval in STREAM_INTERVALS if self.active <= streams)
+        by_load = next(rules, COARSEST_STREAM_INTERVAL)
+        if self.token_s is None:
+            return by_load
+        longest_s = max(self.max_delay_s, self.flush_interval_s())
+        return max(1, min(by_load, int(longest_s / self.token_s)))
+
+    def note_speed(self, seconds: float, tokens: int) -> None:
+        """Note how long some tokens of one stream took."""
+        token_s = max(seconds / tokens, FASTEST_TOKEN_S)
+        if self.token_s is None:
+            self.token_s = token_s
+        else:
+            self.token_s += LATEST_SHARE * (token_s - self.token_s)
 
     def flush_interval_s(self) -> float:
         """Return the least seconds between two posts of one stream under the present load."""
@@ -115,8 +136,10 @@ class Flush:
             return Wait(0.0, wake_on_data=False)
         return Wait(self._waiting_since + self._pacing.max_delay_s - now, wake_on_data=True)
 
-    def posted(self, now: float) -> None:
-        """Note that what was waiting has been handed over for posting."""
+    def posted(self, now: float, events: int) -> None:
+        """Note that the waiting `events` have been handed over for posting."""
+        if self._posted_at is not None:
+            self._pacing.note_speed(now - self._posted_at, events * self._tokens_per_event)
         self._posted_at = now
         self._waiting_since = None
         self._batch.grow()
