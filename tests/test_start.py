@@ -14,7 +14,7 @@ from worker.dev.job import Job, JobRequest, JobStatus
 from worker.engine.lifeline import group_is_alive
 from worker.errors import ExitCode
 from worker.request import Code
-from worker.start import ABORT_S, finish_jobs, run_worker
+from worker.start import run_worker
 
 WORKER = Path(__file__).parent / "fake_engine_worker.py"
 ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -166,47 +166,3 @@ async def test_worker_whose_engine_dies_fails_its_jobs_at_once_and_ends(way, tmp
         assert await queue.exit_status() == ExitCode.ENGINE_DIED
     assert job.status is JobStatus.FAILED
     assert json.loads(job.error)["error"]["code"] == Code.ENGINE_DIED
-
-
-class Scaler:
-    """Runs until its jobs are aborted, or for ever."""
-
-    def __init__(self, *, ends: bool) -> None:
-        self.ends = ends
-        self.reasons: list[str] = []
-        self.aborted = asyncio.Event()
-
-    async def run(self) -> None:
-        await self.aborted.wait()
-
-    def abort_jobs(self, reason) -> None:
-        self.reasons.append(reason.code)
-        if self.ends:
-            self.aborted.set()
-
-
-async def test_finish_jobs_aborts_what_runs_too_long():
-    scaler = Scaler(ends=True)
-    jobs = asyncio.create_task(scaler.run())
-    await finish_jobs(scaler, jobs, 0.01)
-    assert jobs.done()
-    assert scaler.reasons == [Code.WORKER_STOPPING]
-
-
-async def test_finish_jobs_does_not_wait_for_ever_for_the_platform(monkeypatch):
-    assert ABORT_S > 0
-    monkeypatch.setattr("worker.start.ABORT_S", 0.01)
-    scaler = Scaler(ends=False)
-    jobs = asyncio.create_task(scaler.run())
-    async with asyncio.timeout(5):
-        await finish_jobs(scaler, jobs, 0.01)
-    await asyncio.wait({jobs}, timeout=1)
-    assert jobs.cancelled()
-
-
-async def test_finish_jobs_raises_what_ended_the_loop():
-    async def broken() -> None:
-        raise TypeError("a mistake")
-
-    with pytest.raises(TypeError, match="a mistake"):
-        await finish_jobs(Scaler(ends=True), asyncio.create_task(broken()), 1)

@@ -17,8 +17,8 @@ sys.modules["cpuinfo"] = types.ModuleType("cpuinfo")
 sys.modules["cpuinfo"].get_cpu_info = lambda: {"brand_raw": "not looked at"}
 
 from worker.engine.lifeline import tie_forks_to_parent  # noqa: E402
+from worker.front import finish_jobs  # noqa: E402
 from worker.queue import loop, make_scaler, sdk  # noqa: E402
-from worker.start import finish_jobs  # noqa: E402
 
 PLACES = 4
 running = 0

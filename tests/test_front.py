@@ -1,0 +1,50 @@
+import asyncio
+
+import pytest
+
+from worker.front import ABORT_S, finish_jobs
+from worker.request import Code
+
+
+class Scaler:
+    """Runs until its jobs are aborted, or for ever."""
+
+    def __init__(self, *, ends: bool) -> None:
+        self.ends = ends
+        self.reasons: list[str] = []
+        self.aborted = asyncio.Event()
+
+    async def run(self) -> None:
+        await self.aborted.wait()
+
+    def abort_jobs(self, reason) -> None:
+        self.reasons.append(reason.code)
+        if self.ends:
+            self.aborted.set()
+
+
+async def test_finish_jobs_aborts_what_runs_too_long():
+    scaler = Scaler(ends=True)
+    jobs = asyncio.create_task(scaler.run())
+    await finish_jobs(scaler, jobs, 0.01)
+    assert jobs.done()
+    assert scaler.reasons == [Code.WORKER_STOPPING]
+
+
+async def test_finish_jobs_does_not_wait_for_ever_for_the_platform(monkeypatch):
+    assert ABORT_S > 0
+    monkeypatch.setattr("worker.front.ABORT_S", 0.01)
+    scaler = Scaler(ends=False)
+    jobs = asyncio.create_task(scaler.run())
+    async with asyncio.timeout(5):
+        await finish_jobs(scaler, jobs, 0.01)
+    await asyncio.wait({jobs}, timeout=1)
+    assert jobs.cancelled()
+
+
+async def test_finish_jobs_raises_what_ended_the_loop():
+    async def broken() -> None:
+        raise TypeError("a mistake")
+
+    with pytest.raises(TypeError, match="a mistake"):
+        await finish_jobs(Scaler(ends=True), asyncio.create_task(broken()), 1)

@@ -1,0 +1,190 @@
+"""Where requests come from: RunPod's job queue, or HTTP from the clients themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import sys
+from types import ModuleType
+from typing import Any, Protocol
+
+from worker.config import Settings
+from worker.config.mode import Mode, choose_ports
+from worker.engine.client import EngineClient
+from worker.handler import Handler, HandlerOptions
+from worker.request import Batching, Code, RequestDefaults, fail
+from worker.serve import FrontOptions, HttpFront, State
+from worker.stream.pacing import Pacing
+
+log = logging.getLogger(__name__)
+
+CUSTOM_CHECKS = "runpod.serverless"
+"""Who has registered a fitness check with the SDK has imported this."""
+
+ABORT_S = 5.0
+"""How long the report of jobs that were ended may take, and open requests to the platform."""
+
+
+class Front(Protocol):
+    """Where requests come from, and how they end."""
+
+    async def open(self) -> None:
+        """Prepare while vLLM starts."""
+
+    async def begin(self, client: EngineClient) -> asyncio.Task[Any]:
+        """Answer requests with vLLM from now on; return a task that ends only by mistake."""
+
+    def refuse(self, *, failed: bool) -> None:
+        """Take no more requests; `failed` says that vLLM has died."""
+
+    async def finish(self, timeout_s: float) -> None:
+        """Let running requests end within `timeout_s` seconds, then end them with an error."""
+
+    async def close(self) -> None:
+        """Give back what `open` took."""
+
+
+class QueueFront:
+    """RunPod's job queue.
+
+    Args:
+        settings: The resolved configuration.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._sdk: asyncio.Task[ModuleType] | None = None
+        self._scaler: Any = None
+        self._jobs: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Import the SDK: two seconds that nobody waits for while vLLM starts."""
+        if CUSTOM_CHECKS in sys.modules:
+            # Before vLLM has the GPU; a failed one ends the process.
+            await _import_queue(self._settings).sdk.run_fitness_checks()
+        self._sdk = asyncio.create_task(asyncio.to_thread(_import_queue, self._settings))
+
+    async def begin(self, client: EngineClient) -> asyncio.Task[None]:
+        """Take jobs from now on."""
+        if self._sdk is None:
+            raise RuntimeError("not open")
+        queue = await self._sdk
+        handler = Handler(client, build_pacing(self._settings), build_options(self._settings))
+        self._scaler = queue.make_scaler(handler.handle, self._settings.serving.max_concurrency)
+        queue.sdk.start_heartbeat(self._settings.serving.max_concurrency)
+        self._jobs = asyncio.create_task(self._scaler.run())
+        return self._jobs
+
+    def refuse(self, *, failed: bool) -> None:
+        """Take no more jobs."""
+        self._scaler.kill_worker()
+
+    async def finish(self, timeout_s: float) -> None:
+        """Let running jobs end within `timeout_s` seconds, then end them with an error."""
+        if self._jobs is not None:
+            await finish_jobs(self._scaler, self._jobs, timeout_s)
+
+    async def close(self) -> None:
+        """There is nothing to give back."""
+
+
+class HttpServer:
+    """HTTP from the clients themselves.
+
+    Args:
+        settings: The resolved configuration.
+        mode: Decides the ports that nobody set.
+    """
+
+    def __init__(self, settings: Settings, mode: Mode) -> None:
+        self._settings = settings
+        endpoint = settings.endpoint
+        port, health_port = choose_ports(endpoint, mode)
+        key = endpoint.api_key
+        self._front = HttpFront(
+            FrontOptions(
+                port,
+                health_port,
+                endpoint.health_path,
+                None if key is None else key.get_secret_value(),
+                settings.serving.max_concurrency,
+            )
+        )
+        if key is None and mode == "pod":
+            log.warning(
+                "WORKER_API_KEY is not set: whoever reaches port %d can use the model", port
+            )
+
+    async def open(self) -> None:
+        """Listen; health checks get an answer from now on."""
+        await self._front.open()
+
+    async def begin(self, client: EngineClient) -> asyncio.Task[Any]:
+        """Answer requests from now on."""
+        self._front.begin(client, build_pacing(self._settings), build_options(self._settings))
+        return asyncio.create_task(asyncio.Event().wait())
+
+    def refuse(self, *, failed: bool) -> None:
+        """Answer no more requests than those that run."""
+        self._front.refuse(State.FAILED if failed else State.STOPPING)
+
+    async def finish(self, timeout_s: float) -> None:
+        """Let running requests end within `timeout_s` seconds, then end them with an error."""
+        await self._front.finish(timeout_s)
+
+    async def close(self) -> None:
+        """Close all ports."""
+        await self._front.close()
+
+
+def build_front(settings: Settings, mode: Mode) -> Front:
+    """Return where requests come from in this mode."""
+    return QueueFront(settings) if mode == "queue" else HttpServer(settings, mode)
+
+
+def build_pacing(settings: Settings) -> Pacing:
+    """Return what all streams of this worker share."""
+    return Pacing(settings.streaming.max_delay_ms / 1000)
+
+
+def build_options(settings: Settings) -> HandlerOptions:
+    """Return what the settings say about answering."""
+    streaming, requests = settings.streaming, settings.requests
+    batching = Batching(
+        streaming.min_batch_size, streaming.max_batch_size, streaming.batch_size_growth_factor
+    )
+    defaults = RequestDefaults(
+        settings.model.served_name,
+        batching,
+        max_tokens=requests.default_max_tokens,
+        open_control_routes=requests.open_control_routes,
+    )
+    return HandlerOptions(defaults, settings.serving.request_timeout_s, streaming.raw_openai_output)
+
+
+async def finish_jobs(scaler: Any, jobs: asyncio.Task[None], timeout_s: float) -> None:
+    """Let running jobs end within `timeout_s` seconds, then end them with an error.
+
+    Args:
+        scaler: The scaler; takes no jobs any more.
+        jobs: Its `run`.
+        timeout_s: Seconds; reporting the errors may take `ABORT_S` more.
+    """
+    await asyncio.wait({jobs}, timeout=timeout_s)
+    if not jobs.done():
+        message = f"The worker was stopped and the job did not end within {timeout_s:g} s."
+        scaler.abort_jobs(fail(Code.WORKER_STOPPING, message))
+        await asyncio.wait({jobs}, timeout=ABORT_S)
+    if not jobs.done():
+        log.error("RunPod did not take the last results within %g s", ABORT_S)
+        jobs.cancel()
+        return
+    await jobs
+
+
+def _import_queue(settings: Settings) -> ModuleType:
+    """Import the SDK, at the log level of the settings; its own default prints every token."""
+    queue = importlib.import_module("worker.queue")
+    queue.sdk.set_log_level(settings.logging.level)
+    return queue
