@@ -83,14 +83,14 @@ def test_tests_lie_where_what_they_test_does() -> None:
         place = path.relative_to(ROOT / "tests").parent
         if place.as_posix() in (".", "e2e"):
             continue
-        home = ROOT if place.as_posix() == "scripts" else ROOT / "worker"
+        home = ROOT if place.as_posix() in ("scripts", "benchmarks") else ROOT / "worker"
         if not (home / place).is_dir():
             strays.append(name_of(path))
     assert strays == []
 
 
 def test_files_name_no_place_of_a_machine() -> None:
-    places = re.compile(r"/home/(?!you/)\w+|/Users/\w+|/root/|/opt/wheels|/tmp/\w+")
+    places = re.compile(r"/home/(?!you\b)\w+|/Users/\w+|/root/|/opt/wheels|/tmp/\w+")
     hosts = re.compile(r"files\.pythonhosted\.\w+|pypi\.\w{3}/simple|download\.pytorch\.\w+")
     found = []
     for path in tracked_files():
