@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 from aiohttp import web
 from handler_bench import (
