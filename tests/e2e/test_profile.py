@@ -80,10 +80,10 @@ async def test_profile_alone_serves_a_cached_model_under_its_id(
             {"openai_route": "/v1/chat/completions", "openai_input": QUESTION}
         )
 
-    assert answer["output"]["model"] == "Org/Tiny"
+    assert answer["output"][0]["model"] == "Org/Tiny"
     _tokens, context, requests = cache_of(output)
     assert context == MAX_MODEL_LEN
-    expected = 64_000_000 / request_bytes(TINY, context, Layout())
+    expected = 64 * 1024**2 / request_bytes(TINY, context, Layout())
     assert requests == pytest.approx(expected, rel=0.02)
     assert any("profile tiny" in line for line in output)
 

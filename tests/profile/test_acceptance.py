@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_model import build_tiny_model
 
 from worker.config import load_settings
 from worker.config.hardware import GIB, Hardware
@@ -19,6 +18,8 @@ NAMES = names(builtin_folder())
 @pytest.fixture(scope="module")
 def accepted(tmp_path_factory):
     """What vLLM says of each profile, in one process: the import takes ten seconds."""
+    from tiny_model import build_tiny_model  # it needs what comes with vLLM
+
     folder = tmp_path_factory.mktemp("accepted")
     cases = {
         name: load_settings({"PROFILE": name}, hardware=Hardware(1, 64 * GIB)).engine_arguments()
