@@ -6,7 +6,8 @@ vLLM prints goes to stdout and stderr as ever.
 
 Of vLLM it uses `make_arg_parser`, `validate_parsed_serve_args`, `ServeSubcommand.cmd` and the
 signature of `AsyncEngineArgs.create_engine_config`; `tests/e2e/test_vllm_contract.py` fails with
-the reason when one of them changes.
+the reason when one of them changes. To start sooner it also replaces, where it is there, how
+vLLM's registry inspects a model's class.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from worker.engine.amx import permit_amx
+from worker.engine.forked import ForkError, run_in_fork
 from worker.engine.lifeline import die_with_parent, tie_forks_to_parent
 
 if __name__ == "__mp_main__":
@@ -82,6 +84,30 @@ def fork_engine_processes(create_engine_config: Callable[..., Any]) -> Callable[
     return create
 
 
+def inspect_models_in_a_fork() -> None:
+    """Let vLLM look at the model's class in a fork, not in a process that imports vLLM anew.
+
+    It does so at the first start on a disk, before it has a cache of what it saw. vLLM wants
+    another process only so that this one does not initialise CUDA; where CUDA is not initialised,
+    a fork does as well, as vLLM's own engine processes show. Should it fail, vLLM's way is taken.
+    """
+    from vllm.model_executor.models import registry
+    from vllm.platforms import current_platform
+
+    by_import = getattr(registry, "_run_in_subprocess", None)
+    if by_import is None or sys.platform != "linux":
+        return
+
+    def inspect(work: Callable[[], Any]) -> Any:
+        torch = sys.modules["torch"]
+        if current_platform.is_cpu() or not torch.cuda.is_initialized():
+            with contextlib.suppress(ForkError):
+                return run_in_fork(work)
+        return by_import(work)
+
+    registry._run_in_subprocess = inspect
+
+
 def serve(arguments: Sequence[str], report: Reporter) -> None:
     """Start vLLM's API server with `arguments` and stay until it ends."""
     report.phase("import")
@@ -97,6 +123,7 @@ def serve(arguments: Sequence[str], report: Reporter) -> None:
     configure_logging_from_args(parsed)
     validate_parsed_serve_args(parsed)
 
+    inspect_models_in_a_fork()
     create_engine_config = fork_engine_processes(AsyncEngineArgs.create_engine_config)
 
     def configure_then_load(*args: Any, **kwargs: Any) -> Any:
