@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import signal
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 import uvloop
@@ -30,6 +31,8 @@ from benchmarks.quantile import percentile
 from benchmarks.report import Setting, describe_targets, find_targets, write_report
 from benchmarks.systems import Deployed, EngineAlone, Program, System
 from worker.config.hardware import detect_hardware
+
+T = TypeVar("T")
 
 WORKER_COMMAND = (sys.executable, "-m", "worker", "start")
 
@@ -82,13 +85,20 @@ def run(  # noqa: PLR0913  one parameter per option
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if first_chunk:
-            runner.run(show_first_chunks(peer, first_chunk))
+            runner.run(end_in_order(show_first_chunks(peer, first_chunk)))
             return
-        names, results = runner.run(measure(peer, bursts, rounds, budget_s))
+        names, results = runner.run(end_in_order(measure(peer, bursts, rounds, budget_s)))
     setting = Setting(names, bursts, tokens, base_rtt_ms, describe_run())
     if write is not None:
         write_report(write, section, setting, results)
     print(describe_targets(find_targets(setting, results)))
+
+
+async def end_in_order(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work`; SIGTERM cancels it, so that everything that it has started ends."""
+    task = asyncio.create_task(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 def describe_run() -> dict[str, str]:
@@ -97,8 +107,13 @@ def describe_run() -> dict[str, str]:
         "machine": describe_machine(gpu=detect_hardware(os.environ).has_gpu),
         "versions": describe_versions(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "command": f"`python -m benchmarks {shlex.join(sys.argv[1:])}`",
+        "command": f"`python -m benchmarks {shlex.join(map(shorten, sys.argv[1:]))}`",
     }
+
+
+def shorten(argument: str) -> str:
+    """Return an argument as the report shows it: of a path on this machine only the name."""
+    return Path(argument).name if argument.startswith("/") else argument
 
 
 async def measure(
