@@ -18,6 +18,7 @@ from vllm.entrypoints.cli.serve import ServeSubcommand
 from vllm.entrypoints.launchers.api_server import entry
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.logger import configure_logging_from_args
+from vllm.model_executor.models import registry
 from vllm.platforms import current_platform
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from worker.engine.child import fork_engine_processes, fork_is_safe
@@ -40,6 +41,7 @@ print(json.dumps({
     "validate_parsed_serve_args": parameters(validate_parsed_serve_args),
     "configure_logging_from_args": parameters(configure_logging_from_args),
     "ServeSubcommand.cmd": parameters(ServeSubcommand.cmd),
+    "registry._run_in_subprocess": len(parameters(registry._run_in_subprocess)),
     "create_engine_config_on": "create_engine_config" in vars(AsyncEngineArgs.__mro__[1])
         or "create_engine_config" in vars(AsyncEngineArgs),
     "server_calls_create_engine_config": "create_engine_config"
@@ -69,6 +71,7 @@ def contract() -> dict[str, object]:
         ("validate_parsed_serve_args", ["args"], "child.serve validates as `vllm serve` does"),
         ("configure_logging_from_args", ["args"], "child.serve sets up logging likewise"),
         ("ServeSubcommand.cmd", ["args"], "child.serve hands over to it"),
+        ("registry._run_in_subprocess", 1, "the child replaces it to inspect models in a fork"),
         ("create_engine_config_on", True, "the child wraps it to choose fork over spawn"),
         ("server_calls_create_engine_config", True, "the wrapped method must be on the way"),
         ("missing_flags", [], "the worker adds these arguments"),
