@@ -2,7 +2,7 @@ import pytest
 
 from worker.errors import RequestError
 from worker.request import Batching, RequestDefaults, Selection, parse_job
-from worker.request.openai import complete_body, known_fields
+from worker.request.openai import OBJECTS, complete_body, known_fields
 from worker.request.removed import REMOVED, RENAMED, UNREACHABLE, USELESS
 from worker.request.routes import CHAT, COMPLETIONS, ROUTES
 
@@ -80,6 +80,8 @@ def test_complete_body_good_body_gives_body_to_send(route, body, expected):
         (CHAT, {"stream": "true"}, "invalid_parameter", "true or false"),
         (CHAT, {"stream": 1}, "invalid_parameter", "true or false"),
         (CHAT, {"messages": 5}, "invalid_parameter", "an integer"),
+        (COMPLETIONS, {"structured_outputs": []}, "invalid_parameter", "an array"),
+        (CHAT, {"stream_options": "x"}, "invalid_parameter", "a string"),
         (CHAT, {"best_of": "3"}, "invalid_parameter", "a string"),
         (CHAT, {"best_of": 1, "n": 2}, "invalid_parameter", "at least n"),
         (CHAT, {"best_of": True}, "invalid_parameter", "a boolean"),
@@ -117,7 +119,7 @@ def test_complete_body_ignored_name_is_refused_with_remedy(route, names, code, w
 def test_complete_body_every_known_and_official_name_passes():
     for route, fields in known_fields().items():
         names = fields.known | fields.official - {"best_of"} - REMOVED.keys()
-        body = {name: [] if name == "messages" else False for name in names}
+        body = {name: [] if name == "messages" else False for name in names - OBJECTS}
 
         assert complete_body(route, body, DEFAULTS)[0].keys() == body.keys()
 

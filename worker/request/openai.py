@@ -23,6 +23,9 @@ from worker.request.suggest import ask, suggest
 CAPTURED_FILE = "captured.json"
 """Routes and names of request fields, captured from the pinned vLLM; inside this package."""
 
+OBJECTS = frozenset({"structured_outputs", "response_format", "stream_options"})
+"""Fields that vLLM looks into before it checks their type."""
+
 MOST_UNKNOWN = 32
 """Unknown names that are compared with known ones; a body with more is not a misspelt one."""
 
@@ -79,6 +82,7 @@ def complete_body(
     _refuse_unknown(route, complete, fields)
     if "model" in fields.known and not complete.get("model"):
         complete["model"] = defaults.model
+    _check_objects(complete, fields)
     if route == CHAT and complete.get("messages") is not None:
         complete["messages"] = _read_messages(complete["messages"])
     if route in _SIBLINGS and complete.get("stream") and complete.get("use_beam_search"):
@@ -140,6 +144,17 @@ def _explain_unknown(route: str, name: str, fields: RouteFields) -> RequestError
         f"{name}: unknown name, which vLLM would ignore.{ask(near)}",
         name,
     )
+
+
+def _check_objects(body: Mapping[str, Any], fields: RouteFields) -> None:
+    """Refuse other kinds where vLLM takes an object for granted and would fail."""
+    for name in OBJECTS & fields.known & body.keys():
+        if body[name] is not None and not isinstance(body[name], dict):
+            raise fail(
+                Code.INVALID_PARAMETER,
+                f"{name}: expected an object, got {kind_of(body[name])}",
+                name,
+            )
 
 
 def _read_messages(messages: object) -> object:
