@@ -113,6 +113,15 @@ async def test_stream_interval_of_jobs_that_came_together_counts_all_of_them(bui
     assert [body["stream_interval"] for _, _, body in bench.engine.asked] == [4] * 40
 
 
+@pytest.mark.parametrize("shape", [openai, native])
+async def test_stream_interval_is_no_larger_than_the_largest_piece(build, shape):
+    bench = await build(stream(*CHUNKS, DONE))
+    bench.pacing.active += 40
+    await bench.run({**shape(), "max_batch_size": 2})
+    bench.pacing.active -= 40
+    assert bench.engine.asked[0][2]["stream_interval"] == 2
+
+
 async def test_stream_interval_is_not_sent_to_other_routes(build):
     bench = await build(stream(b"event: message_stop\ndata: {}\n\n"))
     await bench.run(openai(route="/v1/messages", max_tokens=5))

@@ -146,9 +146,10 @@ class Handler:
     def _prepare_stream(self, call: Call) -> tuple[dict[str, Any], Flush]:
         """Choose how finely vLLM cuts the stream, unless the client did, and how often we post."""
         body = dict(call.body or {})
-        if call.path in STREAM_INTERVAL_ROUTES:
-            body.setdefault("stream_interval", self._pacing.stream_interval())
         batching = call.batching
+        if call.path in STREAM_INTERVAL_ROUTES:
+            interval = min(self._pacing.stream_interval(), batching.max_size)
+            body.setdefault("stream_interval", interval)
         batch = GrowingBatch(batching.min_size, batching.max_size, batching.growth_factor)
         return body, Flush(self._pacing, batch, body.get("stream_interval") or 1)
 
