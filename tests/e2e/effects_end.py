@@ -70,7 +70,7 @@ async def special_tokens_are_shown(ask: Asker) -> None:
 
 @effect("stream")
 async def answer_comes_in_pieces(ask: Asker) -> None:
-    outputs = await ask.stream(max_tokens=60, ignore_eos=True)
+    outputs = await ask.stream(max_tokens=800, ignore_eos=True)
     assert len(outputs) > 1
 
 

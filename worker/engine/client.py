@@ -189,7 +189,9 @@ def _build_session(connector: aiohttp.UnixConnector) -> aiohttp.ClientSession:
         base_url="http://engine",
         connector=connector,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-        headers={"Accept-Encoding": "identity"},
+        # Told that a connection is to be closed, vLLM's server would close it with its answer to
+        # a body that it has not read, and the answer would be lost.
+        headers={"Accept-Encoding": "identity", "Connection": "keep-alive"},
         read_bufsize=READ_BUFFER_BYTES,
     )
 
