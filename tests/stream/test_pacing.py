@@ -4,6 +4,7 @@ from worker.stream.pacing import (
     COARSEST_STREAM_INTERVAL,
     LONGEST_FLUSH_INTERVAL_S,
     POSTS_PER_SECOND,
+    TYPICAL_TOKEN_S,
     Flush,
     GrowingBatch,
     Pacing,
@@ -37,49 +38,34 @@ def test_growing_batch_sizes(batch, expected):
 
 
 @pytest.mark.parametrize(
-    ("streams", "tokens"),
-    [
-        pytest.param(1, 1, id="alone"),
-        pytest.param(8, 1, id="few"),
-        pytest.param(9, 2, id="more"),
-        pytest.param(33, 4, id="many"),
-        pytest.param(97, 8, id="very-many"),
-        pytest.param(193, COARSEST_STREAM_INTERVAL, id="beyond-the-table"),
-        pytest.param(10_000, COARSEST_STREAM_INTERVAL, id="far-beyond"),
-    ],
-)
-def test_stream_interval_grows_with_load(streams, tokens):
-    pacing = Pacing(MAX_DELAY_S)
-    pacing.active = streams
-    assert pacing.stream_interval() == tokens
-
-
-@pytest.mark.parametrize(
     ("streams", "token_s", "tokens"),
     [
-        pytest.param(128, 0.005, 8, id="fast-model-by-load"),
-        pytest.param(128, 0.03, 7, id="within-the-flush-interval"),
-        pytest.param(300, 0.05, 10, id="within-the-longest-flush-interval"),
-        pytest.param(40, 0.03, 3, id="within-the-longest-delay"),
-        pytest.param(128, 1.0, 1, id="slow-model-token-by-token"),
+        pytest.param(1, TYPICAL_TOKEN_S, 1, id="alone"),
+        pytest.param(8, TYPICAL_TOKEN_S, 1, id="few"),
+        pytest.param(32, TYPICAL_TOKEN_S, 2, id="more"),
+        pytest.param(128, TYPICAL_TOKEN_S, 10, id="many"),
+        pytest.param(300, 0.05, 10, id="very-many"),
+        pytest.param(10_000, 0.05, 10, id="beyond-the-longest-flush-interval"),
+        pytest.param(300, 0.001, COARSEST_STREAM_INTERVAL, id="fast-model-has-a-limit"),
+        pytest.param(32, 0.004, 13, id="fast-model"),
+        pytest.param(1, 0.003, 1, id="fast-model-alone"),
+        pytest.param(128, 0.05, 4, id="slow-model"),
+        pytest.param(128, 1.0, 1, id="very-slow-model-token-by-token"),
     ],
 )
-def test_stream_interval_never_outlasts_a_posts_delay(streams, token_s, tokens):
+def test_stream_interval_is_what_comes_between_two_posts(streams, token_s, tokens):
     pacing = Pacing(MAX_DELAY_S)
-    pacing.active = streams
-    pacing.note_speed(token_s * 10, 10)
+    pacing.active, pacing.token_s = streams, token_s
     assert pacing.stream_interval() == tokens
 
 
 def test_note_speed_follows_the_latest_measurements():
     pacing = Pacing(MAX_DELAY_S)
-    pacing.note_speed(1.0, 10)
-    assert pacing.token_s == pytest.approx(0.1)
     pacing.note_speed(0.0, 10)
-    assert 0.08 < pacing.token_s < 0.1
-    for _ in range(100):
-        pacing.note_speed(0.2, 10)
-    assert pacing.token_s == pytest.approx(0.02, rel=0.01)
+    assert 0.9 * TYPICAL_TOKEN_S < pacing.token_s < TYPICAL_TOKEN_S
+    for _ in range(200):
+        pacing.note_speed(1.0, 10)
+    assert pacing.token_s == pytest.approx(0.1, rel=0.01)
 
 
 @pytest.mark.parametrize("streams", [1, 10, 100, 299, 300, 301, 5000])
@@ -169,9 +155,10 @@ def test_flush_measures_the_time_of_a_token_after_the_first_post():
     pacing = Pacing(MAX_DELAY_S)
     flush = Flush(pacing, GrowingBatch(1, 1, 1.0), tokens_per_event=4)
     flush.posted(10.0, 1)
-    assert pacing.token_s is None
-    flush.posted(10.8, 5)
-    assert pacing.token_s == pytest.approx(0.8 / (5 * 4))
+    assert pacing.token_s == TYPICAL_TOKEN_S
+    for post in range(1, 200):
+        flush.posted(10.0 + 0.8 * post, 5)
+    assert pacing.token_s == pytest.approx(0.8 / (5 * 4), rel=0.01)
 
 
 def test_flush_load_interval_follows_the_load_of_the_moment():

@@ -17,15 +17,16 @@ POSTS_PER_SECOND = 600
 LONGEST_FLUSH_INTERVAL_S = 0.5
 """Between two posts of one stream, however many streams run."""
 
-STREAM_INTERVALS = ((8, 1), (32, 2), (96, 4), (192, 8))
-"""Up to so many streams at once, vLLM sends an event every so many tokens; beyond, the last."""
-
 COARSEST_STREAM_INTERVAL = 16
+"""Tokens of the largest event, where a model is fast and the load is high."""
+
+TYPICAL_TOKEN_S = 0.02
+"""What a stream's token takes until it was measured."""
 
 FASTEST_TOKEN_S = 1e-4
 """A stream's token is never taken to be faster; two pieces can be posted in the same moment."""
 
-LATEST_SHARE = 0.1
+LATEST_SHARE = 0.05
 """Weight of the newest measurement in the average time of a token."""
 
 
@@ -40,8 +41,8 @@ class Pacing:
         self.max_delay_s = max_delay_s
         self.active = 0
         """Streams that run now."""
-        self.token_s: float | None = None
-        """Seconds that a stream's token took lately; None until one was measured."""
+        self.token_s = TYPICAL_TOKEN_S
+        """Seconds that a stream's token took lately."""
 
     @contextmanager
     def stream(self) -> Iterator[None]:
@@ -55,22 +56,16 @@ class Pacing:
     def stream_interval(self) -> int:
         """Return vLLM's `stream_interval` for a stream that starts now, in tokens.
 
-        With a slow model it is finer: no event takes longer than a post may be put off.
+        As many as come between two posts: events that would travel together anyway are one, and
+        nobody waits longer for a token than for its post.
         """
-        rules = (interval for streams, interval in STREAM_INTERVALS if self.active <= streams)
-        by_load = next(rules, COARSEST_STREAM_INTERVAL)
-        if self.token_s is None:
-            return by_load
-        longest_s = max(self.max_delay_s, self.flush_interval_s())
-        return max(1, min(by_load, int(longest_s / self.token_s)))
+        tokens = int(self.flush_interval_s() / self.token_s)
+        return max(1, min(tokens, COARSEST_STREAM_INTERVAL))
 
     def note_speed(self, seconds: float, tokens: int) -> None:
         """Note how long some tokens of one stream took."""
         token_s = max(seconds / tokens, FASTEST_TOKEN_S)
-        if self.token_s is None:
-            self.token_s = token_s
-        else:
-            self.token_s += LATEST_SHARE * (token_s - self.token_s)
+        self.token_s += LATEST_SHARE * (token_s - self.token_s)
 
     def flush_interval_s(self) -> float:
         """Return the least seconds between two posts of one stream under the present load."""
