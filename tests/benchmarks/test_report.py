@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 
@@ -96,3 +97,10 @@ def test_describe_says_what_was_measured_or_why_not(results):
 def test_results_median_of_the_engine_is_one_for_all_round_trips(results):
     assert results.median("engine", Burst(8, 128, 100)) == SAMPLE
     assert results.median("worker", Burst(8, 128, 100)) is None
+
+
+def test_documented_sections_are_complete():
+    page = Path(__file__).parents[2] / "docs" / "performance.md"
+    text = page.read_text(encoding="utf-8")
+
+    assert text.count("<!-- measured: ") == text.count("<!-- end: ") >= 1

@@ -161,6 +161,14 @@ def test_flush_measures_the_time_of_a_token_after_the_first_post():
     assert pacing.token_s == pytest.approx(0.8 / (5 * 4), rel=0.01)
 
 
+def test_flush_does_not_measure_at_the_end_of_a_stream():
+    pacing = Pacing(MAX_DELAY_S)
+    flush = Flush(pacing, GrowingBatch(1, 1, 1.0))
+    flush.posted(10.0, 1)
+    flush.posted(10.001, 0)
+    assert pacing.token_s == TYPICAL_TOKEN_S
+
+
 def test_flush_load_interval_follows_the_load_of_the_moment():
     pacing = Pacing(MAX_DELAY_S)
     pacing.active = 300

@@ -132,8 +132,14 @@ class Flush:
         return Wait(self._waiting_since + self._pacing.max_delay_s - now, wake_on_data=True)
 
     def posted(self, now: float, events: int) -> None:
-        """Note that the waiting `events` have been handed over for posting."""
-        if self._posted_at is not None:
+        """Note that so many waiting events were handed over for posting.
+
+        Args:
+            now: The loop's time, seconds.
+            events: How many of them tell the model's speed; 0 at the end of a stream, where some
+                hold no token.
+        """
+        if self._posted_at is not None and events:
             self._pacing.note_speed(now - self._posted_at, events * self._tokens_per_event)
         self._posted_at = now
         self._waiting_since = None

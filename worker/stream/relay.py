@@ -31,7 +31,7 @@ async def relay(content: aiohttp.StreamReader, flush: Flush) -> AsyncIterator[by
                     break
                 buffer.feed(await _read_during(content, wait))
             while buffer.count:
-                flush.posted(loop.time(), buffer.count)
+                flush.posted(loop.time(), 0 if content.at_eof() else buffer.count)
                 yield buffer.take()
     except aiohttp.ClientError:
         # What vLLM said before it went away still belongs to the user.
