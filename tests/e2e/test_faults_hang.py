@@ -149,7 +149,7 @@ async def test_server_that_hangs_fails_the_jobs_and_ends_the_worker(watched: Wat
     job_id = await watched.api.run(LONG)
     await watched.api.wait_for(job_id, "IN_PROGRESS")
     os.kill(find_process(tree, "worker.engine.child"), signal.SIGSTOP)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(45):
         job = await watched.api.wait_for(job_id, "FAILED")
         error = json.loads(job["error"])["error"]
         assert (error["code"], error["retryable"]) == ("engine_died", True)

@@ -63,7 +63,12 @@ class Watch:
                 return f"vLLM has not answered for {self._silent_s:.0f} s"
             return None
         self._silent_s = 0.0
-        return await self._look_at_progress(elapsed_s)
+        try:
+            return await self._look_at_progress(elapsed_s)
+        finally:
+            # A server that stops answering just now has cost a time-out here already; with the
+            # next one the look would seem as long as if this process had been frozen.
+            self._looked_at = time.monotonic()
 
     def _elapsed_s(self) -> float:
         now = time.monotonic()
