@@ -33,6 +33,9 @@ ANSWER_TIMEOUT_S = 120.0
 OWN_LINE = re.compile(r"\d\d:\d\d:\d\d (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) (?P<text>.*)")
 """A line of the worker's own log, as against vLLM's and the SDK's."""
 
+FOR_PROGRAMS = "start: {"
+"""How the line begins that reports the start as JSON; people have read its phases by then."""
+
 TAIL_LINES = 40
 """Lines of the worker's output, vLLM's included, that are shown when it fails."""
 
@@ -75,7 +78,8 @@ class WorkerOutput:
         """Take one line of a worker's output."""
         del worker_id  # There is one worker.
         self._tail.append(line)
-        if own := OWN_LINE.fullmatch(line):
+        own = OWN_LINE.fullmatch(line)
+        if own and not own["text"].startswith(FOR_PROGRAMS):
             show(self._console, f"  {own['text']}", style="dim")
 
     def show_tail(self) -> None:
