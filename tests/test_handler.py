@@ -107,6 +107,15 @@ async def test_stream_interval_is_ours_unless_the_client_chose(
     assert bench.engine.asked[0][2]["stream_interval"] == interval
 
 
+async def test_stream_interval_is_one_token_where_vllm_parses_the_answer(build):
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+    bench = await build(stream(*CHUNKS, DONE))
+    bench.pacing.active += 40
+    await bench.run(openai(tools=tools))
+    bench.pacing.active -= 40
+    assert bench.engine.asked[0][2]["stream_interval"] == 1
+
+
 async def test_stream_interval_of_jobs_that_came_together_counts_all_of_them(build):
     bench = await build(stream(*CHUNKS, DONE))
     await asyncio.gather(*(bench.run(openai()) for _ in range(40)))

@@ -160,7 +160,12 @@ def build_options(settings: Settings) -> HandlerOptions:
         max_tokens=requests.default_max_tokens,
         open_control_routes=requests.open_control_routes,
     )
-    return HandlerOptions(defaults, settings.serving.request_timeout_s, streaming.raw_openai_output)
+    return HandlerOptions(
+        defaults,
+        settings.serving.request_timeout_s,
+        streaming.raw_openai_output,
+        parses_reasoning="--reasoning-parser" in settings.engine_arguments(),
+    )
 
 
 async def finish_jobs(scaler: Any, jobs: asyncio.Task[None], timeout_s: float) -> None:

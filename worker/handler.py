@@ -56,11 +56,13 @@ class HandlerOptions:
         defaults: What a request gets where it says nothing.
         request_timeout_s: Longest time of one job, seconds.
         raw_openai_output: Stream server-sent events as text; False streams parsed objects.
+        parses_reasoning: vLLM tells thoughts and answer of a chat apart.
     """
 
     defaults: RequestDefaults
     request_timeout_s: float
     raw_openai_output: bool = True
+    parses_reasoning: bool = False
 
 
 class Handler:
@@ -149,6 +151,10 @@ class Handler:
         batching = call.batching
         if call.path in STREAM_INTERVAL_ROUTES:
             interval = min(self._pacing.stream_interval(), batching.max_size)
+            if call.path == CHAT and (self._options.parses_reasoning or body.get("tools")):
+                # vLLM's parsers are made for single tokens: where one event holds the end of the
+                # thoughts and the start of the answer, the thoughts can be lost.
+                interval = 1
             body.setdefault("stream_interval", interval)
         batch = GrowingBatch(batching.min_size, batching.max_size, batching.growth_factor)
         return body, Flush(self._pacing, batch, body.get("stream_interval") or 1)
