@@ -65,6 +65,15 @@ class HandlerOptions:
     parses_reasoning: bool = False
 
 
+def choose_interval(call: Call, pacing: Pacing, options: HandlerOptions) -> int:
+    """Return vLLM's `stream_interval` for a stream whose client names none, in tokens."""
+    if call.path == CHAT and (options.parses_reasoning or (call.body or {}).get("tools")):
+        # vLLM's parsers are made for single tokens: where one event holds the end of the
+        # thoughts and the start of the answer, the thoughts can be lost.
+        return 1
+    return min(pacing.stream_interval(), call.batching.max_size)
+
+
 class Handler:
     """Answers jobs with vLLM.
 
@@ -150,12 +159,7 @@ class Handler:
         body = dict(call.body or {})
         batching = call.batching
         if call.path in STREAM_INTERVAL_ROUTES:
-            interval = min(self._pacing.stream_interval(), batching.max_size)
-            if call.path == CHAT and (self._options.parses_reasoning or body.get("tools")):
-                # vLLM's parsers are made for single tokens: where one event holds the end of the
-                # thoughts and the start of the answer, the thoughts can be lost.
-                interval = 1
-            body.setdefault("stream_interval", interval)
+            body.setdefault("stream_interval", choose_interval(call, self._pacing, self._options))
         batch = GrowingBatch(batching.min_size, batching.max_size, batching.growth_factor)
         return body, Flush(self._pacing, batch, body.get("stream_interval") or 1)
 

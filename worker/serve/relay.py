@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from worker.engine.client import EngineClient
 from worker.errors import RequestError
-from worker.handler import STREAM_INTERVAL_ROUTES, HandlerOptions
+from worker.handler import STREAM_INTERVAL_ROUTES, HandlerOptions, choose_interval
 from worker.request import Call, Code, build_reply, fail, map_engine_error, parse_job
 from worker.request.routes import resolve_route
 from worker.stream.pacing import Pacing
@@ -88,7 +88,10 @@ class Relay:
         body = call.body
         with self._pacing.stream() if call.stream else contextlib.nullcontext():
             if call.stream and call.path in STREAM_INTERVAL_ROUTES and body is not None:
-                body = {"stream_interval": self._pacing.stream_interval(), **body}
+                body = {
+                    "stream_interval": choose_interval(call, self._pacing, self._options),
+                    **body,
+                }
             opened = self._client.request(call.method, call.path, body, call.upload, headers)
             return await self._pass_on(request, call, opened, begun)
 
