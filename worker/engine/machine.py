@@ -8,6 +8,7 @@ place. None of them imports torch or opens a context on a GPU.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import re
@@ -34,6 +35,9 @@ LEAST_TEMPORARY_BYTES = 16 * MIB
 DRIVER_TOOL = "nvidia-smi"
 DRIVER_TIMEOUT_S = 20.0
 """A GPU that has failed can keep the driver's own tool waiting for ever."""
+
+KILL_WAIT_S = 1.0
+"""How long the driver may hold that tool after SIGKILL, before it is left behind."""
 
 BUILD_VERSION = re.compile(r"^cuda\b[^=\n]*=\s*['\"](\d+)\.(\d+)", re.MULTILINE)
 """The line of torch/version.py that names the CUDA version of the build."""
@@ -158,6 +162,9 @@ async def _check_gpu(environ: Mapping[str, str]) -> None:
             output, _ = await process.communicate()
     except TimeoutError:
         process.kill()
+        # Without the wait its pipe would stay open.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), KILL_WAIT_S)
         raise UnfitError(
             "gpu",
             f"The GPU's driver did not answer within {DRIVER_TIMEOUT_S:.0f} s: the GPU has failed; "
