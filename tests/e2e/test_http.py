@@ -190,6 +190,15 @@ async def test_closed_route_and_wrong_key_are_refused(
         assert response.status == 401
 
 
+async def test_realtime_of_a_model_without_it_is_refused_by_name(
+    server: Server, session: aiohttp.ClientSession
+) -> None:
+    # What vLLM's own server says to a WebSocket that this model does not have.
+    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+        await session.ws_connect(server.url + "/v1/realtime")
+    assert caught.value.status == 404
+
+
 async def test_native_job(server: Server, session: aiohttp.ClientSession) -> None:
     body = {"input": {"prompt": "Once", "sampling_params": {"max_tokens": 5}}}
     async with session.post(server.url + "/runsync", json=body) as response:

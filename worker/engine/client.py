@@ -117,6 +117,32 @@ class EngineClient:
             self.active -= 1
 
     @asynccontextmanager
+    async def connect(
+        self, path: str, headers: Mapping[str, str], max_bytes: int
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Open a WebSocket; leaving the context closes it.
+
+        It does not count as active: while nobody speaks, it makes no progress, and nothing hangs.
+
+        Args:
+            path: Route on vLLM's server.
+            headers: Headers of the request.
+            max_bytes: Largest message from vLLM, bytes.
+
+        Yields:
+            The WebSocket, once vLLM has accepted it.
+
+        Raises:
+            aiohttp.WSServerHandshakeError: vLLM refuses it.
+            aiohttp.ClientError: The server is not there, or went away.
+        """
+        self._check_open()
+        async with self._fresh.ws_connect(
+            path, headers=headers, max_msg_size=max_bytes
+        ) as websocket:
+            yield websocket
+
+    @asynccontextmanager
     async def _send(
         self, method: str, path: str, data: Any = None, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:

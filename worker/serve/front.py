@@ -18,6 +18,7 @@ from worker.serve.health import State, health_response
 from worker.serve.native import PATH as NATIVE_PATH
 from worker.serve.native import answer_job
 from worker.serve.relay import MAX_BODY_BYTES, Relay
+from worker.serve.websocket import check_plain, fail_socket, is_socket, relay_socket
 from worker.stream.pacing import Pacing
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class HttpFront:
         self._idle.set()
         self._handler: Handler | None = None
         self._relay: Relay | None = None
+        self._client: EngineClient | None = None
         self._timeout_s = 0.0
         self._runners: list[web.AppRunner] = []
 
@@ -95,6 +97,7 @@ class HttpFront:
             pacing: The load that all streams share.
             options: What the settings say about answering.
         """
+        self._client = client
         self._handler = Handler(client, pacing, options)
         self._relay = Relay(client, pacing, options)
         self._timeout_s = options.request_timeout_s
@@ -172,7 +175,10 @@ class HttpFront:
             log.exception("%s: the worker failed", request.path)
             failure = fail(Code.INTERNAL_ERROR, "The worker failed; its log has the cause.")
         if begun:
-            await fail_stream(begun[0], failure, request.path)
+            if isinstance(begun[0], web.WebSocketResponse):
+                await fail_socket(begun[0], failure)
+            else:
+                await fail_stream(begun[0], failure, request.path)
             return begun[0]
         return self._refusal(failure)
 
@@ -193,8 +199,12 @@ class HttpFront:
     async def _dispatch(
         self, request: web.Request, begun: list[web.StreamResponse]
     ) -> web.StreamResponse | None:
-        if self._handler is None or self._relay is None:
+        if self._handler is None or self._relay is None or self._client is None:
             raise fail(Code.ENGINE_UNAVAILABLE, "The model is still loading; send it again.")
+        if is_socket(request):
+            await relay_socket(request, self._client, begun)
+            return None
+        check_plain(request.path)
         if request.path == NATIVE_PATH and request.method == "POST":
             return await answer_job(request, self._handler, begun)
         await self._relay.answer(request, begun)

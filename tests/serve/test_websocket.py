@@ -1,0 +1,214 @@
+"""WebSockets: vLLM's realtime route through the front, driven by real clients."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib.util
+import re
+from pathlib import Path
+
+import aiohttp
+import openai
+import pytest
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from worker.request import Code
+from worker.serve import State
+from worker.serve.websocket import ROUTES, find_route
+
+KEY = "sk-worker-key"
+CREATED = {"type": "session.created", "session": {"type": "transcription"}}
+
+
+def speech(*, close: int = WSCloseCode.OK):
+    """Answer as vLLM's realtime route does: a text per commit, closed by `session.close`."""
+
+    async def answer(request):
+        socket = web.WebSocketResponse(max_msg_size=0)
+        await socket.prepare(request)
+        await socket.send_json(CREATED)
+        heard = b""
+        async for message in socket:
+            if message.type is WSMsgType.BINARY:
+                await socket.send_bytes(message.data[::-1])
+                continue
+            event = message.json()
+            if event["type"] == "input_audio_buffer.append":
+                heard += base64.b64decode(event["audio"])
+            elif event["type"] == "input_audio_buffer.commit":
+                await socket.send_json({"type": "transcription.done", "text": heard.decode()})
+            elif event["type"] == "session.close":
+                await socket.close(code=close, message=b"bye")
+            elif event["type"] == "die":
+                request.transport.abort()
+        return socket
+
+    return answer
+
+
+def connect(bench, path="/v1/realtime", **more):
+    return bench.session.ws_connect(f"http://127.0.0.1:{bench.port}{path}", **more)
+
+
+async def test_openai_client_speaks_and_reads(ready):
+    ready.answer = speech()
+    async with openai.AsyncOpenAI(
+        api_key=KEY, base_url=f"http://127.0.0.1:{ready.port}/v1", max_retries=0
+    ) as client:
+        websocket_base = f"ws://127.0.0.1:{ready.port}/v1"
+        client.websocket_base_url = websocket_base
+        async with client.realtime.connect(model="tiny") as connection:
+            assert (await connection.recv()).type == "session.created"
+            audio = base64.b64encode(b"hello").decode()
+            await connection.input_audio_buffer.append(audio=audio)
+            await connection.input_audio_buffer.commit()
+            assert b'"hello"' in (await connection.recv_bytes()).replace(b": ", b":")
+    asked = ready.asked[0]
+    assert asked.path_qs == "/v1/realtime?model=tiny"
+    assert "Authorization" not in asked.headers
+    assert ready.client.active == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/realtime", "/openai/v1/realtime", "/realtime?model=x"])
+async def test_messages_pass_in_both_directions(ready, path):
+    ready.answer = speech()
+    async with connect(ready, path) as socket:
+        assert await socket.receive_json() == CREATED
+        await socket.send_bytes(b"abc")
+        assert await socket.receive_bytes() == b"cba"
+        await socket.send_json({"type": "input_audio_buffer.commit"})
+        assert (await socket.receive_json())["type"] == "transcription.done"
+    assert ready.asked[0].path == "/v1/realtime"
+
+
+async def test_large_message_passes(ready):
+    ready.answer = speech()
+    async with connect(ready, max_msg_size=0) as socket:
+        await socket.receive_json()
+        await socket.send_bytes(bytes(10_000_000))
+        assert len(await socket.receive_bytes()) == 10_000_000
+
+
+async def test_engines_close_reaches_the_client(ready):
+    ready.answer = speech(close=WSCloseCode.POLICY_VIOLATION)
+    async with connect(ready) as socket:
+        await socket.receive_json()
+        await socket.send_json({"type": "session.close"})
+        assert (await socket.receive()).type is WSMsgType.CLOSE
+        assert socket.close_code == WSCloseCode.POLICY_VIOLATION
+
+
+async def test_clients_close_reaches_the_engine(ready):
+    closed = asyncio.get_running_loop().create_future()
+
+    async def answer(request):
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for _message in socket:
+            pass
+        closed.set_result(socket.close_code)
+        return socket
+
+    ready.answer = answer
+    async with connect(ready) as socket:
+        await socket.close(code=4000)
+    assert await asyncio.wait_for(closed, 5) == 4000
+
+
+async def test_client_that_vanishes_leaves_nothing_behind(ready):
+    closed = asyncio.Event()
+
+    async def answer(request):
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for _message in socket:
+            pass
+        closed.set()
+        return socket
+
+    ready.answer = answer
+    async with connect(ready) as socket:
+        assert socket._response.connection.transport is not None
+        socket._response.connection.transport.abort()
+        await asyncio.wait_for(closed.wait(), 5)
+    await ready.front.finish(5)
+
+
+async def test_engine_that_dies_is_told(ready):
+    ready.answer = speech()
+    async with connect(ready) as socket:
+        await socket.receive_json()
+        await socket.send_json({"type": "die"})
+        assert (await socket.receive_json())["code"] == Code.ENGINE_DIED
+        await socket.receive()
+        assert socket.close_code == WSCloseCode.GOING_AWAY
+
+
+async def test_socket_still_open_at_the_end_is_told(ready):
+    ready.answer = speech()
+    async with connect(ready) as socket:
+        await socket.receive_json()
+        ready.front.refuse(State.STOPPING)
+        end = asyncio.create_task(ready.front.finish(0.05))
+        assert (await socket.receive_json())["code"] == Code.WORKER_STOPPING
+        await socket.receive()
+        assert socket.close_code == WSCloseCode.GOING_AWAY
+        await end
+
+
+async def test_model_without_realtime_is_said_so(ready):
+    async def refuse(request):
+        return web.Response(status=403)
+
+    ready.answer = refuse
+    async with ready.request("GET", "/v1/realtime", headers=UPGRADE) as response:
+        error = (await response.json())["error"]
+    assert (response.status, error["code"]) == (404, Code.ROUTE_NOT_SERVED)
+    assert "Voxtral" in error["message"]
+
+
+UPGRADE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
+}
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/realtime/x", "/ws"])
+async def test_other_websockets_are_unknown(ready, path):
+    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+        await connect(ready, path)
+    assert caught.value.status == 404
+    assert ready.asked == []
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_plain_request_to_a_websocket_is_told_what_it_is(ready, method):
+    status, body = await ready.ask(method, "/realtime")
+    assert (status, body["error"]["code"]) == (426, Code.METHOD_NOT_ALLOWED)
+    assert "wss://" in body["error"]["message"]
+
+
+async def test_key_and_state_count_before_the_handshake(bench):
+    await bench.open(api_key=KEY)
+    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+        await connect(bench)
+    assert caught.value.status == 401
+    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+        await connect(bench, headers={"Authorization": f"Bearer {KEY}"})
+    assert caught.value.status == 503
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="needs vLLM's source")
+def test_routes_are_those_of_vllm():
+    spec = importlib.util.find_spec("vllm")
+    folder = Path(spec.submodule_search_locations[0]) / "entrypoints"
+    found = {
+        route
+        for path in folder.rglob("*.py")
+        for route in re.findall(r"\.websocket\(\s*\"([^\"]+)\"", path.read_text())
+    }
+    assert found == set(ROUTES)
+    assert all(find_route(route) == route for route in ROUTES)

@@ -1,0 +1,147 @@
+"""One WebSocket through to vLLM and back, message by message in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+
+import aiohttp
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from worker.engine.client import EngineClient
+from worker.errors import RequestError
+from worker.request import Code, fail
+from worker.serve.relay import forwarded_headers
+
+ROUTES = ("/v1/realtime",)
+"""vLLM's WebSocket routes; a test compares them with its source."""
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+"""What vLLM's own server takes in one message."""
+
+PING_INTERVAL_S = 30.0
+"""Between two signs of life that a client is asked for; without one it has gone."""
+
+CLOSE_S = 5.0
+"""How long a client may take to say goodbye."""
+
+GOING_AWAY = frozenset({Code.WORKER_STOPPING, Code.ENGINE_DIED})
+"""Errors after which another worker can be asked."""
+
+NOT_SENT = frozenset({WSCloseCode.ABNORMAL_CLOSURE, 1005, 1015})
+"""Statuses that only describe a closing; none of them may be sent (RFC 6455, 7.4.1)."""
+
+AnySocket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
+
+
+def is_socket(request: web.Request) -> bool:
+    """Tell whether a request asks for a WebSocket."""
+    return request.headers.get("Upgrade", "").strip().lower() == "websocket"
+
+
+def find_route(path: str) -> str | None:
+    """Return vLLM's WebSocket route for a path, with or without `/openai` or `/v1`."""
+    plain = "/" + path.removeprefix("/openai/").strip("/")
+    return next((route for route in ROUTES if plain in (route, route.removeprefix("/v1"))), None)
+
+
+def check_plain(path: str) -> None:
+    """Refuse a plain request to a route that is a WebSocket.
+
+    Raises:
+        RequestError: It is one.
+    """
+    if route := find_route(path):
+        message = f"{route} is a WebSocket: connect to it with ws:// or wss://."
+        raise fail(Code.METHOD_NOT_ALLOWED, message, "route", status=426)
+
+
+async def relay_socket(
+    request: web.Request, client: EngineClient, begun: list[web.StreamResponse]
+) -> None:
+    """Connect a client with vLLM until either of them closes.
+
+    Args:
+        request: Asks for the WebSocket.
+        client: The connections to vLLM.
+        begun: Gets the client's socket as soon as it is open.
+
+    Raises:
+        RequestError: No such WebSocket, or vLLM refuses it.
+        aiohttp.ClientError: vLLM went away.
+    """
+    route = find_route(request.path)
+    if route is None:
+        known = ", ".join(ROUTES)
+        raise fail(Code.UNKNOWN_ROUTE, f"{request.path[:80]} is no WebSocket; {known} is.", "route")
+    query = f"?{request.query_string}" if request.query_string else ""
+    headers = {
+        name: value
+        for name, value in forwarded_headers(request.headers).items()
+        if not name.lower().startswith("sec-websocket-")
+    }
+    try:
+        async with client.connect(route + query, headers, MAX_MESSAGE_BYTES) as engine:
+            # Not compressed: audio hardly shrinks, and each connection would hold the buffers.
+            socket = web.WebSocketResponse(
+                timeout=CLOSE_S,
+                heartbeat=PING_INTERVAL_S,
+                compress=False,
+                max_msg_size=MAX_MESSAGE_BYTES,
+            )
+            begun.append(socket)
+            await socket.prepare(request)
+            await _connect(socket, engine)
+    except aiohttp.WSServerHandshakeError as error:
+        raise fail(
+            Code.ROUTE_NOT_SERVED,
+            f"vLLM does not open {route} for this model ({error.status}): it needs one that "
+            "takes speech as it is spoken, such as Voxtral's realtime model.",
+            "route",
+        ) from None
+
+
+async def fail_socket(socket: web.WebSocketResponse, error: RequestError) -> None:
+    """End a WebSocket with an event in vLLM's form and a status that says who is to blame."""
+    if socket.closed:
+        return
+    event = {"type": "error", "error": error.message, "code": error.code}
+    away = error.code in GOING_AWAY
+    status = WSCloseCode.GOING_AWAY if away else WSCloseCode.INTERNAL_ERROR
+    await socket.send_str(json.dumps(event, ensure_ascii=False))
+    await socket.close(code=status, message=error.code.encode())
+
+
+async def _connect(client: web.WebSocketResponse, engine: aiohttp.ClientWebSocketResponse) -> None:
+    """Pass messages on until one side closes, then close the other with the same status."""
+    tasks = [
+        asyncio.create_task(_pass_on(client, engine)),
+        asyncio.create_task(_pass_on(engine, client)),
+    ]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if engine.close_code == WSCloseCode.ABNORMAL_CLOSURE and not client.closed:
+            raise aiohttp.ClientConnectionError("vLLM went away")
+        await client.close(code=_status(engine.close_code))
+    finally:
+        # Also where a client that has closed takes its connection away meanwhile.
+        await engine.close(code=_status(client.close_code))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _pass_on(source: AnySocket, target: AnySocket) -> None:
+    # Whoever does not take a message any more is noticed by the other direction, too.
+    with contextlib.suppress(ConnectionError):
+        async for message in source:
+            if message.type is WSMsgType.TEXT:
+                await target.send_str(message.data)
+            elif message.type is WSMsgType.BINARY:
+                await target.send_bytes(message.data)
+
+
+def _status(code: int | None) -> int:
+    """Return the status to close one side with after the other has closed with `code`."""
+    return WSCloseCode.OK if code is None or code in NOT_SENT else code
