@@ -117,7 +117,9 @@ class Worker:
         variables = settings.engine_environment()
         if settings.cache is not None:
             variables |= cache_variables(LOCAL_CACHE, environ)
-        self._environment = build_environment(environ, variables)
+        self._environment = build_environment(
+            environ, variables, private_media=settings.requests.allow_private_media
+        )
         self._preparation = plan_preparation(settings, self._environment, self._report)
         serving = settings.serving
         self._engine = EngineProcess(

@@ -19,6 +19,7 @@ from vllm.entrypoints.launchers.api_server import entry
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.logger import configure_logging_from_args
 from vllm.model_executor.models import registry
+from vllm.multimodal.media import MediaConnector
 from vllm.platforms import current_platform
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from worker.engine.child import fork_engine_processes, fork_is_safe
@@ -42,6 +43,8 @@ print(json.dumps({
     "configure_logging_from_args": parameters(configure_logging_from_args),
     "ServeSubcommand.cmd": parameters(ServeSubcommand.cmd),
     "registry._run_in_subprocess": len(parameters(registry._run_in_subprocess)),
+    "media_connector_takes": sorted({"connection", "allowed_local_media_path"}
+        & set(parameters(MediaConnector))),
     "create_engine_config_on": "create_engine_config" in vars(AsyncEngineArgs.__mro__[1])
         or "create_engine_config" in vars(AsyncEngineArgs),
     "server_calls_create_engine_config": "create_engine_config"
@@ -72,6 +75,11 @@ def contract() -> dict[str, object]:
         ("configure_logging_from_args", ["args"], "child.serve sets up logging likewise"),
         ("ServeSubcommand.cmd", ["args"], "child.serve hands over to it"),
         ("registry._run_in_subprocess", 1, "the child replaces it to inspect models in a fork"),
+        (
+            "media_connector_takes",
+            ["allowed_local_media_path", "connection"],
+            "the child gives it a connection to public addresses only",
+        ),
         ("create_engine_config_on", True, "the child wraps it to choose fork over spawn"),
         ("server_calls_create_engine_config", True, "the wrapped method must be on the way"),
         ("missing_flags", [], "the worker adds these arguments"),

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.engine import environment
+from worker.engine import environment, media
 from worker.engine.client import KEEP_ALIVE_S
 from worker.engine.environment import build_environment, count_threads, find_preloads
 
@@ -36,7 +36,21 @@ def test_build_environment_prefers_settings_to_environ_to_defaults(packages):
         "HF_TOKEN": "hf_x",
         "PYTHONUNBUFFERED": "0",
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_S),
+        "VLLM_MEDIA_CONNECTOR": media.PUBLIC,
     }
+
+
+@pytest.mark.parametrize(
+    ("environ", "private", "chosen"),
+    [
+        pytest.param({}, False, media.PUBLIC, id="default"),
+        pytest.param({}, True, media.ANY, id="allowed"),
+        pytest.param({"VLLM_MEDIA_CONNECTOR": "own"}, False, "own", id="somebody's own"),
+    ],
+)
+def test_build_environment_chooses_where_media_comes_from(packages, environ, private, chosen):
+    built = build_environment(environ, {}, private_media=private)
+    assert built["VLLM_MEDIA_CONNECTOR"] == chosen
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,13 @@ class RequestSettings(Group):
         Words(title="Open control routes", console=False),
     )
 
+    allow_private_media: bool = setting(
+        False,
+        "Let requests name images, audio and video by URLs that lead to private, loopback or "
+        "link-local addresses. Whoever can send a job then reaches what only this machine can: "
+        "other services in its network, and the cloud's metadata.",
+        Words(title="Allow private media", console=False),
+    )
 
 class StreamingSettings(Group):
     """How many tokens travel together when an answer is streamed."""

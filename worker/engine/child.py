@@ -4,10 +4,10 @@ Run as `python -m worker.engine.child PARENT_PID REPORT_FD [vLLM arguments]`. Ea
 start is one JSON line on the file descriptor REPORT_FD, as is the reason for a failed start. What
 vLLM prints goes to stdout and stderr as ever.
 
-Of vLLM it uses `make_arg_parser`, `validate_parsed_serve_args`, `ServeSubcommand.cmd` and the
-signature of `AsyncEngineArgs.create_engine_config`; `tests/e2e/test_vllm_contract.py` fails with
-the reason when one of them changes. To start sooner it also replaces, where it is there, how
-vLLM's registry inspects a model's class.
+Of vLLM it uses `make_arg_parser`, `validate_parsed_serve_args`, `ServeSubcommand.cmd`, the
+registry of media connectors and the signature of `AsyncEngineArgs.create_engine_config`;
+`tests/e2e/test_vllm_contract.py` fails with the reason when one of them changes. To start sooner
+it also replaces, where it is there, how vLLM's registry inspects a model's class.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from worker.engine import media
 from worker.engine.amx import permit_amx
 from worker.engine.forked import ForkError, run_in_fork
 from worker.engine.lifeline import die_with_parent, tie_forks_to_parent
@@ -108,6 +109,40 @@ def inspect_models_in_a_fork() -> None:
     registry._run_in_subprocess = inspect
 
 
+def register_media_connectors() -> None:
+    """Register the ways to fetch media among which `VLLM_MEDIA_CONNECTOR` chooses."""
+    from vllm.connections import HTTPConnection
+    from vllm.exceptions import VLLMValidationError
+    from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector
+
+    class PublicConnection(HTTPConnection):  # type: ignore[misc]
+        session: Any = None
+
+        async def get_async_client(self) -> Any:
+            if self.session is None:
+                self.session = media.open_public_session(VLLMValidationError)
+            return self.session
+
+        def get_sync_client(self) -> Any:
+            raise VLLMValidationError("vLLM's server fetches media asynchronously only.")
+
+    connection = PublicConnection()
+
+    class AnyConnector(MediaConnector):  # type: ignore[misc]
+        async def load_from_url_async(self, url: str, media_io: Any, **options: Any) -> Any:
+            # vLLM itself answers with a failure of the server.
+            if url[:5].lower() == "file:" and self.allowed_local_media_path is None:
+                raise VLLMValidationError(media.NO_LOCAL_FILES)
+            return await super().load_from_url_async(url, media_io, **options)
+
+    class PublicConnector(AnyConnector):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{**options, "connection": connection})
+
+    MEDIA_CONNECTOR_REGISTRY.register(media.ANY)(AnyConnector)
+    MEDIA_CONNECTOR_REGISTRY.register(media.PUBLIC)(PublicConnector)
+
+
 def serve(arguments: Sequence[str], report: Reporter) -> None:
     """Start vLLM's API server with `arguments` and stay until it ends."""
     report.phase("import")
@@ -123,6 +158,7 @@ def serve(arguments: Sequence[str], report: Reporter) -> None:
     configure_logging_from_args(parsed)
     validate_parsed_serve_args(parsed)
 
+    register_media_connectors()
     inspect_models_in_a_fork()
     create_engine_config = fork_engine_processes(AsyncEngineArgs.create_engine_config)
 

@@ -7,19 +7,24 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from worker.engine import media
 from worker.engine.client import KEEP_ALIVE_S
 
 TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
-def build_environment(environ: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+def build_environment(
+    environ: Mapping[str, str], settings: Mapping[str, str], *, private_media: bool = False
+) -> dict[str, str]:
     """Return the engine's whole environment.
 
     Args:
         environ: The worker's own environment.
         settings: What the settings add; wins over `environ`.
+        private_media: Whether requests may name media by URLs that lead to private addresses.
     """
     environment = {
+        media.CONNECTOR: media.ANY if private_media else media.PUBLIC,
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_S),
         "PYTHONUNBUFFERED": "1",
         **environ,

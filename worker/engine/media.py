@@ -1,0 +1,115 @@
+"""Media that a request names by URL come from public addresses only.
+
+vLLM fetches any URL, and from its own network: a stranger's job could read the cloud's metadata or
+a neighbour's database page. The check stands where a connection is made, not where the URL is
+read. So it holds for every route and field, for redirects, and for a name that resolves to another
+address the second time. With an HTTP proxy in the environment it sees the proxy's address only: a
+private one is refused, and what a public one reaches is the proxy's own affair.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+PUBLIC = "worker-public"
+ANY = "worker-any"
+"""Names under which `worker.engine.child` registers its connectors with vLLM."""
+
+CONNECTOR = "VLLM_MEDIA_CONNECTOR"
+"""vLLM's variable that chooses one."""
+
+NO_LOCAL_FILES = (
+    "Local files are not read. Send the media itself as a data: URL, or set "
+    "ALLOWED_LOCAL_MEDIA_PATH on the endpoint to the folder that may be read."
+)
+
+TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+"""IPv6 addresses that a gateway translates to IPv4 (RFC 6052)."""
+
+Refuse = Callable[[str], Exception]
+"""Makes the error for a refused request from its message."""
+
+AddressInfo = tuple[int, int, int, str, tuple[object, ...]]
+
+
+def is_public(address: str) -> bool:
+    """Return whether an IP address is on the public internet; one that is none is not."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(found, ipaddress.IPv6Address):
+        hidden = found.ipv4_mapped or found.sixtofour
+        if found in TRANSLATED:
+            hidden = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if hidden is not None:
+            return is_public(str(hidden))
+    return found.is_global and not found.is_multicast
+
+
+def explain(host: str) -> str:
+    """Return why nothing is fetched from `host`, and what would help."""
+    return (
+        f"{host} is not on the public internet, and media is fetched from there only. Send the "
+        "media itself as a data: URL, or set ALLOW_PRIVATE_MEDIA=true on the endpoint."
+    )
+
+
+class PublicResolver(AbstractResolver):
+    """Resolves names to public addresses only.
+
+    Args:
+        refuse: Makes the error for a name that has none.
+        resolver: Does the work.
+    """
+
+    def __init__(self, refuse: Refuse, resolver: AbstractResolver) -> None:
+        self._refuse = refuse
+        self._resolver = resolver
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the public ones of the addresses of `host`."""
+        found = await self._resolver.resolve(host, port, family)
+        public = [result for result in found if is_public(result["host"])]
+        if not public:
+            raise self._refuse(explain(host))
+        return public
+
+    async def close(self) -> None:
+        """Give back what the resolver holds."""
+        await self._resolver.close()
+
+
+def open_public_session(
+    refuse: Refuse, resolver: AbstractResolver | None = None
+) -> aiohttp.ClientSession:
+    """Return a session that connects to public addresses only.
+
+    Args:
+        refuse: Makes the error that a request to any other address raises. It must not be an
+            OSError, which aiohttp takes for a failed connection and vLLM for worth another try.
+        resolver: Resolves names; None takes aiohttp's own.
+    """
+
+    def make_socket(info: AddressInfo) -> socket.socket:
+        # The resolver is not asked about an address that stands in the URL itself.
+        family, kind, protocol, _name, address = info
+        if not is_public(str(address[0])):
+            raise refuse(explain(str(address[0])))
+        return socket.socket(family, kind, protocol)
+
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            resolver=PublicResolver(refuse, resolver or aiohttp.DefaultResolver()),
+            socket_factory=make_socket,
+        ),
+        # As vLLM's own.
+        trust_env=True,
+    )
