@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
 import signal
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -19,22 +18,25 @@ from typing import Annotated, Any, TypeVar
 import typer
 import uvloop
 
-from benchmarks.environment import make_environ
-from benchmarks.first_chunk import measure_first_chunks
+from benchmarks.contenders import Choice, find_worker, runs_on_gpu, start_systems
+from benchmarks.first_chunk import describe_first_chunks, measure_first_chunks
+from benchmarks.hotspots import profile_worker
 from benchmarks.load import Burst
 from benchmarks.machine import describe_machine, describe_versions
 from benchmarks.measure import Results, measure_bursts
-from benchmarks.model import build_model
-from benchmarks.peer import make_peer
+from benchmarks.memory import SPACE, STREAMS, TOKENS, describe_memory, measure_memory
 from benchmarks.plan import plan_bursts
-from benchmarks.quantile import percentile
-from benchmarks.report import Setting, describe_targets, find_targets, write_report
-from benchmarks.systems import Deployed, EngineAlone, Program, System
-from worker.config.hardware import detect_hardware
+from benchmarks.record import Record, Setting, load_record, save_record
+from benchmarks.report import (
+    choose_profiled,
+    describe_targets,
+    find_targets,
+    write_report,
+    write_section,
+)
+from benchmarks.targets import needed_bursts
 
 T = TypeVar("T")
-
-WORKER_COMMAND = (sys.executable, "-m", "worker", "start")
 
 
 def say(text: str) -> None:
@@ -59,39 +61,77 @@ def run(  # noqa: PLR0913  one parameter per option
     ] = 20,
     tokens: Annotated[int, typer.Option(min=2, help="Tokens of each request.")] = 128,
     rounds: Annotated[int, typer.Option(min=1, help="Repetitions of everything.")] = 3,
-    budget_s: Annotated[float, typer.Option(help="After so long, nothing begins.")] = 1200,
+    budget_s: Annotated[
+        float, typer.Option(help="Seconds from the start on after which no burst begins.")
+    ] = 1200,
     cross: Annotated[
         bool, typer.Option(help="All kinds of request at all round trips, not only at the base.")
     ] = False,
     peer: Annotated[
         Path | None, typer.Option(help="Checkout of worker-vllm; without it there is no peer.")
     ] = None,
+    profile: Annotated[
+        bool, typer.Option(help="Also show which functions of the worker its time goes to.")
+    ] = False,
     write: Annotated[Path | None, typer.Option(help="Markdown file for the report.")] = None,
     section: Annotated[str, typer.Option(help="Its section for this machine.")] = "cpu",
+    save: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
+    read: Annotated[
+        Path | None, typer.Option("--from", help="Measure nothing: the figures are in this file.")
+    ] = None,
     first_chunk: Annotated[
         int, typer.Option(help="Only the first chunk of one job, so many times.")
     ] = 0,
+    memory: Annotated[
+        bool, typer.Option(help="Only the worker's memory under many long streams.")
+    ] = False,
 ) -> None:
     """Compare the engine alone, this worker and RunPod's worker under one local endpoint."""
+    if first_chunk:
+        body = run_in_order(show_first_chunks(peer, first_chunk))
+        publish(write, f"{section}-first-chunk", body)
+        return
+    if memory:
+        publish(write, f"{section}-memory", run_in_order(show_memory()))
+        return
+    if read is not None:
+        record = load_record(read)
+    else:
+        setting = make_setting(concurrency, rtt_ms, base_rtt_ms, tokens, cross=cross)
+        record = Record(setting, Results())
+        course = Course(rounds, time.monotonic() + budget_s, peer, profile)
+        with suppress(asyncio.CancelledError):  # What was measured until then is reported.
+            run_in_order(measure(course, record))
+    if save is not None:
+        save_record(save, record)
+    if write is not None:
+        write_report(write, section, record)
+    print(describe_targets(find_targets(record.setting, record.results)))
+
+
+def make_setting(
+    concurrency: str, rtt_ms: str, base_rtt_ms: float, tokens: int, *, cross: bool
+) -> Setting:
+    """Return what is measured, from the options of `run`."""
     rtts_ms = [float(part) for part in rtt_ms.split(",")]
     if base_rtt_ms not in rtts_ms:
         base_rtt_ms = rtts_ms[0]
-    bursts = plan_bursts(
-        [int(part) for part in concurrency.split(",")],
-        rtts_ms,
-        tokens,
-        base_rtt_ms=base_rtt_ms,
-        cross=cross,
-    )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        if first_chunk:
-            runner.run(end_in_order(show_first_chunks(peer, first_chunk)))
-            return
-        names, results = runner.run(end_in_order(measure(peer, bursts, rounds, budget_s)))
-    setting = Setting(names, bursts, tokens, base_rtt_ms, describe_run())
+    concurrencies = [int(part) for part in concurrency.split(",")]
+    bursts = plan_bursts(concurrencies, rtts_ms, tokens, base_rtt_ms=base_rtt_ms, cross=cross)
+    return Setting([], bursts, tokens, base_rtt_ms, describe_run())
+
+
+def publish(write: Path | None, section: str, body: str) -> None:
+    """Print figures, and write them where that was asked for."""
     if write is not None:
-        write_report(write, section, setting, results)
-    print(describe_targets(find_targets(setting, results)))
+        write_section(write, section, body)
+    print(body)
+
+
+def run_in_order(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(end_in_order(work))
 
 
 async def end_in_order(work: Coroutine[Any, Any, T]) -> T:
@@ -104,7 +144,7 @@ async def end_in_order(work: Coroutine[Any, Any, T]) -> T:
 def describe_run() -> dict[str, str]:
     """Return with what, when and how this is measured."""
     return {
-        "machine": describe_machine(gpu=detect_hardware(os.environ).has_gpu),
+        "machine": describe_machine(gpu=runs_on_gpu()),
         "versions": describe_versions(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "command": f"`python -m benchmarks {shlex.join(map(shorten, sys.argv[1:]))}`",
@@ -116,58 +156,53 @@ def shorten(argument: str) -> str:
     return Path(argument).name if argument.startswith("/") else argument
 
 
-async def measure(
-    peer: Path | None, bursts: list[Burst], rounds: int, budget_s: float
-) -> tuple[list[str], Results]:
-    """Start every system, measure all bursts, end; return the systems' names and the figures."""
-    async with start_systems(peer) as systems:
-        results = await measure_bursts(systems, bursts, rounds, budget_s, say)
-        return [system.name for system in systems], results
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a measurement is made.
 
-
-async def show_first_chunks(peer: Path | None, repetitions: int) -> None:
-    """Measure first chunks and print their medians."""
-    async with start_systems(peer) as systems:
-        worker = next(s for s in systems if isinstance(s, Deployed) and s.name == "worker")
-        found = await measure_first_chunks(systems, worker, repetitions, say)
-    print(f"first chunk of one job on an idle system, {repetitions} repetitions, milliseconds")
-    print(f"{'':16}{'median':>8}{'p10':>8}{'p90':>8}{'p99':>8}")
-    for name, seconds in found.items():
-        row = [statistics.median(seconds), *(percentile(seconds, p) for p in (10, 90, 99))]
-        print(f"{name:16}" + "".join(f"{value * 1000:8.1f}" for value in row))
-
-
-@asynccontextmanager
-async def start_systems(peer: Path | None) -> AsyncIterator[list[System]]:
-    """Start every system, one after the other, and end all of them on leaving."""
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
-        directory = Path(name)
-        systems = build_systems(directory, peer)
-        try:
-            for system in systems:
-                began_s = time.monotonic()
-                await system.start()
-                say(f"{system.name} is ready after {time.monotonic() - began_s:.1f} s")
-            yield systems
-        finally:
-            for system in systems:
-                await system.stop()
-
-
-def build_systems(directory: Path, peer: Path | None) -> list[System]:
-    """Return the systems, not started.
-
-    Args:
-        directory: For the model and for what the systems print.
+    Attributes:
+        rounds: Repetitions of everything.
+        deadline_s: Time of `time.monotonic()` after which no burst begins.
         peer: Checkout of worker-vllm, if it takes part.
+        profile: Whether the worker is profiled, after what the targets need.
     """
-    gpu = detect_hardware(os.environ).has_gpu
-    environ = make_environ(os.environ, build_model(directory / "model", gpu=gpu), gpu=gpu)
-    systems: list[System] = [
-        EngineAlone(environ, directory / "engine.log"),
-        Deployed(Program("worker", WORKER_COMMAND, environ), directory / "worker.log"),
-    ]
-    if peer is not None:
-        (shim := directory / "shim").mkdir()
-        systems.append(Deployed(make_peer(peer, environ, shim), directory / "peer.log"))
-    return systems
+
+    rounds: int
+    deadline_s: float
+    peer: Path | None
+    profile: bool
+
+
+async def measure(course: Course, record: Record) -> None:
+    """Start every system, measure all bursts, end; what is found goes into `record`."""
+    setting, results = record.setting, record.results
+    needed = needed_bursts(setting.bursts, setting.tokens, setting.base_rtt_ms)
+    urgent, rest = (
+        [burst for burst in setting.bursts if (burst in needed) is wanted]
+        for wanted in (True, False)
+    )
+    with tempfile.TemporaryDirectory(prefix="profile-") as folder:
+        file = Path(folder, "worker.prof") if course.profile else None
+        async with start_systems(Choice(course.peer, file), say) as systems:
+            setting.systems[:] = [system.name for system in systems]
+            timing = (course.rounds, course.deadline_s, results, say)
+            await measure_bursts(systems, urgent, *timing)
+            if file is not None:
+                profiled = choose_profiled(setting)
+                record.hotspots[:] = await profile_worker(find_worker(systems), file, profiled)
+            await measure_bursts(systems, rest, *timing)
+
+
+async def show_first_chunks(peer: Path | None, repetitions: int) -> str:
+    """Measure first chunks and return them as Markdown."""
+    async with start_systems(Choice(peer), say) as systems:
+        found = await measure_first_chunks(systems, find_worker(systems), repetitions, say)
+    facts = describe_run() | {"repetitions": str(repetitions)}
+    return describe_first_chunks(found, facts)
+
+
+async def show_memory() -> str:
+    """Measure the worker's memory and return it as Markdown."""
+    async with start_systems(Choice(alone=True, space=SPACE), say) as systems:
+        held = await measure_memory(find_worker(systems), Burst(STREAMS, TOKENS), say)
+    return describe_memory(held, describe_run())

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-
-from benchmarks.model import MAX_MODEL_LEN
 
 MODEL = "bench"
 """Served name of the model."""
@@ -13,18 +12,35 @@ MODEL = "bench"
 MAX_SEQUENCES = 320
 """Above the largest burst: no sequence waits for another one's place."""
 
-GPU_SHARE = 0.25
-"""Of the GPU's memory for each of the three engines that live side by side."""
 
-CPU_KV_CACHE_BYTES = 512 * 1024**2
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What an engine has room for.
+
+    Attributes:
+        model_len: Longest sequence, tokens.
+        gpu_share: Of the GPU's memory.
+        cpu_kv_cache_bytes: Its KV cache where there is no GPU.
+    """
+
+    model_len: int
+    gpu_share: float
+    cpu_kv_cache_bytes: int
 
 
-def make_environ(environ: Mapping[str, str], model: Path, *, gpu: bool) -> dict[str, str]:
+LOAD = Space(model_len=2048, gpu_share=0.25, cpu_kv_cache_bytes=512 * 1024**2)
+"""For bursts, with three engines side by side."""
+
+
+def make_environ(
+    environ: Mapping[str, str], model: Path, space: Space = LOAD, *, gpu: bool
+) -> dict[str, str]:
     """Return the environment with which every system serves `model`.
 
     Args:
         environ: Our own environment.
         model: Folder of the model.
+        space: What the engine has room for.
         gpu: Whether vLLM runs on a GPU; without one it is told to run eagerly.
     """
     common = {
@@ -32,7 +48,7 @@ def make_environ(environ: Mapping[str, str], model: Path, *, gpu: bool) -> dict[
         "MODEL_NAME": str(model),
         "OPENAI_SERVED_MODEL_NAME_OVERRIDE": MODEL,
         "LOAD_FORMAT": "dummy",
-        "MAX_MODEL_LEN": str(MAX_MODEL_LEN),
+        "MAX_MODEL_LEN": str(space.model_len),
         "MAX_NUM_SEQS": str(MAX_SEQUENCES),
         "MAX_CONCURRENCY": str(MAX_SEQUENCES),
         "HF_HUB_OFFLINE": "1",
@@ -40,5 +56,10 @@ def make_environ(environ: Mapping[str, str], model: Path, *, gpu: bool) -> dict[
         "RUNPOD_LOG_LEVEL": "INFO",
     }
     if gpu:
-        return common | {"GPU_MEMORY_UTILIZATION": str(GPU_SHARE)}
-    return common | {"ENFORCE_EAGER": "true", "KV_CACHE_MEMORY_BYTES": str(CPU_KV_CACHE_BYTES)}
+        return common | {"GPU_MEMORY_UTILIZATION": str(space.gpu_share)}
+    return common | {
+        "ENFORCE_EAGER": "true",
+        "KV_CACHE_MEMORY_BYTES": str(space.cpu_kv_cache_bytes),
+        # A GPU that this vLLM is not built for is not there for anybody.
+        "CUDA_VISIBLE_DEVICES": "",
+    }

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.load import ROUTES, Burst, build_input, build_prompts
 from benchmarks.processes import find_tree
+from benchmarks.quantile import percentile
+from benchmarks.report import describe_facts, make_table
 from benchmarks.systems import Deployed, System
 from worker.engine.client import EngineClient
 
 TOKENS = 16
 """Enough to be a stream, few enough to be over at once."""
+
+PERCENTS = (10, 50, 90, 99)
 
 WARM_UP = 5
 """Repetitions of everything that do not count."""
@@ -53,6 +57,27 @@ def find_socket(pid: int, proc: Path = Path("/proc")) -> Path:
         if "--uds" in arguments:
             return Path(arguments[arguments.index("--uds") + 1])
     raise LookupError(f"no process below {pid} serves on a Unix socket")
+
+
+def describe_first_chunks(found: Mapping[str, Sequence[float]], facts: dict[str, str]) -> str:
+    """Return the figures as Markdown.
+
+    Args:
+        found: Seconds to the first chunk, by name.
+        facts: With what, when and how they were measured.
+    """
+    rows = [
+        (name, *(f"{percentile(seconds, percent) * 1000:.1f}" for percent in PERCENTS))
+        for name, seconds in found.items()
+    ]
+    return "\n\n".join(
+        [
+            describe_facts(facts),
+            f"First chunk of one job on an idle system, {TOKENS} tokens, no round trip to the "
+            "platform, one request after the other; milliseconds.",
+            make_table(("", *(f"p{percent}" for percent in PERCENTS)), rows),
+        ]
+    )
 
 
 async def measure_first_chunks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +12,8 @@ from benchmarks.environment import MODEL
 Shape = Literal["chat", "completion"]
 
 ROUTES: dict[Shape, str] = {"chat": "/v1/chat/completions", "completion": "/v1/completions"}
+
+WARM_UP_TOKENS = 8
 
 _serial = itertools.count()
 
@@ -53,6 +56,11 @@ class Stream:
     tokens: int
     posts: int = 0
     size_bytes: int = 0
+
+
+def make_warm_up(burst: Burst) -> Burst:
+    """Return a short burst of the same kind, after which a system is as awake as it gets."""
+    return dataclasses.replace(burst, concurrency=min(burst.concurrency, 32), tokens=WARM_UP_TOKENS)
 
 
 def build_prompts(burst: Burst) -> list[str]:

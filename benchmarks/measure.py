@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.load import Burst
+from benchmarks.load import Burst, make_warm_up
 from benchmarks.plan import without_transport
 from benchmarks.processes import measure_tree, reset_peaks
 from benchmarks.sample import Sample, median_sample, summarise
@@ -19,7 +19,11 @@ BURST_TIMEOUT_S = 120
 SETTLE_S = 0.2
 """Between two bursts, so that the one before has ended everywhere."""
 
-WARM_UP = (Burst(1, 16), Burst(8, 16), Burst(1, 16, stream=False))
+FEW, REPEATS = 8, 3
+"""Up to so many requests are too few to tell from one burst: so many bursts make one round."""
+
+Key = tuple[str, Burst]
+"""A system's name and a burst as it sees it."""
 
 
 @dataclass(slots=True)
@@ -31,59 +35,58 @@ class Results:
         failures: What went wrong, by system and burst.
     """
 
-    samples: dict[tuple[str, Burst], list[Sample]] = field(default_factory=dict)
-    failures: dict[tuple[str, Burst], str] = field(default_factory=dict)
+    samples: dict[Key, list[Sample]] = field(default_factory=dict)
+    failures: dict[Key, str] = field(default_factory=dict)
 
     def median(self, system: str, burst: Burst) -> Sample | None:
         """Return the medians of a burst's rounds; None if there are none."""
-        key = (system, without_transport(burst) if system == EngineAlone.name else burst)
-        found = self.samples.get(key)
+        found = self.samples.get(make_key(system, burst))
         return median_sample(found) if found else None
+
+
+def make_key(system: str, burst: Burst) -> Key:
+    """Return under which key a system's burst is found."""
+    return system, without_transport(burst) if system == EngineAlone.name else burst
 
 
 async def measure_bursts(
     systems: Sequence[System],
     bursts: Sequence[Burst],
     rounds: int,
-    budget_s: float,
+    deadline_s: float,
+    results: Results,
     say: Callable[[str], None],
-) -> Results:
-    """Measure every burst at every system `rounds` times, or until the time is over.
+) -> bool:
+    """Measure every burst at every system until each has `rounds` rounds, or the time is over.
 
     Args:
         systems: Running and idle.
         bursts: In this order, all of them before the second round.
         rounds: Repetitions.
-        budget_s: Seconds after which no burst begins.
+        deadline_s: Time of `time.monotonic()` after which no burst begins.
+        results: Gets the figures, each as soon as it is known; what it has is not measured again.
         say: Shows progress.
+
+    Returns:
+        Whether the time sufficed.
     """
-    results = Results()
-    deadline_s = time.monotonic() + budget_s
-    for system in systems:
-        for burst in WARM_UP:
-            await system.run(burst)
     for turn in range(rounds):
-        seen: set[tuple[str, Burst]] = set()
         for burst in bursts:
             # Each turn begins with another system, so that none is always the first.
             start = turn % len(systems)
             for system in [*systems[start:], *systems[:start]]:
-                key = (
-                    system.name,
-                    without_transport(burst) if system.name == EngineAlone.name else burst,
-                )
-                if key in seen or key in results.failures:
+                key = make_key(system.name, burst)
+                if key in results.failures or len(results.samples.get(key, ())) > turn:
                     continue
                 if time.monotonic() > deadline_s:
                     say(f"the time is over in round {turn + 1} of {rounds}")
-                    return results
-                seen.add(key)
+                    return False
                 await _measure(system, key, results)
                 say(f"round {turn + 1}: {describe(key, results)}")
-    return results
+    return True
 
 
-def describe(key: tuple[str, Burst], results: Results) -> str:
+def describe(key: Key, results: Results) -> str:
     """Return one line about the latest measurement of `key`."""
     name, burst = key
     kind = f"{burst.shape} {'streamed' if burst.stream else 'whole'}"
@@ -97,22 +100,35 @@ def describe(key: tuple[str, Burst], results: Results) -> str:
     )
 
 
-async def _measure(system: System, key: tuple[str, Burst], results: Results) -> None:
-    reset_peaks(system.pid)
-    before, endpoint_s = measure_tree(system.pid), time.process_time()
+async def _measure(system: System, key: Key, results: Results) -> None:
+    burst = key[1]
+    repeats = REPEATS if burst.concurrency <= FEW else 1
     try:
         async with asyncio.timeout(BURST_TIMEOUT_S):
-            streams = await system.run(key[1])
+            # Whatever sleeps in an idle system wakes up in requests that do not count.
+            await system.run(make_warm_up(burst))
+            samples = [await measure_once(system, burst) for _ in range(repeats)]
     except (JobError, TimeoutError) as error:
         results.failures[key] = str(error) or f"not done within {BURST_TIMEOUT_S} s"
         return
-    endpoint_s = time.process_time() - endpoint_s
-    sample = summarise(streams, before, measure_tree(system.pid), endpoint_s)
-    results.samples.setdefault(key, []).append(sample)
+    results.samples.setdefault(key, []).append(median_sample(samples))
+
+
+async def measure_once(system: System, burst: Burst) -> Sample:
+    """Let the system settle, then measure one burst.
+
+    Raises:
+        JobError: A request did not give what was asked for.
+    """
     await asyncio.sleep(SETTLE_S)
+    reset_peaks(system.pid)
+    before, endpoint_s = measure_tree(system.pid), time.process_time()
+    streams = await system.run(burst)
+    endpoint_s = time.process_time() - endpoint_s
+    return summarise(streams, before, measure_tree(system.pid), endpoint_s)
 
 
-def count_rounds(samples: Mapping[tuple[str, Burst], Sequence[Sample]]) -> tuple[int, int]:
+def count_rounds(samples: Mapping[Key, Sequence[Sample]]) -> tuple[int, int]:
     """Return the fewest and the most rounds that any burst had."""
     counts = [len(found) for found in samples.values()] or [0]
     return min(counts), max(counts)

@@ -10,9 +10,6 @@ from types import ModuleType
 SOURCE = Path(__file__).parent.parent / "tests" / "e2e" / "tiny_model.py"
 """Makes a tokenizer and a random Llama in a second."""
 
-MAX_MODEL_LEN = 2048
-"""Tokens."""
-
 GPU_SHAPE = {
     "hidden_size": 576,
     "intermediate_size": 1536,
@@ -25,13 +22,13 @@ GPU_SHAPE = {
 that makes tokens fast is transport's worst case."""
 
 
-def build_model(directory: Path, *, gpu: bool) -> Path:
+def build_model(directory: Path, *, gpu: bool, max_model_len: int) -> Path:
     """Put a model with random weights (`load_format=dummy`) into `directory` and return it."""
     model: Path = _import_builder().build_tiny_model(directory)
-    if gpu:
-        config = model / "config.json"
-        shape = json.loads(config.read_text(encoding="utf-8")) | GPU_SHAPE
-        config.write_text(json.dumps(shape, indent=2) + "\n", encoding="utf-8")
+    config = model / "config.json"
+    shape = json.loads(config.read_text(encoding="utf-8"))
+    shape |= {"max_position_embeddings": max_model_len} | (GPU_SHAPE if gpu else {})
+    config.write_text(json.dumps(shape, indent=2) + "\n", encoding="utf-8")
     return model
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
 from benchmarks.load import Burst, Shape
 
 SHAPES: tuple[Shape, ...] = ("chat", "completion")
+
+PER_TOKEN_REQUESTS = 128
+"""So many whole answers tell, at two lengths, what a token costs that nobody waits for."""
+
+SHORTER = 8
+"""The shorter answers have this part of the tokens."""
 
 
 def plan_bursts(
@@ -35,7 +42,14 @@ def plan_bursts(
         )
         if cross or rtt_ms == base_rtt_ms or (stream and shape == "chat")
     ]
+    if PER_TOKEN_REQUESTS in concurrencies and tokens >= 2 * SHORTER:
+        bursts.append(shorter(Burst(PER_TOKEN_REQUESTS, tokens, base_rtt_ms, stream=False)))
     return sorted(bursts, key=lambda b: (b.rtt_ms != base_rtt_ms, not b.stream, b.shape != "chat"))
+
+
+def shorter(burst: Burst) -> Burst:
+    """Return the same burst with shorter answers, to see what each token costs."""
+    return dataclasses.replace(burst, tokens=burst.tokens // SHORTER)
 
 
 def without_transport(burst: Burst) -> Burst:

@@ -11,6 +11,9 @@ from pathlib import Path
 ENGINE_NAMES = ("VLLM::EngineCore", "VLLM::Worker", "VLLM::DP")
 """Titles that vLLM gives the processes which compute; everything else is front end."""
 
+PEAK, PRESENT = "VmHWM:", "VmRSS:"
+"""Resident sizes in a process's status: the largest so far, and that of now."""
+
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -19,11 +22,13 @@ class Usage:
     """What the processes below one have used so far.
 
     Attributes:
+        root_cpu_s: CPU seconds of the process itself.
         front_cpu_s: CPU seconds of all processes but the engine's.
         engine_cpu_s: CPU seconds of vLLM's engine and its workers.
         front_peak_bytes: Sum of the peak resident sizes of all processes but the engine's.
     """
 
+    root_cpu_s: float
     front_cpu_s: float
     engine_cpu_s: float
     front_peak_bytes: int
@@ -31,7 +36,7 @@ class Usage:
 
 def measure_tree(root: int, proc: Path = Path("/proc")) -> Usage:
     """Return the usage of process `root` and of all its live descendants."""
-    front_s = engine_s = 0.0
+    root_s = front_s = engine_s = 0.0
     peak_bytes = 0
     for pid in find_tree(root, proc):
         with suppress(OSError):  # It may end while we look.
@@ -40,8 +45,9 @@ def measure_tree(root: int, proc: Path = Path("/proc")) -> Usage:
                 engine_s += cpu_s
             else:
                 front_s += cpu_s
-                peak_bytes += read_peak_bytes(proc / str(pid) / "status")
-    return Usage(front_s, engine_s, peak_bytes)
+                root_s += cpu_s if pid == root else 0.0
+                peak_bytes += read_memory_bytes(proc / str(pid) / "status", PEAK)
+    return Usage(root_s, front_s, engine_s, peak_bytes)
 
 
 def reset_peaks(root: int, proc: Path = Path("/proc")) -> None:
@@ -68,10 +74,15 @@ def read_cpu_s(stat: Path) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
-def read_peak_bytes(status: Path) -> int:
-    """Return the peak resident size of a process, bytes; 0 for one that has no memory left."""
+def read_memory_bytes(status: Path, kind: str) -> int:
+    """Return a size of a process, bytes; 0 for one that has no memory left.
+
+    Args:
+        status: The process's file of this name in /proc.
+        kind: `PEAK` or `PRESENT`.
+    """
     for line in status.read_text(errors="replace").splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(kind):
             return int(line.split()[1]) * 1024
     return 0
 

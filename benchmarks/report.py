@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.load import Burst
 from benchmarks.measure import Results, count_rounds
 from benchmarks.plot import Panel, draw
+from benchmarks.record import Record, Setting
 from benchmarks.sample import Sample
-from benchmarks.targets import Finding, check_targets
+from benchmarks.targets import ENGINE, Finding, check_targets
 
 Show = Callable[[Sample], str]
 
@@ -43,6 +43,17 @@ PLOTTED: dict[str, Callable[[Sample], float]] = {
     "posted per stream, kB": lambda s: s.kilobytes,
 }
 
+MANY = 128
+"""From so many requests on it is shown where the CPU time goes."""
+
+COSTS = """\
+Where the CPU time goes, streamed chats at a round trip of {rtt_ms:g} ms, in seconds of one core for
+the whole burst; *endpoint* is the local endpoint and the measuring itself, in one process."""
+
+HOTSPOTS = """\
+The worker's own process in these bursts, by cProfile: functions by the time in themselves, without
+what they call. Profiling costs time too, most where calls are many."""
+
 LEGEND = """\
 Medians of {rounds} rounds; {tokens} tokens per request; all requests of a row come at the same
 moment. *engine*: vLLM's AsyncLLM alone, without any transport; *worker*: this project; *peer*:
@@ -54,39 +65,23 @@ endpoint would be the limit. *front peak*: sum of the processes' peak resident m
 counted in each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """How a measurement was made.
-
-    Attributes:
-        systems: Names, in the order of the tables.
-        bursts: What was measured.
-        tokens: Tokens per request.
-        base_rtt_ms: The round trip at which everything was measured.
-        facts: Machine, versions, command, date: what it is -> its text.
-    """
-
-    systems: Sequence[str]
-    bursts: Sequence[Burst]
-    tokens: int
-    base_rtt_ms: float
-    facts: dict[str, str]
-
-
-def write_report(path: Path, section: str, setting: Setting, results: Results) -> None:
+def write_report(path: Path, section: str, record: Record) -> None:
     """Write the section of a Markdown file, and its plot beside the file.
 
     Args:
         path: The file; text outside of the section's marks stays as it is.
         section: Name of the section, part of the plot's file name.
-        setting: How it was measured.
-        results: What was measured.
+        record: What was measured.
     """
     picture = path.with_name(f"{path.stem}-{section}.svg")
+    write_section(path, section, describe(record, picture.name))
+    picture.write_text(draw(make_panels(record.setting, record.results)), encoding="utf-8")
+
+
+def write_section(path: Path, section: str, body: str) -> None:
+    """Write the section of a Markdown file; all other text stays as it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.write_text(draw(make_panels(setting, results)), encoding="utf-8")
     text = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n"
-    body = describe(setting, results, picture.name)
     path.write_text(replace_section(text, section, body), encoding="utf-8")
 
 
@@ -100,20 +95,35 @@ def replace_section(text: str, section: str, body: str) -> str:
     return f"{before}{begin}\n{body}\n{end}{after}"
 
 
-def describe(setting: Setting, results: Results, picture: str) -> str:
+def describe(record: Record, picture: str) -> str:
     """Return the whole section as Markdown."""
+    setting, results = record.setting, record.results
     fewest, most = count_rounds(results.samples)
     rounds = str(most) if fewest == most else f"{fewest} to {most}"
-    facts = "\n".join(f"- {name}: {text}" for name, text in setting.facts.items())
     parts = [
-        facts,
+        describe_facts(setting.facts),
         describe_targets(find_targets(setting, results)),
         f"![Wall time, first chunk, CPU and bytes over concurrency]({picture})",
+        *describe_costs(setting, results),
+        *describe_hotspots(record),
+        "<details><summary>All figures</summary>",
         LEGEND.format(rounds=rounds, tokens=setting.tokens),
         *describe_tables(setting, results),
+        "</details>",
         *describe_failures(results),
     ]
     return "\n\n".join(parts)
+
+
+def describe_facts(facts: dict[str, str]) -> str:
+    """Return with what, when and how something was measured."""
+    return "\n".join(f"- {name}: {text}" for name, text in facts.items())
+
+
+def make_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines])
 
 
 def find_targets(setting: Setting, results: Results) -> list[Finding]:
@@ -123,28 +133,54 @@ def find_targets(setting: Setting, results: Results) -> list[Finding]:
 
 def describe_targets(findings: Iterable[Finding]) -> str:
     """Return the targets as a table."""
-    rows = ["| target | measured | at most | |", "|---|---|---|---|"]
+    rows = []
     for finding in findings:
-        figure, limit = (_number(v, 2 if v < 10 else 1) for v in (finding.figure, finding.limit))
-        verdict = "met" if finding.met else "**missed**"
-        rows.append(
-            f"| {finding.target} | {figure} {finding.unit} | {limit} {finding.unit} | {verdict} |"
+        figure, limit = (
+            f"{_number(v, 2 if v < 10 else 1)} {finding.unit}"
+            for v in (finding.figure, finding.limit)
         )
-    return "\n".join(rows)
+        rows.append((finding.target, figure, limit, "met" if finding.met else "**missed**"))
+    return make_table(("target", "measured", "at most", ""), rows)
+
+
+def describe_costs(setting: Setting, results: Results) -> list[str]:
+    """Return where the CPU time of the largest loads goes, process by process."""
+    rows = []
+    for burst, system in itertools.product(_plotted(setting), setting.systems):
+        if burst.concurrency < MANY or (sample := results.median(system, burst)) is None:
+            continue
+        own, served = sample.root_cpu_s, sample.front_cpu_s - sample.root_cpu_s
+        if system == ENGINE:
+            own, served = math.nan, sample.front_cpu_s
+        costs = (own, served, sample.engine_cpu_s, sample.endpoint_cpu_s, sample.wall_s)
+        rows.append((str(burst.concurrency), system, *(_number(cost, 2) for cost in costs)))
+    head = (
+        *("requests", "system", "worker's process", "vLLM's front end or server"),
+        *("vLLM's engine", "endpoint", "wall"),
+    )
+    return [COSTS.format(rtt_ms=setting.base_rtt_ms), make_table(head, rows)] if rows else []
+
+
+def describe_hotspots(record: Record) -> list[str]:
+    """Return where the worker's own time goes, if that was measured."""
+    if not record.hotspots:
+        return []
+    rows = [(f"`{spot.name}`", f"{spot.calls:,}", f"{spot.share:.1%}") for spot in record.hotspots]
+    return [HOTSPOTS, make_table(("function", "calls", "own time"), rows)]
 
 
 def describe_tables(setting: Setting, results: Results) -> list[str]:
     """Return a heading and a table for each kind of request and each round trip."""
     parts = []
     for (stream, shape, rtt_ms), group in itertools.groupby(
-        setting.bursts, key=lambda burst: (burst.stream, burst.shape, burst.rtt_ms)
+        (burst for burst in setting.bursts if burst.tokens == setting.tokens),
+        key=lambda burst: (burst.stream, burst.shape, burst.rtt_ms),
     ):
         rows = list(_make_rows(setting, results, list(group)))
         if rows:
             kind = "streamed" if stream else "not streamed"
             parts.append(f"### {shape.capitalize()}, {kind}, round trip {rtt_ms:g} ms")
-            head = ["requests", "system", *COLUMNS]
-            parts.append("\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows]))
+            parts.append(make_table(("requests", "system", *COLUMNS), rows))
     return parts
 
 
@@ -159,19 +195,19 @@ def describe_failures(results: Results) -> list[str]:
     return ["### Not measured", "\n".join(rows)]
 
 
+def choose_profiled(setting: Setting) -> list[Burst]:
+    """Return the bursts that a profile is made of: the largest loads."""
+    return [burst for burst in _plotted(setting) if burst.concurrency >= MANY]
+
+
 def make_panels(setting: Setting, results: Results) -> list[Panel]:
     """Return the panels of the plot: streamed chats at the base round trip."""
-    bursts = [
-        burst
-        for burst in setting.bursts
-        if burst.stream and burst.shape == "chat" and burst.rtt_ms == setting.base_rtt_ms
-    ]
     panels = []
     for title, take in PLOTTED.items():
         lines = {
             system: [
                 (float(burst.concurrency), take(sample))
-                for burst in bursts
+                for burst in _plotted(setting)
                 if (sample := results.median(system, burst)) is not None and take(sample) > 0
             ]
             for system in setting.systems
@@ -180,8 +216,18 @@ def make_panels(setting: Setting, results: Results) -> list[Panel]:
     return panels
 
 
-def _make_rows(setting: Setting, results: Results, bursts: list[Burst]) -> Iterable[str]:
+def _plotted(setting: Setting) -> list[Burst]:
+    """Return the streamed chats at the base round trip."""
+    return [
+        burst
+        for burst in setting.bursts
+        if burst.stream and burst.shape == "chat" and burst.rtt_ms == setting.base_rtt_ms
+    ]
+
+
+def _make_rows(
+    setting: Setting, results: Results, bursts: list[Burst]
+) -> Iterable[tuple[str, ...]]:
     for burst, system in itertools.product(bursts, setting.systems):
         if (sample := results.median(system, burst)) is not None:
-            shown = [show(sample) for show in COLUMNS.values()]
-            yield f"| {' | '.join([str(burst.concurrency), system, *shown])} |"
+            yield str(burst.concurrency), system, *(show(sample) for show in COLUMNS.values())

@@ -27,6 +27,8 @@ class Sample:
         tokens_per_s: All tokens by the wall time.
         posts: Posts from worker to platform, per stream.
         kilobytes: Their bodies, per stream, in 1000 bytes.
+        root_cpu_s: CPU time of the system's first process: the worker itself, or all of the engine
+            alone but its engine.
         front_cpu_s: CPU time of all the system's processes but the engine's.
         engine_cpu_s: CPU time of the engine's processes.
         endpoint_cpu_s: CPU time of the local endpoint and of measuring.
@@ -41,6 +43,7 @@ class Sample:
     tokens_per_s: float
     posts: float
     kilobytes: float
+    root_cpu_s: float
     front_cpu_s: float
     engine_cpu_s: float
     endpoint_cpu_s: float
@@ -70,6 +73,7 @@ def summarise(
         tokens_per_s=sum(s.tokens for s in streams) / wall_s,
         posts=sum(s.posts for s in streams) / len(streams),
         kilobytes=sum(s.size_bytes for s in streams) / len(streams) / 1000,
+        root_cpu_s=after.root_cpu_s - before.root_cpu_s,
         front_cpu_s=after.front_cpu_s - before.front_cpu_s,
         engine_cpu_s=after.engine_cpu_s - before.engine_cpu_s,
         endpoint_cpu_s=endpoint_cpu_s,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.load import Burst
+from benchmarks.plan import PER_TOKEN_REQUESTS, SHORTER, shorter
 from benchmarks.sample import Sample
 
 ENGINE, WORKER, PEER = "engine", "worker", "peer"
@@ -18,6 +19,9 @@ LAG_MS = 200
 
 SMOOTH_STREAMS = 32
 """Up to so many streams nobody should see lag."""
+
+PER_TOKEN_SLACK = 1.2
+"""Longer answers that cost no more than this are free of work per token: their text is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,20 @@ def check_targets(
         *_first_chunks(find, streamed, least_rtt_ms),
         *_walls(find, streamed),
         *_costs(find, streamed),
+        *_per_token_costs(find, Burst(PER_TOKEN_REQUESTS, tokens, base_rtt_ms, stream=False)),
         *_gaps(find, bursts),
     ]
+
+
+def needed_bursts(bursts: list[Burst], tokens: int, base_rtt_ms: float) -> set[Burst]:
+    """Return those bursts whose figures a target needs; arguments as of `check_targets`."""
+    asked: set[Burst] = set()
+
+    def note(_system: str, burst: Burst) -> None:
+        asked.add(burst)
+
+    check_targets(note, bursts, tokens, base_rtt_ms)
+    return asked.intersection(bursts)
 
 
 Streamed = Callable[..., Burst]
@@ -139,6 +155,19 @@ def _costs(find: Lookup, streamed: Streamed) -> Iterator[Finding]:
                 0.2 * peer.kilobytes,
                 "kB",
             )
+
+
+def _per_token_costs(find: Lookup, whole: Burst) -> Iterator[Finding]:
+    """Return what longer answers cost the worker that nobody reads while they grow."""
+    longer, short = find(WORKER, whole), find(WORKER, shorter(whole))
+    if longer is not None and short is not None:
+        yield Finding(
+            f"worker's own CPU, {whole.concurrency} answers not streamed, at most "
+            f"{PER_TOKEN_SLACK} times that of answers with 1/{SHORTER} of the tokens",
+            longer.root_cpu_s,
+            PER_TOKEN_SLACK * short.root_cpu_s,
+            "s",
+        )
 
 
 def _gaps(find: Lookup, bursts: list[Burst]) -> Iterator[Finding]:

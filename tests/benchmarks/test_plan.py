@@ -23,6 +23,12 @@ def test_plan_cross_measures_everything_once():
     assert len(bursts) == len(set(bursts)) == 3 * 2 * 2 * 2
 
 
+def test_plan_of_128_requests_has_shorter_whole_answers_too():
+    bursts = plan_bursts([128], [20], 64, base_rtt_ms=20, cross=False)
+
+    assert [b for b in bursts if b.tokens != 64] == [Burst(128, 8, 20, stream=False)]
+
+
 def test_without_transport_is_the_same_for_all_round_trips_and_routes():
     bursts = plan_bursts([8], [0, 20, 50], 64, base_rtt_ms=20, cross=True)
 

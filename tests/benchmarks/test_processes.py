@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.processes import TICKS_PER_S, find_tree, measure_tree, read_peak_bytes
+from benchmarks.processes import PRESENT, TICKS_PER_S, find_tree, measure_tree, read_memory_bytes
 
 
 def put_process(proc: Path, pid: int, parent: int, title: str, ticks: int, peak_kb: int) -> None:
@@ -34,6 +34,7 @@ def test_find_tree_has_all_generations_and_no_strangers(proc):
 def test_measure_tree_sets_the_engine_apart(proc):
     usage = measure_tree(10, proc)
 
+    assert usage.root_cpu_s == 2 * 1
     assert usage.front_cpu_s == 2 * (1 + 2)
     assert usage.engine_cpu_s == 2 * (4 + 8)
     assert usage.front_peak_bytes == 300 * 1024
@@ -46,8 +47,8 @@ def test_measure_tree_of_this_process_is_plausible():
     assert usage.front_peak_bytes > 10_000_000
 
 
-def test_read_peak_bytes_of_a_zombie_is_zero(tmp_path):
+def test_read_memory_of_a_zombie_is_zero(tmp_path):
     status = tmp_path / "status"
     status.write_text("Name:\tgone\nState:\tZ (zombie)\n")
 
-    assert read_peak_bytes(status) == 0
+    assert read_memory_bytes(status, PRESENT) == 0

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.hotspots import Hotspot
 from benchmarks.load import Burst
 from benchmarks.measure import Results, describe
-from benchmarks.report import Setting, replace_section, write_report
+from benchmarks.record import Record, Setting, load_record, save_record
+from benchmarks.report import replace_section, write_report
 from benchmarks.sample import Sample
 
 SAMPLE = Sample(
@@ -21,6 +23,7 @@ SAMPLE = Sample(
     tokens_per_s=1234.0,
     posts=10.0,
     kilobytes=10.0,
+    root_cpu_s=0.4,
     front_cpu_s=1.0,
     engine_cpu_s=3.0,
     endpoint_cpu_s=0.1,
@@ -45,15 +48,16 @@ def results() -> Results:
 
 
 @pytest.fixture
-def setting() -> Setting:
+def record(results: Results) -> Record:
     facts = {"machine": "2 cores", "date": "2026-11-23"}
-    return Setting(["engine", "worker", "peer"], [STREAMED, WHOLE], 128, 20, facts)
+    setting = Setting(["engine", "worker", "peer"], [STREAMED, WHOLE], 128, 20, facts)
+    return Record(setting, results)
 
 
-def test_write_report_has_facts_targets_tables_and_failures(tmp_path, setting, results):
+def test_write_report_has_facts_targets_tables_and_failures(tmp_path, record):
     path = tmp_path / "docs" / "performance.md"
 
-    write_report(path, "cpu", setting, results)
+    write_report(path, "cpu", record)
 
     text = path.read_text()
     assert text.startswith("# Performance\n")
@@ -67,12 +71,39 @@ def test_write_report_has_facts_targets_tables_and_failures(tmp_path, setting, r
     assert ElementTree.fromstring((tmp_path / "docs" / "performance-cpu.svg").read_text())
 
 
-def test_write_report_again_keeps_what_a_person_wrote(tmp_path, setting, results):
+def test_write_report_shows_where_the_cpu_time_of_large_loads_goes(tmp_path, record):
+    many, alone = Burst(128, 128, 20), Burst(128, 128)
+    record.setting.bursts.append(many)
+    record.results.samples |= {("engine", alone): [SAMPLE], ("worker", many): [SAMPLE]}
+    record.hotspots.append(Hotspot("library/module.py:7 send", 1234, 0.25))
+
+    write_report(tmp_path / "page.md", "cpu", record)
+
+    text = (tmp_path / "page.md").read_text()
+    assert "| 128 | engine | - | 1.00 | 3.00 | 0.10 | 4.00 |" in text
+    assert "| 128 | worker | 0.40 | 0.60 | 3.00 | 0.10 | 4.00 |" in text
+    assert "| `library/module.py:7 send` | 1,234 | 25.0% |" in text
+
+
+def test_load_record_gives_the_same_report(tmp_path, record):
+    record.hotspots.append(Hotspot("send", 1, 0.5))
+    write_report(tmp_path / "page.md", "cpu", record)
+    save_record(tmp_path / "record.json", record)
+
+    write_report(tmp_path / "again" / "page.md", "cpu", load_record(tmp_path / "record.json"))
+
+    assert (tmp_path / "again" / "page.md").read_text() == (tmp_path / "page.md").read_text()
+    assert (tmp_path / "again" / "page-cpu.svg").read_text() == (
+        tmp_path / "page-cpu.svg"
+    ).read_text()
+
+
+def test_write_report_again_keeps_what_a_person_wrote(tmp_path, record):
     path = tmp_path / "performance.md"
     path.write_text("# Speed\n\nWritten by hand.\n")
 
     for section in ("cpu", "gpu", "cpu"):
-        write_report(path, section, setting, results)
+        write_report(path, section, record)
 
     text = path.read_text()
     assert text.startswith("# Speed\n\nWritten by hand.\n")

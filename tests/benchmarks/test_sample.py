@@ -9,8 +9,8 @@ from benchmarks.load import Stream
 from benchmarks.processes import Usage
 from benchmarks.sample import median_sample, summarise
 
-BEFORE = Usage(1.0, 10.0, 0)
-AFTER = Usage(1.5, 12.0, 250_000_000)
+BEFORE = Usage(0.5, 1.0, 10.0, 0)
+AFTER = Usage(0.6, 1.5, 12.0, 250_000_000)
 
 
 def test_summarise_streams_gives_times_rates_and_costs():
@@ -27,7 +27,7 @@ def test_summarise_streams_gives_times_rates_and_costs():
     assert sample.tokens_per_s == pytest.approx(40)
     assert (sample.posts, sample.kilobytes) == pytest.approx((3, 3))
     assert (sample.front_cpu_s, sample.engine_cpu_s, sample.peak_mb) == pytest.approx((0.5, 2, 250))
-    assert sample.endpoint_cpu_s == 0.25
+    assert (sample.root_cpu_s, sample.endpoint_cpu_s) == pytest.approx((0.1, 0.25))
 
 
 def test_summarise_whole_answers_has_no_chunks():

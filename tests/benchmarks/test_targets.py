@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from benchmarks.load import Burst
+from benchmarks.plan import plan_bursts, shorter
 from benchmarks.sample import Sample
-from benchmarks.targets import check_targets
+from benchmarks.targets import check_targets, needed_bursts
 
 SAMPLE = Sample(
     wall_s=4.0,
@@ -17,6 +18,7 @@ SAMPLE = Sample(
     tokens_per_s=1000.0,
     posts=10.0,
     kilobytes=10.0,
+    root_cpu_s=0.1,
     front_cpu_s=1.0,
     engine_cpu_s=3.0,
     endpoint_cpu_s=0.1,
@@ -81,3 +83,34 @@ def test_check_targets_shows_the_gap_that_comes_closest_to_lag():
     [gap] = [target for target in found if target.startswith("gap")]
     assert "1 chat streams, round trip 20 ms" in gap
     assert found[gap] == (300.0, 200.0, False)
+
+
+def test_check_targets_tells_what_a_token_costs_that_nobody_reads():
+    whole = Burst(128, 128, 20, stream=False)
+    figures = {
+        whole: dataclasses.replace(SAMPLE, root_cpu_s=0.13),
+        shorter(whole): dataclasses.replace(SAMPLE, root_cpu_s=0.1),
+    }
+
+    [found] = check_targets(
+        lambda system, burst: figures.get(burst) if system == "worker" else None,
+        list(figures),
+        128,
+        20,
+    )
+
+    assert (found.figure, found.limit) == pytest.approx((0.13, 0.12))
+    assert not found.met
+
+
+def test_needed_bursts_are_those_that_some_target_looks_at():
+    bursts = plan_bursts([1, 8, 32, 128, 300], [0, 20, 50], 128, base_rtt_ms=20, cross=False)
+
+    needed = needed_bursts(bursts, 128, 20)
+
+    assert {Burst(1, 128, 0), Burst(8, 128, 0), Burst(128, 128, 20), Burst(300, 128, 20)} <= needed
+    assert {burst for burst in needed if not burst.stream} == {
+        Burst(128, 128, 20, stream=False),
+        Burst(128, 16, 20, stream=False),
+    }
+    assert not any(burst.concurrency == 300 and burst.rtt_ms != 20 for burst in needed)

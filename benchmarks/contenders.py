@@ -1,0 +1,95 @@
+"""The systems that are compared: the engine alone, the worker, RunPod's worker."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.environment import LOAD, Space, make_environ
+from benchmarks.model import build_model
+from benchmarks.peer import cpu_version, make_peer
+from benchmarks.systems import Deployed, EndedError, EngineAlone, Program, System
+from benchmarks.targets import PEER, WORKER
+from worker.config.hardware import detect_hardware
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which systems take part, and how.
+
+    Attributes:
+        peer: Checkout of worker-vllm, if it takes part.
+        profile: File for a profile of the worker, if one is wanted.
+        alone: Only the worker takes part.
+        space: What each engine has room for.
+    """
+
+    peer: Path | None = None
+    profile: Path | None = None
+    alone: bool = False
+    space: Space = LOAD
+
+
+def runs_on_gpu() -> bool:
+    """Return whether vLLM computes on a GPU here: there is one, and vLLM is not built for CPU."""
+    return detect_hardware(os.environ).has_gpu and cpu_version() is None
+
+
+@asynccontextmanager
+async def start_systems(choice: Choice, say: Callable[[str], None]) -> AsyncIterator[list[System]]:
+    """Start every system, one after the other, and end all of them on leaving.
+
+    The peer is left out if it does not start.
+    """
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
+        systems = list(build_systems(Path(name), choice))
+        running: list[System] = []
+        try:
+            for system in systems:
+                began_s = time.monotonic()
+                try:
+                    await system.start()
+                except EndedError as error:
+                    if system.name != PEER:
+                        raise
+                    say(f"without the peer: {error}")
+                    continue
+                running.append(system)
+                say(f"{system.name} is ready after {time.monotonic() - began_s:.1f} s")
+            yield running
+        finally:
+            for system in systems:
+                await system.stop()
+
+
+def build_systems(directory: Path, choice: Choice) -> Iterator[System]:
+    """Yield the systems, not started.
+
+    Args:
+        directory: For the model and for what the systems print.
+        choice: Which ones.
+    """
+    gpu = runs_on_gpu()
+    model = build_model(directory / "model", gpu=gpu, max_model_len=choice.space.model_len)
+    environ = make_environ(os.environ, model, choice.space, gpu=gpu)
+    if not choice.alone:
+        yield EngineAlone(environ, directory / "engine.log")
+    module = ("worker", "start")
+    if choice.profile is not None:
+        module = ("benchmarks.profiled_worker", str(choice.profile))
+    program = Program(WORKER, (sys.executable, "-m", *module), environ)
+    yield Deployed(program, directory / "worker.log")
+    if choice.peer is not None:
+        (shim := directory / "shim").mkdir()
+        yield Deployed(make_peer(choice.peer, environ, shim), directory / "peer.log")
+
+
+def find_worker(systems: list[System]) -> Deployed:
+    """Return the worker among the systems."""
+    return next(s for s in systems if isinstance(s, Deployed) and s.name == WORKER)
