@@ -215,7 +215,10 @@ async def test_result_over_the_limit_is_an_error_that_says_so(queue):
     error = error_of(job)
     assert error["code"] == Code.RESULT_TOO_LARGE
     assert "20000000" in error["message"]
-    assert job.chunks[0] == "a"
+    assert "streamed in 2 pieces" in error["message"], "the reader of the stream lacks nothing"
+    assert sum(map(len, job.chunks)) == 1 + 20_000_001
+    told = f"Failed with {Code.RESULT_TOO_LARGE}"
+    await queue.wait_for(lambda: any(told in line and job.id in line for line in queue.lines))
 
 
 async def test_exception_of_the_handler_is_an_error_without_details(queue):

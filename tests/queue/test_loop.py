@@ -42,8 +42,9 @@ class Delivery:
     async def run(self, handler, job, _account) -> dict:
         return {"output": [output async for output in handler(job)]}
 
-    async def done(self, job_id, result) -> None:
+    async def done(self, job_id, result) -> dict:
         self._results[job_id] = result
+        return result
 
 
 class Bench:
@@ -290,10 +291,11 @@ async def test_abort_leaves_a_job_alone_whose_result_is_on_its_way(bench, monkey
     posting = asyncio.Event()
     posted = asyncio.Event()
 
-    async def done(self, job_id, result) -> None:
+    async def done(self, job_id, result) -> dict:
         posting.set()
         await posted.wait()
         bench.results[job_id] = result
+        return result
 
     monkeypatch.setattr(Delivery, "done", done)
     bench.platform.give(jobs("a"))

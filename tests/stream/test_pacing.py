@@ -169,6 +169,16 @@ def test_flush_does_not_measure_at_the_end_of_a_stream():
     assert pacing.token_s == TYPICAL_TOKEN_S
 
 
+def test_flush_measures_from_the_last_post_that_told_the_speed():
+    pacing = Pacing(MAX_DELAY_S)
+    flush = Flush(pacing, GrowingBatch(1, 1, 1.0))
+    for post in range(200):
+        # Each second ten events, posted in two pieces half a second apart.
+        flush.posted(10.0 + post, 10)
+        flush.posted(10.5 + post, 0)
+    assert pacing.token_s == pytest.approx(1.0 / 10, rel=0.01)
+
+
 def test_flush_load_interval_follows_the_load_of_the_moment():
     pacing = Pacing(MAX_DELAY_S)
     pacing.active = 300

@@ -217,3 +217,28 @@ async def test_relay_cuts_a_large_piece_between_events(open_stream, monkeypatch)
 
     pieces = [piece async for piece in relay(await open_stream(script), flush_of(PATIENT))]
     assert pieces == [joined(0, 2), joined(2, 4), event(4)]
+
+
+async def test_relay_counts_what_it_cuts_once(open_stream, monkeypatch):
+    monkeypatch.setattr(EventBuffer.take, "__defaults__", (len(event(0)) * 2,))
+    go_on = asyncio.Event()
+
+    async def script(response):
+        await response.write(event(0))
+        await go_on.wait()
+        await response.write(joined(1, 6))
+        await asyncio.Event().wait()
+
+    noted = []
+
+    class Noting(Pacing):
+        def note_speed(self, seconds, tokens):
+            noted.append(tokens)
+
+    flush = Flush(Noting(LONG_S), GrowingBatch(*EAGER))
+    pieces = relay(await open_stream(script), flush)
+    assert await anext(pieces) == event(0)
+    go_on.set()
+    assert [await anext(pieces) for _ in range(3)] == [joined(1, 3), joined(3, 5), event(5)]
+    assert noted == [5]
+    await pieces.aclose()

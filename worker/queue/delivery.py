@@ -73,16 +73,15 @@ class Delivery:
                 await self._post(self._stream_client, job_id, job_stream_url, body)
         return {"output": outputs}
 
-    async def done(self, job_id: str, result: dict[str, Any]) -> None:
-        """Post the result of a job, or why it cannot be delivered."""
+    async def done(self, job_id: str, result: dict[str, Any]) -> dict[str, Any]:
+        """Post the result of a job, or why it cannot be delivered; return what was posted."""
         body = orjson.dumps(result)
         if len(body) > MAX_RESULT_BYTES:
-            message = (
-                f"The result has {len(body)} bytes; RunPod accepts {MAX_RESULT_BYTES}. Ask for "
-                "fewer tokens, choices or log-probabilities, or read the answer as a stream."
-            )
-            body = orjson.dumps({"error": fail(Code.RESULT_TOO_LARGE, message).json()})
+            message = _describe_excess(len(body), len(result.get("output", ())))
+            result = {"error": fail(Code.RESULT_TOO_LARGE, message).json()}
+            body = orjson.dumps(result)
         await self._post(self._done_client, job_id, job_done_url, body)
+        return result
 
     async def _post(
         self,
@@ -99,6 +98,21 @@ class Delivery:
                 await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             runpod_log.error(f"RunPod did not take the output: {type(error).__name__}", job_id)
+
+
+def _describe_excess(size: int, pieces: int) -> str:
+    """Say why a result cannot be delivered, and which part of the answer was all the same."""
+    if pieces > 1:
+        return (
+            f"The answer was streamed in {pieces} pieces, which readers of the stream have; "
+            f"together they are {size} bytes, and RunPod keeps no more than {MAX_RESULT_BYTES} as "
+            "a job's result. Ask for fewer tokens, choices or log-probabilities, or read only the "
+            "stream."
+        )
+    return (
+        f"The result has {size} bytes; RunPod accepts {MAX_RESULT_BYTES}. Ask for fewer tokens, "
+        "choices or log-probabilities, or read the answer as a stream."
+    )
 
 
 def _build_client(session: aiohttp.ClientSession, attempts: int) -> RetryClient:

@@ -196,8 +196,8 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
             runpod_log.error(f"The answer failed: {type(error).__name__}: {error}", job_id)
             result = {"error": fail(Code.INTERNAL_ERROR, INTERNAL).json()}
         self._reporting.add(job_id)
-        await delivery.done(job_id, result)
-        runpod_log.info(account.describe(result), job_id)
+        posted = await delivery.done(job_id, result)
+        runpod_log.info(account.describe(posted), job_id)
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

@@ -117,6 +117,7 @@ class Flush:
         self._batch = batch
         self._tokens_per_event = tokens_per_event
         self._posted_at: float | None = None
+        self._measured_at: float | None = None
         self._waiting_since: float | None = None
 
     def wait(self, now: float, events: int) -> Wait:
@@ -136,11 +137,14 @@ class Flush:
 
         Args:
             now: The loop's time, seconds.
-            events: How many of them tell the model's speed; 0 at the end of a stream, where some
-                hold no token.
+            events: How many of them tell the model's speed, all since the last that did; 0 for
+                what was counted before, and at the end of a stream, where some hold no token.
         """
-        if self._posted_at is not None and events:
-            self._pacing.note_speed(now - self._posted_at, events * self._tokens_per_event)
+        if events:
+            if self._measured_at is not None:
+                tokens = events * self._tokens_per_event
+                self._pacing.note_speed(now - self._measured_at, tokens)
+            self._measured_at = now
         self._posted_at = now
         self._waiting_since = None
         self._batch.grow()

@@ -30,8 +30,11 @@ async def relay(content: aiohttp.StreamReader, flush: Flush) -> AsyncIterator[by
                 if wait.seconds <= 0:
                     break
                 buffer.feed(await _read_during(content, wait))
+            arrived = 0 if content.at_eof() else buffer.count
             while buffer.count:
-                flush.posted(loop.time(), 0 if content.at_eof() else buffer.count)
+                flush.posted(loop.time(), arrived)
+                # The other pieces of what is too large for one arrived with the first.
+                arrived = 0
                 yield buffer.take()
     except aiohttp.ClientError:
         # What vLLM said before it went away still belongs to the user.
