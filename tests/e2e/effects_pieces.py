@@ -20,7 +20,7 @@ async def batches_decide_the_pieces(ask: Asker) -> None:
     # What arrives while a piece is posted travels with the next, so a busy machine makes fewer.
     for largest, factor in ((1, 3.0), (LARGE, 1.01)):
         counts = [await pieces(ask, 1, largest, factor)]
-        while max(counts) <= full + 1 and len(counts) < 3:
+        while max(counts) <= full + 1 and len(counts) < 10:
             counts.append(await pieces(ask, 1, largest, factor))
         assert max(counts) > full + 1
 

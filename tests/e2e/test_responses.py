@@ -45,7 +45,11 @@ async def test_response_has_the_form(client: openai.AsyncOpenAI) -> None:
 async def test_response_calls_a_tool(client: openai.AsyncOpenAI) -> None:
     tools: Any = [{"type": "function", **STRICT[1]["function"]}]
     response = await client.responses.create(
-        **{**ASK, "max_output_tokens": 400}, tools=tools, tool_choice="required"
+        **{**ASK, "max_output_tokens": 400},
+        tools=tools,
+        tool_choice="required",
+        # A model of random weights may call again and again until its tokens are used up.
+        parallel_tool_calls=False,
     )
     calls = [item for item in response.output if item.type == "function_call"]
     assert calls[0].name == "map"
