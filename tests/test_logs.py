@@ -1,10 +1,19 @@
 import json
 import logging
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from worker.logs import LONGEST_MESSAGE, REDACTED, Redactor, about_job, configure_logging
+from worker.logs import (
+    LONGEST_MESSAGE,
+    REDACTED,
+    Redactor,
+    about_job,
+    configure_logging,
+    keep_output_writable,
+)
 
 
 @pytest.mark.parametrize(
@@ -80,3 +89,32 @@ def test_configure_logging_as_json_writes_the_platforms_lines(logger, capsys):
     assert first == {"requestId": "job-1", "message": f"a\n{REDACTED}", "level": "INFO"}
     assert second["requestId"] is None
     assert len(second["message"]) == LONGEST_MESSAGE
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_keep_output_writable_prints_on_when_the_reader_is_gone(monkeypatch, name):
+    reader, end = os.pipe()
+    with os.fdopen(end, "w") as stream:
+        monkeypatch.setattr(sys, name, stream)
+        keep_output_writable()
+        lasting = getattr(sys, name)
+        print("seen \ud800", file=lasting, flush=True)
+        assert os.read(reader, 100) == b"seen \\ud800\n"
+        os.close(reader)
+        for _ in range(3):
+            print("x" * 100_000, file=lasting, flush=True)
+        assert os.readlink(f"/proc/self/fd/{end}") == os.devnull
+
+
+def test_keep_output_writable_loses_what_a_full_disk_does_not_take(monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        keep_output_writable()
+        print("lost", flush=True)
+        assert os.readlink(f"/proc/self/fd/{full.fileno()}") == "/dev/full"
+
+
+def test_keep_output_writable_leaves_a_stream_without_descriptor(capsys):
+    before = sys.stdout
+    keep_output_writable()
+    assert sys.stdout is before

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from worker.config.mode import JOB_SOURCE
-from worker.dev import LocalDeployment
+from worker.dev import LocalDeployment, LocalEndpoint
+from worker.dev.deployment import DEFAULTS
 from worker.dev.job import Job, JobRequest, JobStatus
 from worker.engine.lifeline import group_is_alive
 from worker.errors import ExitCode
@@ -166,3 +167,50 @@ async def test_worker_whose_engine_dies_fails_its_jobs_at_once_and_ends(way, tmp
         assert await queue.exit_status() == ExitCode.ENGINE_DIED
     assert job.status is JobStatus.FAILED
     assert json.loads(job.error)["error"]["code"] == Code.ENGINE_DIED
+
+
+async def test_worker_whose_output_nobody_reads_serves_on(tmp_path):
+    """More lines than a pipe holds, after the reader has gone: vLLM must not come to a halt."""
+    done = tmp_path / "done"
+    flood = f"[print('x' * 1000) for _ in range(500)]; open({str(done)!r}, 'w').close()"
+    endpoint = LocalEndpoint()
+    await endpoint.start()
+    reader, writer = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(WORKER),
+        env={
+            **DEFAULTS,
+            **ENVIRON,
+            **QUIET,
+            **endpoint.worker_environment("worker-1"),
+            "DRAIN_TIMEOUT_S": "0.1",
+            "FAKE_ENGINE_DO": f"on_other(lambda: exec({flood!r}))\nserve(200)",
+        },
+        stdout=writer,
+        stderr=writer,
+    )
+    os.close(writer)
+    try:
+        async with asyncio.timeout(20):
+            await endpoint.store.workers.get("worker-1").ready.wait()
+            os.close(reader)
+            endpoint.store.submit(
+                JobRequest(
+                    {"prompt": "x"},
+                    sync=False,
+                    execution_timeout_ms=60_000,
+                    ttl_ms=60_000,
+                    retention_s=60,
+                )
+            )
+            while not done.exists():
+                await asyncio.sleep(0.01)
+            process.terminate()
+            endpoint.store.drain()
+            assert await process.wait() == ExitCode.OK
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        await endpoint.stop()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 from worker.errors import shorten
 
@@ -85,3 +89,39 @@ def configure_logging(level: str, redact: Redactor, *, as_json: bool = False) ->
     logger.handlers = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
+
+
+class _LastingFile(io.FileIO):
+    """A descriptor that can be written to whatever becomes of its other end."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+        except OSError:
+            # A full disk, a terminal that is gone: the line is lost, and maybe not the next one.
+            pass
+        return memoryview(data).nbytes
+
+
+def keep_output_writable() -> None:
+    """Let `print` and the log work on when whoever reads stdout or stderr goes away.
+
+    Otherwise the first line after that raises wherever it is written: in the middle of a job, in
+    the SDK's loop, or where vLLM's output is read, whose pipe would then fill and stop vLLM.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        with contextlib.suppress(OSError, ValueError):  # One that has no descriptor stays.
+            raw = _LastingFile(stream.fileno(), "w", closefd=False)
+            stream.flush()
+            lasting = io.TextIOWrapper(
+                io.BufferedWriter(raw),
+                encoding=stream.encoding,
+                errors="backslashreplace",
+                line_buffering=True,
+            )
+            setattr(sys, name, lasting)

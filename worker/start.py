@@ -25,7 +25,7 @@ from worker.engine.report import StartReport, process_age_s
 from worker.engine.watch import WatchLimits
 from worker.errors import ConfigurationError, ExitCode, WorkerError
 from worker.front import build_front
-from worker.logs import Redactor, configure_logging
+from worker.logs import Redactor, configure_logging, keep_output_writable
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ FAILURE_DRAIN_S = 10.0
 
 def run_worker(environ: Mapping[str, str]) -> int:
     """Serve jobs until a signal asks to stop or something fails; return the exit status."""
+    keep_output_writable()
     redact = Redactor(())
     try:
         settings = load_settings(environ)
