@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from worker.deploy.wishes import Wishes, takes_options
 from worker.errors import ExitCode
 
 app = typer.Typer(
@@ -173,6 +174,25 @@ def bake() -> None:
     from worker.bake import run_bake
 
     raise typer.Exit(run_bake(os.environ))
+
+
+@app.command()
+@takes_options(Wishes)
+def deploy(wishes: Wishes) -> None:
+    """Show the RunPod endpoint that a profile needs, with its cost; create it with --execute.
+
+    Image, variables, disk, GPU pools, CUDA, scaling and time limits follow from the profile, the
+    settings and the options. All of it is checked first, as `worker check` does it, and whether
+    the model fits the GPUs. Nothing is created without --execute:
+
+    worker deploy --profile qwen3-8b --image you/worker:1.0
+
+    Secrets stay in RunPod: --secret HF_TOKEN. Exits with 2 and a list of all problems if something
+    is wrong, with 1 if RunPod refuses, with 5 if it cannot be reached.
+    """
+    from worker.deploy.command import run_deploy
+
+    raise typer.Exit(run_deploy(os.environ, wishes))
 
 
 @app.command()

@@ -44,12 +44,12 @@ def run_check(
         settings = load_settings(environ)
     except ConfigurationError as error:
         if as_json:
-            _print_json(out, {"ok": False, "problems": [_problem_data(p) for p in error.problems]})
+            print_json(out, {"ok": False, "problems": [problem_data(p) for p in error.problems]})
         else:
             report_problems(error.problems, console=out)
         return ExitCode.CONFIGURATION
     if as_json:
-        _print_json(out, describe_settings(settings))
+        print_json(out, describe_settings(settings))
     else:
         _print_settings(out, settings)
     return ExitCode.OK
@@ -78,14 +78,15 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
         ],
         "engine_arguments": settings.engine_arguments(),
         "engine_environment": settings.engine_environment(),
-        "warnings": [_problem_data(problem) for problem in settings.warnings],
+        "warnings": [problem_data(problem) for problem in settings.warnings],
     }
     # Hidden in the text, because a secret may be part of any value.
     hidden: dict[str, Any] = orjson.loads(settings.redact(orjson.dumps(data, default=str).decode()))
     return hidden
 
 
-def _problem_data(problem: Problem) -> dict[str, Any]:
+def problem_data(problem: Problem) -> dict[str, Any]:
+    """Return a problem as data."""
     return {
         "where": problem.where,
         "message": problem.message,
@@ -96,7 +97,8 @@ def _problem_data(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _print_json(out: Console, data: dict[str, Any]) -> None:
+def print_json(out: Console, data: dict[str, Any]) -> None:
+    """Print data as one indented JSON object."""
     text = orjson.dumps(data, default=str, option=orjson.OPT_INDENT_2).decode()
     out.print(text, markup=False, soft_wrap=True)
 
@@ -140,17 +142,23 @@ def _value_text(item: Resolved) -> str:
     return f"{item.value:g}" if isinstance(item.value, float) else str(item.value)
 
 
-def report_problems(problems: Sequence[Problem], *, console: Console | None = None) -> None:
+def report_problems(
+    problems: Sequence[Problem],
+    *,
+    console: Console | None = None,
+    consequence: str = "the worker would not start",
+) -> None:
     """Print what is wrong, one paragraph each: value, expectation, nearest name, docs.
 
     Args:
         problems: What was found; free of secrets.
         console: Where to print; None is stdout.
+        consequence: What does not happen because of it.
     """
     out = console or open_console()
     count = len(problems)
     noun = "problem" if count == 1 else "problems"
-    out.print(f"[bold red]{count} configuration {noun}[/bold red]; the worker would not start.\n")
+    out.print(f"[bold red]{count} configuration {noun}[/bold red]; {consequence}.\n")
     for problem in problems:
         out.print(
             f"[bold]{escape(problem.where)}[/bold]: {escape(problem.message)}", soft_wrap=True

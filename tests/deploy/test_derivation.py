@@ -1,0 +1,250 @@
+"""What follows from a profile and a command line: the request, the problems, the warnings."""
+
+import json
+
+import pytest
+from runpod_api_stand_in import VALIDATOR
+
+from worker.deploy.derivation import derive
+from worker.deploy.request import endpoint_body
+from worker.deploy.wishes import Wishes
+from worker.errors import ConfigurationError
+from worker.profile import builtin_folder, names
+
+IMAGE = "you/worker:1.0"
+CANARY = "hf_canaryCanary0123456789"
+
+
+def deployment(environ=None, **wishes):
+    return derive(Wishes(**{"image": IMAGE, **wishes}), environ or {})
+
+
+def body(environ=None, **wishes):
+    return endpoint_body(deployment(environ, **wishes))
+
+
+def problems(environ=None, **wishes):
+    with pytest.raises(ConfigurationError) as caught:
+        deployment(environ, **wishes)
+    return {problem.where: problem for problem in caught.value.problems}
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        pytest.param({"profile": "qwen3-8b"}, id="queue"),
+        pytest.param({"profile": "qwen3-8b", "mode": "load-balancer"}, id="load-balancer"),
+        pytest.param(
+            {"profile": "qwen3-8b", "scale_by": "delay", "idle_timeout": 120}, id="queue-by-delay"
+        ),
+        pytest.param(
+            {"profile": "llama-3.3-70b", "secret": ["HF_TOKEN=hf"], "network_volume": "vol1"},
+            id="several-gpus-secret-volume",
+        ),
+        pytest.param({"profile": "deepseek-r1-0528"}, id="largest"),
+        pytest.param(
+            {
+                "profile": "bge-m3",
+                "mode": "load-balancer",
+                "env": ["HTTP_PORT=9000", "PORT_HEALTH=9001"],
+                "registry": "cred1",
+                "flashboot": False,
+            },
+            id="ports-and-private-image",
+        ),
+        pytest.param({"env": ["MODEL_NAME=Qwen/Qwen3-8B-AWQ"]}, id="variant-without-profile"),
+        pytest.param(
+            {"profile": "qwen3-8b", "gpu": ["H100", "A40"], "workers_min": 1, "workers_max": 9},
+            id="chosen-gpus",
+        ),
+        pytest.param(
+            {"env": ["MODEL_NAME=org/unheard-of"], "gpu": ["4090"], "disk": 70, "name": "mine"},
+            id="unknown-model",
+        ),
+        pytest.param(
+            {"profile": "qwen3-8b", "env": ['OVERRIDE_GENERATION_CONFIG={"top_k": 5}']},
+            id="value-with-quotes",
+        ),
+    ],
+)
+def test_request_of(wishes, snapshot):
+    sent = body(**wishes)
+
+    assert [error.message for error in VALIDATOR.iter_errors(sent)] == []
+    assert json.dumps(sent, indent=2) == snapshot
+
+
+@pytest.mark.parametrize("profile", names(builtin_folder()))
+def test_request_of_every_profile_is_what_the_api_takes(profile):
+    sent = body(profile=profile)
+
+    assert [error.message for error in VALIDATOR.iter_errors(sent)] == []
+    assert 1 <= len(sent["gpu"]["pools"]) <= 3
+    assert sent["env"]["PROFILE"] == profile
+
+
+def test_schema_of_the_api_refuses_what_the_api_refuses():
+    sent = body(profile="qwen3-8b")
+    wrong = [
+        {**sent, "workersMax": 3},
+        {**sent, "workers": {"idleTimeout": 5}},
+        {**sent, "type": "LOAD_BALANCER", "scaling": {"type": "QUEUE_DELAY", "queueDelay": 4}},
+        {**sent, "env": {"A": 1}},
+        {**sent, "gpu": {"count": 1}},
+    ]
+    assert [VALIDATOR.is_valid(item) for item in wrong] == [False] * len(wrong)
+
+
+def test_environment_of_the_shell_stays_here():
+    shell = {"HF_TOKEN": CANARY, "MODEL_NAME": "org/other", "MAX_MODEL_LEN": "x", "TEAM": "red"}
+
+    assert body(shell, profile="qwen3-8b", env=["TEAM"])["env"] == {
+        "TEAM": "red",
+        "PROFILE": "qwen3-8b",
+    }
+
+
+def test_secrets_are_references():
+    sent = body(
+        profile="llama-3.1-8b",
+        secret=["HF_TOKEN", "WORKER_API_KEY=other-key"],
+        env=["BUCKET_SECRET_ACCESS_KEY={{ RUNPOD_SECRET_bucket }}"],
+    )
+    assert sent["env"] == {
+        "BUCKET_SECRET_ACCESS_KEY": "{{ RUNPOD_SECRET_bucket }}",
+        "HF_TOKEN": "{{ RUNPOD_SECRET_HF_TOKEN }}",
+        "WORKER_API_KEY": "{{ RUNPOD_SECRET_other-key }}",
+        "PROFILE": "llama-3.1-8b",
+    }
+
+
+@pytest.mark.parametrize(
+    ("wishes", "where", "words"),
+    [
+        ({"image": None}, "--image", "which image"),
+        ({"profile": None}, "--profile", "which model"),
+        ({"profile": "qwen3-9b"}, "PROFILE", "no such profile"),
+        ({"profile": "mine.yaml"}, "--profile", "is a file"),
+        ({"env": ["PROFILE=bge-m3"]}, "--env PROFILE", "one of the two"),
+        ({"env": ["MAX_CONCURENCY=3"]}, "MAX_CONCURENCY", "unknown variable"),
+        ({"env": ["MAX_CONCURRENCY=x"]}, "MAX_CONCURRENCY", "integer"),
+        ({"env": ["=x"]}, "--env", "no name"),
+        ({"env": ["ABSENT"]}, "--env ABSENT", "not set in this shell"),
+        ({"env": [f"HF_TOKEN={CANARY}"]}, "--env HF_TOKEN", "is a secret"),
+        ({"env": [f"MY_API_KEY={CANARY}"]}, "--env MY_API_KEY", "is a secret"),
+        ({"env": ["HF_TOKEN"]}, "--env HF_TOKEN", "is a secret"),
+        ({"secret": [f"HF_TOKEN=a {CANARY}"]}, "--secret HF_TOKEN", "not its value"),
+        ({"env": ["WORKER_MODE=pod"]}, "--env WORKER_MODE", "--mode says queue"),
+        ({"name": "ab"}, "--name", "no name for an endpoint"),
+        ({"profile": None, "env": ["MODEL_NAME=o/x"], "gpu": ["L4"], "disk": 9}, "--name", "none"),
+        ({"workers_min": 4}, "--workers-min", "too many"),
+        ({"mode": "load-balancer", "scale_by": "delay"}, "--scale-by", "no queue"),
+        ({"scale_value": 1.5}, "--scale-value", "no number of requests"),
+        ({"idle_timeout": 9}, "--idle-timeout", "no idle timeout"),
+        ({"gpu": ["4091"]}, "--gpu", "no RunPod pool"),
+        ({"gpu": ["L4"], "gpus": 1}, "--gpu", "no request of 40,960 tokens"),
+        ({"profile": "deepseek-r1-0528", "gpus": 1}, "--gpu", "cannot hold"),
+        ({"profile": None, "env": ["MODEL_NAME=org/new"], "disk": 70}, "--gpu", "nothing is known"),
+        ({"profile": None, "env": ["MODEL_NAME=org/new"], "gpu": ["L4"]}, "--disk", "not known"),
+        ({"env": ["TENSOR_PARALLEL_SIZE=2"], "gpus": 1}, "TENSOR_PARALLEL_SIZE", "2 GPUs"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_problem_with(wishes, where, words):
+    found = problems({"HF_TOKEN": CANARY}, **{"profile": "qwen3-8b", **wishes})
+
+    text = str(found[where])
+    assert words in text
+    assert CANARY not in text
+
+
+def test_all_problems_are_found_at_once():
+    found = problems(
+        profile="nope", image=None, workers_min=7, env=["HF_TOKEN=hf_secret", "MAX_NUM_SEQS=x"]
+    )
+    assert set(found) == {"PROFILE", "--image", "--workers-min", "--env HF_TOKEN", "MAX_NUM_SEQS"}
+
+
+@pytest.mark.parametrize(
+    ("wishes", "words"),
+    [
+        ({"image": "you/worker"}, "without a tag"),
+        ({"image": "host:5000/you/worker"}, "without a tag"),
+        ({"image": "you/worker:latest"}, "without a tag"),
+        ({"profile": "llama-3.1-8b"}, "gated"),
+        ({"env": ["MAX_CONCURRENCY=5", "DEFAULT_MIN_BATCH_SIZE=90"]}, "DEFAULT_MIN_BATCH_SIZE"),
+        (
+            {"profile": None, "env": ["MODEL_NAME=org/new"], "gpu": ["L4"], "disk": 70},
+            "not checked",
+        ),
+    ],
+)
+def test_warning_about(wishes, words):
+    [warning] = deployment(**{"profile": "qwen3-8b", **wishes}).warnings
+
+    assert words in str(warning)
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {"image": "host:5000/you/worker:1.0"},
+        {"image": f"you/worker@sha256:{'0' * 64}"},
+        {"profile": "llama-3.1-8b", "secret": ["HF_TOKEN"]},
+    ],
+)
+def test_no_warning_about(wishes):
+    assert deployment(**{"profile": "qwen3-8b", **wishes}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("wishes", "disk"),
+    [
+        ({}, 40),
+        ({"env": ["QUANTIZATION=fp8"]}, 40),
+        ({"profile": None, "env": ["MODEL_NAME=Qwen/Qwen3-8B-AWQ"]}, 30),
+        ({"network_volume": "vol1"}, 20),
+        ({"disk": 99}, 99),
+    ],
+    ids=["weights", "quantised-at-start", "variant", "volume", "chosen"],
+)
+def test_disk_of(wishes, disk):
+    assert body(**{"profile": "qwen3-8b", **wishes})["disk"] == disk
+
+
+@pytest.mark.parametrize(
+    ("profile", "env", "seconds"),
+    [
+        ("qwen3-8b", [], None),
+        ("llama-3.3-70b-fp8", [], "720"),
+        ("llama-3.3-70b-fp8", ["START_TIMEOUT_S=500"], "500"),
+        ("qwen3-8b", ["RUNPOD_INIT_TIMEOUT=900"], "900"),
+    ],
+    ids=["small", "large", "chosen", "chosen-by-the-platforms-name"],
+)
+def test_time_to_start(profile, env, seconds):
+    assert body(profile=profile, env=env)["env"].get("RUNPOD_INIT_TIMEOUT") == seconds
+
+
+@pytest.mark.parametrize(
+    ("env", "milliseconds"), [([], 600_000), (["REQUEST_TIMEOUT_S=1800"], 1_800_000)]
+)
+def test_execution_timeout(env, milliseconds):
+    assert body(profile="qwen3-8b", env=env)["timeout"] == milliseconds
+
+
+@pytest.mark.parametrize(
+    ("wishes", "requests"),
+    [
+        ({}, 43),
+        ({"scale_value": 8}, 8),
+        ({"env": ["MAX_CONCURRENCY=16"]}, 16),
+        ({"env": ["MAX_NUM_SEQS=12"]}, 12),
+        ({"profile": "bge-m3"}, 256),
+    ],
+    ids=["cache", "chosen", "worker-takes-fewer", "vllm-runs-fewer", "keeps-no-cache"],
+)
+def test_requests_of_one_worker(wishes, requests):
+    sent = body(**{"profile": "qwen3-8b", **wishes})
+
+    assert sent["scaling"] == {"type": "REQUEST_COUNT", "requestCount": requests}

@@ -1,0 +1,1 @@
+"""An endpoint on RunPod from a profile and a few wishes."""

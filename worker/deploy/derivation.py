@@ -1,0 +1,248 @@
+"""From a command line to an endpoint: what RunPod is asked for, checked before anything is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.config.catalogue import read_catalogue
+from worker.config.files import PROFILES
+from worker.config.hardware import GIB, Hardware
+from worker.config.load import load_settings
+from worker.config.mode import choose_ports
+from worker.config.settings import Settings
+from worker.deploy import sizing
+from worker.deploy.gpus import Gpus, choose_gpus
+from worker.deploy.variables import collect_variables
+from worker.deploy.wishes import IDLE_S, QUEUE_DELAY_S, EndpointMode, Wishes
+from worker.errors import ConfigurationError, Problem
+from worker.plan import Question, ask
+from worker.profile.model import CUDA
+
+INIT_TIMEOUT = "RUNPOD_INIT_TIMEOUT"
+"""RunPod itself reads it: a worker that is not up by then is given up."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{2,62}")
+"""RunPod refuses names of fewer than three characters."""
+NAME_TEXT = "3 to 63 letters, digits, spaces, dots, dashes and underscores"
+
+TAGGED = re.compile(r"[^@]+(@sha256:[0-9a-f]{64}|:[\w][\w.-]*)")
+ANCHOR = "deploy-command.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """When RunPod starts another worker.
+
+    Attributes:
+        by_requests: By requests that one worker answers; else by seconds that a job waits.
+        value: Requests or seconds.
+        idle_s: Seconds that a worker stays after its last request; None where RunPod decides.
+    """
+
+    by_requests: bool
+    value: float
+    idle_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """An endpoint that may be created, complete and checked.
+
+    Attributes:
+        wishes: The command line, for what is passed on as it is.
+        name: Name of the endpoint.
+        image: The worker's image.
+        question: The configuration, and what it asks of a GPU.
+        variables: Environment of the container; secrets are references.
+        disk_gb: Container disk, GB.
+        ports: Ports for HTTP; none behind the queue.
+        gpus: GPUs of one worker.
+        cuda: Least CUDA version of the host's driver.
+        scaling: When another worker starts.
+        execution_s: Longest time for one request, seconds.
+        start_s: Longest time for a start, seconds.
+        warnings: What is not wrong and still worth a word.
+    """
+
+    wishes: Wishes
+    name: str
+    image: str
+    question: Question
+    variables: Mapping[str, str]
+    disk_gb: int
+    ports: tuple[int, ...]
+    gpus: Gpus
+    cuda: str
+    scaling: Scaling
+    execution_s: int
+    start_s: int
+    warnings: tuple[Problem, ...]
+
+    @property
+    def mode(self) -> EndpointMode:
+        """Where requests come from."""
+        return self.wishes.mode
+
+
+def derive(wishes: Wishes, environ: Mapping[str, str], profiles: Path = PROFILES) -> Deployment:
+    """Return the endpoint that a command line asks for.
+
+    Args:
+        wishes: The command line.
+        environ: The user's environment; only `--env NAME` takes anything from it.
+        profiles: The built-in profiles.
+
+    Raises:
+        ConfigurationError: With every problem found, those of `worker check` included.
+    """
+    problems: list[Problem] = []
+    variables = collect_variables(wishes, environ, read_catalogue(), problems)
+    problems += _check_wishes(wishes)
+    problems += _choose_mode(wishes, variables)
+    question = _ask(variables, profiles, problems)
+    if question is None:
+        raise ConfigurationError(problems)
+    gpus = choose_gpus(question, wishes, problems)
+    disk = _choose_disk(wishes, question, problems)
+    if problems or gpus is None:
+        raise ConfigurationError(problems)
+    settings = load_settings(
+        variables, hardware=Hardware(gpus=gpus.count, memory_bytes=GIB), profiles=profiles
+    )
+    ports = _ports(wishes, settings, variables)
+    start = sizing.start_seconds(question)
+    if start != sizing.default_start_seconds():
+        variables.setdefault(INIT_TIMEOUT, str(start))
+    return Deployment(
+        wishes=wishes,
+        name=_choose_name(wishes, settings, variables),
+        image=wishes.image or "",
+        question=question,
+        variables=variables,
+        disk_gb=disk,
+        ports=ports,
+        gpus=gpus,
+        cuda=CUDA if settings.profile is None else settings.profile.about.hardware.cuda,
+        scaling=_scaling(wishes, question, gpus),
+        execution_s=sizing.execution_seconds(settings),
+        start_s=start,
+        warnings=(*settings.warnings, *_warn(wishes, question, variables)),
+    )
+
+
+def _ask(variables: Mapping[str, str], profiles: Path, problems: list[Problem]) -> Question | None:
+    """Return the configuration, checked as `worker check` does; None when it is wrong."""
+    if not variables.get("PROFILE") and not variables.get("MODEL_NAME"):
+        expected = "--profile NAME, or --env MODEL_NAME=org/name"
+        problems.append(Problem("--profile", "nothing says which model", expected=expected))
+        return None
+    profile = variables.get("PROFILE", "")
+    if Path(profile).suffix in (".yaml", ".yml"):
+        message = "is a file, which this machine cannot read for the container"
+        expected = "a built-in profile; or its settings, each as --env NAME=VALUE"
+        problems.append(Problem("--profile", message, profile, expected))
+        return None
+    try:
+        return ask(variables, profiles=profiles)
+    except ConfigurationError as error:
+        problems += error.problems
+        return None
+
+
+def _check_wishes(wishes: Wishes) -> Iterator[Problem]:
+    if not wishes.image:
+        message = "nothing says which image; build one and push it to a registry"
+        yield Problem("--image", message, expected="you/worker:1.0", anchor="deploy.md#the-image")
+    if wishes.name is not None and not NAME.fullmatch(wishes.name):
+        yield Problem("--name", "no name for an endpoint", wishes.name, NAME_TEXT)
+    if wishes.workers_min > wishes.workers_max:
+        limit = f"at most --workers-max, which is {wishes.workers_max}"
+        yield Problem("--workers-min", "too many", str(wishes.workers_min), limit)
+    yield from _check_scaling(wishes)
+
+
+def _check_scaling(wishes: Wishes) -> Iterator[Problem]:
+    by_requests = _by_requests(wishes)
+    anchor = f"{ANCHOR}#scaling"
+    if wishes.mode == "load-balancer" and not by_requests:
+        message = "a load balancer has no queue in which requests wait"
+        yield Problem("--scale-by", message, "delay", "requests", anchor=anchor)
+    if by_requests and wishes.scale_value is not None and wishes.scale_value % 1:
+        given = f"{wishes.scale_value:g}"
+        yield Problem("--scale-value", "no number of requests", given, "a whole number")
+    if wishes.mode == "queue" and by_requests and wishes.idle_timeout is not None:
+        message = "RunPod takes no idle timeout for a queue that scales by requests"
+        expected = "--scale-by delay with it, or neither"
+        yield Problem("--idle-timeout", message, expected=expected, anchor=anchor)
+
+
+def _choose_mode(wishes: Wishes, variables: dict[str, str]) -> Iterator[Problem]:
+    """Say the load balancer to the worker too; refuse what contradicts the command line."""
+    said = variables.get("WORKER_MODE", "auto")
+    if said not in ("auto", wishes.mode):
+        message = f"--mode says {wishes.mode}"
+        yield Problem("--env WORKER_MODE", message, said, f"nothing, or {wishes.mode}")
+    elif wishes.mode == "load-balancer":
+        variables["WORKER_MODE"] = wishes.mode
+
+
+def _ports(wishes: Wishes, settings: Settings, variables: dict[str, str]) -> tuple[int, ...]:
+    """Return the ports to expose. RunPod must know of another than its own default."""
+    if wishes.mode == "queue":
+        return ()
+    port, health = choose_ports(settings.endpoint, "load-balancer")
+    if settings.endpoint.http_port is not None:
+        variables["PORT"] = str(port)
+    return tuple(dict.fromkeys((port, health)))
+
+
+def _by_requests(wishes: Wishes) -> bool:
+    return wishes.scale_by != "delay"
+
+
+def _scaling(wishes: Wishes, question: Question, gpus: Gpus) -> Scaling:
+    if not _by_requests(wishes):
+        return Scaling(False, wishes.scale_value or QUEUE_DELAY_S, wishes.idle_timeout or IDLE_S)
+    value = wishes.scale_value or sizing.requests_per_worker(question, gpus)
+    idle = None if wishes.mode == "queue" else wishes.idle_timeout or IDLE_S
+    return Scaling(True, value, idle)
+
+
+def _choose_disk(wishes: Wishes, question: Question, problems: list[Problem]) -> int:
+    """Return the container disk, GB; 0 with a problem where nobody knows how large it must be."""
+    on_volume = wishes.network_volume is not None
+    disk = wishes.disk or sizing.disk_gb(question, on_volume=on_volume)
+    if disk is None:
+        message = f"the size of {question.label} is not known"
+        expected = f"GB for the model and {sizing.DISK_FREE_GB} more"
+        problems.append(Problem("--disk", message, expected=expected))
+    return disk or 0
+
+
+def _choose_name(wishes: Wishes, settings: Settings, variables: Mapping[str, str]) -> str:
+    """Return the endpoint's name: as said, or else the profile's or the model's."""
+    if wishes.name is not None:
+        return wishes.name
+    text = variables.get("PROFILE") or settings.model.served_name
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text.rsplit("/", 1)[-1])[:63].strip("-")
+    if not NAME.fullmatch(name):
+        message = "the model's name is none for an endpoint"
+        raise ConfigurationError([Problem("--name", message, name, NAME_TEXT)])
+    return name
+
+
+def _warn(wishes: Wishes, question: Question, variables: Mapping[str, str]) -> Iterator[Problem]:
+    demand = question.demand
+    if not TAGGED.fullmatch(wishes.image or "") or str(wishes.image).endswith(":latest"):
+        message = "without a tag of its own, workers may run different images after the next push"
+        yield Problem("--image", message, wishes.image)
+    if demand is None:
+        yield Problem("--gpu", f"whether it holds {question.label} is not known, and not checked")
+        return
+    gated = demand.profile.about.fact("gated")
+    if gated is not None and gated.value and "HF_TOKEN" not in variables:
+        message = "the model is gated; unless it is in the image, workers cannot download it"
+        yield Problem("--secret HF_TOKEN", message, anchor=f"{ANCHOR}#secrets")

@@ -1,0 +1,163 @@
+"""Which GPU pools an endpoint asks for: those that hold the model, the cheapest first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from worker.config.names import nearest
+from worker.deploy.wishes import Wishes
+from worker.errors import ConfigurationError, Problem
+from worker.plan import Placement, Question, advise, ask, place_on, text
+from worker.plan.placement import counts
+from worker.profile.pools import POOLS, Pool, find_pool, known_gpus
+
+MOST_POOLS = 3
+"""Choices that RunPod ranks; more are not looked at.
+
+Source: https://docs.runpod.io/serverless/endpoints/endpoint-configurations."""
+
+ANCHOR = "profiles.md#does-it-fit"
+ADVICE = 3
+"""Ways out that a problem names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """The GPUs of one worker.
+
+    Attributes:
+        pools: First choice first.
+        count: GPUs of one worker.
+        placements: How the model fits each pool; empty when too little is known of it.
+    """
+
+    pools: tuple[Pool, ...]
+    count: int
+    placements: tuple[Placement, ...]
+
+
+def choose_gpus(question: Question, wishes: Wishes, problems: list[Problem]) -> Gpus | None:
+    """Return the GPUs to ask for; None with a problem when there are none.
+
+    Args:
+        question: The configuration.
+        wishes: The command line.
+        problems: Gets what is wrong, with ways out.
+    """
+    wanted = _named(wishes.gpu or (), problems)
+    if wanted is None:
+        return None
+    if question.demand is None:
+        if wanted:
+            return Gpus(wanted, wishes.gpus or 1, ())
+        message = f"nothing is known of {question.label}, so that no GPU can be chosen for it"
+        problems.append(Problem("--gpu", message, expected="--gpu and --disk", anchor=ANCHOR))
+        return None
+    if wanted:
+        return _check(question, wanted, wishes.gpus, problems)
+    fitting = _for_profile(question, wishes.gpus) or _anywhere(question, wishes.gpus)
+    if not fitting:
+        problems.append(_nowhere(question, wishes.gpus))
+        return None
+    return _gpus(sorted(fitting, key=_price)[:MOST_POOLS])
+
+
+def _gpus(placements: Sequence[Placement]) -> Gpus:
+    pools = tuple(item.pool for item in placements if item.pool is not None)
+    return Gpus(pools, placements[0].gpus, tuple(placements))
+
+
+def _price(placement: Placement) -> tuple[float, int]:
+    """Order by price; pools without a published one come last, by memory."""
+    price = placement.usd_per_hour
+    return (math.inf if price is None else price, placement.memory_bytes)
+
+
+def _named(names: Iterable[str], problems: list[Problem]) -> tuple[Pool, ...] | None:
+    """Return the pools that somebody named, each once; None when one is unknown."""
+    pools: dict[Pool, None] = {}
+    unknown = False
+    for name in names:
+        pool = find_pool(name)
+        if pool is None:
+            unknown = True
+            message = "no RunPod pool has a GPU of this name"
+            expected = f"one of {', '.join(known_gpus())}"
+            near = tuple(nearest(name.upper(), known_gpus()))
+            problems.append(Problem("--gpu", message, name, expected, near))
+        else:
+            pools[pool] = None
+    return None if unknown else tuple(pools)
+
+
+def _place(question: Question, pools: Iterable[Pool], count: int) -> list[Placement]:
+    return [place_on(question, pool.name, pool.memory_bytes, count, pool) for pool in pools]
+
+
+def _check(
+    question: Question, pools: Sequence[Pool], count: int | None, problems: list[Problem]
+) -> Gpus | None:
+    """Return the named pools with as few GPUs as all of them need; a problem for each too small."""
+    for number in (count,) if count else counts(question):
+        placements = _place(question, pools, number)
+        if all(item.fit.fits for item in placements):
+            break
+    problems += [_too_small(question, item) for item in placements if not item.fit.fits]
+    return None if any(not item.fit.fits for item in placements) else _gpus(placements)
+
+
+def _for_profile(question: Question, count: int | None) -> list[Placement]:
+    """Return the profile's own pools that hold its model as the profile configures it.
+
+    Where somebody changed what the model asks of a GPU, a smaller one may do.
+    """
+    profile = question.settings.profile
+    if profile is None or count is not None or question.fixed:
+        return []
+    try:
+        unchanged = ask({"PROFILE": profile.name}).demand == question.demand
+    except ConfigurationError:
+        return []
+    hardware = profile.about.hardware
+    pools = [pool for pool in POOLS if pool.name in hardware.pools] if unchanged else []
+    return [item for item in _place(question, pools, hardware.gpus) if item.fit.fits]
+
+
+def _anywhere(question: Question, count: int | None) -> list[Placement]:
+    """Return all pools that hold the model, with as few GPUs as any of them needs.
+
+    Pools of an older generation than the profile's oldest are left out.
+    """
+    profile = question.settings.profile
+    named = () if profile is None else profile.about.hardware.pools
+    oldest = min((pool.capability for pool in POOLS if pool.name in named), default=(0, 0))
+    pools = [pool for pool in POOLS if pool.capability >= oldest]
+    for number in (count,) if count else counts(question):
+        fitting = [item for item in _place(question, pools, number) if item.fit.fits]
+        if fitting:
+            return fitting
+    return []
+
+
+def _too_small(question: Question, placement: Placement) -> Problem:
+    fit = placement.fit
+    each = f"{placement.gpus} x {placement.name}"
+    if fit.cache_bytes <= 0:
+        message = (
+            f"{each} cannot hold {question.label}: {text.gib(fit.weight_bytes)} of weights for "
+            f"each GPU, of {text.gib(fit.usable_bytes)} that vLLM may use"
+        )
+    else:
+        message = (
+            f"{each} holds {question.label}, but no request of {fit.context:,} tokens: that takes "
+            f"{text.gib(fit.request_bytes)}, and {text.gib(fit.cache_bytes)} remain"
+        )
+    ways = [way for _, way in zip(range(ADVICE), advise(question, placement), strict=False)]
+    return Problem("--gpu", message, expected="; or ".join(ways) or None, anchor=ANCHOR)
+
+
+def _nowhere(question: Question, count: int | None) -> Problem:
+    largest = max(POOLS, key=lambda pool: pool.memory_bytes)
+    return _too_small(question, _place(question, [largest], count or counts(question)[-1])[0])

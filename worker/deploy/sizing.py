@@ -1,0 +1,123 @@
+"""Figures that follow from the model: disk, time to start, requests of one worker."""
+
+from __future__ import annotations
+
+import math
+
+from worker.config.groups import ServingSettings
+from worker.config.settings import Settings
+from worker.deploy.gpus import Gpus
+from worker.plan import Question
+from worker.plan.placement import spread
+from worker.profile import find_variant
+from worker.profile.memory import request_bytes
+
+GB = 10**9
+"""RunPod counts disks in these."""
+
+DISK_FREE_GB = 20
+"""For compiled code, logs and what else is written, beside the model."""
+
+DISK_SHARE = 1.1
+"""Of the weights: tokenizer and configuration, and the download's own files."""
+
+DISK_STEP_GB = 10
+
+DOWNLOAD_BYTES_PER_S = 200e6
+"""Assumed rate of a slow download. It only decides when a start counts as failed; a faster one
+costs nothing more."""
+
+LOADING_S = 300
+"""For all of a start but the download, at its longest."""
+
+STEP_S = 60
+
+PLANNED_TOKENS = 4096
+"""Prompt and answer of the request that scaling is planned with."""
+
+EXECUTION_S = 600
+"""RunPod's own limit for one job, said so that no other default holds.
+
+Source: https://docs.runpod.io/serverless/endpoints/endpoint-configurations."""
+
+
+def disk_gb(question: Question, *, on_volume: bool) -> int | None:
+    """Return the container disk that a worker needs, GB; None when nobody knows the weights.
+
+    Args:
+        question: The configuration.
+        on_volume: Whether the model goes to a network volume instead.
+    """
+    if on_volume:
+        return DISK_FREE_GB
+    stored = stored_bytes(question)
+    if stored is None:
+        return None
+    needed = stored * DISK_SHARE / GB + DISK_FREE_GB
+    return math.ceil(needed / DISK_STEP_GB) * DISK_STEP_GB
+
+
+def stored_bytes(question: Question) -> int | None:
+    """Return the size of the weights as they are downloaded, bytes; None when nobody knows.
+
+    vLLM may load fewer: those that it quantises itself.
+    """
+    demand = question.demand
+    if demand is None:
+        return None
+    fact = demand.profile.about.fact("weight_bytes")
+    if fact is None or find_variant(demand.profile, question.label) is not None:
+        return demand.model.weight_bytes
+    return max(demand.model.weight_bytes, int(fact.value))
+
+
+def start_seconds(question: Question) -> int:
+    """Return how long a start may take before RunPod gives the worker up, seconds.
+
+    What somebody set counts; else the platform's own limit, or more for a large model.
+    """
+    chosen = math.ceil(question.settings.serving.start_timeout_s)
+    stored = stored_bytes(question)
+    if stored is None or is_set(question.settings, "START_TIMEOUT_S"):
+        return chosen
+    needed = stored / DOWNLOAD_BYTES_PER_S + LOADING_S
+    return max(chosen, math.ceil(needed / STEP_S) * STEP_S)
+
+
+def default_start_seconds() -> int:
+    """Return the limit that holds on RunPod when nobody says another, seconds."""
+    return math.ceil(ServingSettings().start_timeout_s)
+
+
+def execution_seconds(settings: Settings) -> int:
+    """Return how long one job may run, seconds: the worker's own limit where somebody set it."""
+    if is_set(settings, "REQUEST_TIMEOUT_S"):
+        return math.ceil(settings.serving.request_timeout_s)
+    return EXECUTION_S
+
+
+def is_set(settings: Settings, name: str) -> bool:
+    """Return whether somebody set a setting."""
+    return any(
+        item.option.name == name and not item.source.startswith("default")
+        for item in settings.values
+    )
+
+
+def requests_per_worker(question: Question, gpus: Gpus) -> int:
+    """Return how many requests one worker answers at once before another is worth its price.
+
+    As many of `PLANNED_TOKENS` as the smallest cache holds, and no more than the worker takes.
+    """
+    settings = question.settings
+    sequences = next(item.value for item in settings.values if item.option.name == "MAX_NUM_SEQS")
+    most = min(int(sequences), settings.serving.max_concurrency)
+    if question.demand is None or not gpus.placements:
+        return most
+    demand = spread(question, gpus.count)
+    planned = min(PLANNED_TOKENS, gpus.placements[0].fit.context)
+    each = request_bytes(demand.model.attention, planned, demand.layout)
+    if each == 0:
+        return most
+    cache = min(item.fit.cache_bytes for item in gpus.placements)
+    return max(1, min(most, cache // each))

@@ -1,0 +1,168 @@
+"""What a user may ask of `worker deploy`: each option is declared here only.
+
+The command line and the table in docs/deploy-command.md come from these fields. Imported at every
+start of the command line, so nothing heavy may come in here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+import typer
+
+EndpointMode = Literal["queue", "load-balancer"]
+ScaleBy = Literal["requests", "delay"]
+
+IDLE_S = 60
+"""About what a start takes: idling longer than that costs more than another start."""
+
+QUEUE_DELAY_S = 4.0
+"""RunPod's own default."""
+
+Asked = TypeVar("Asked")
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """One command line; None where the profile, the model or RunPod decides."""
+
+    profile: Annotated[
+        str | None,
+        typer.Option(help="Profile to deploy (`worker profiles`); or `--env MODEL_NAME=org/name`."),
+    ] = None
+    image: Annotated[
+        str | None,
+        typer.Option(help="Image of this worker in a registry, with its tag: you/worker:1.0."),
+    ] = None
+    name: Annotated[
+        str | None, typer.Option(help="Name of the endpoint; else the profile's or the model's.")
+    ] = None
+    mode: Annotated[
+        EndpointMode, typer.Option(help="Jobs from RunPod's queue, or HTTP from its load balancer.")
+    ] = "queue"
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="RunPod pool or GPU, first choice first; several are possible. Else those that "
+            "hold the model, the cheapest first."
+        ),
+    ] = None
+    gpus: Annotated[
+        int | None, typer.Option(min=1, max=8, help="GPUs of one worker; else as few as fit.")
+    ] = None
+    workers_min: Annotated[
+        int, typer.Option(min=0, max=1000, help="Workers that always run, and always cost.")
+    ] = 0
+    workers_max: Annotated[
+        int, typer.Option(min=1, max=1000, help="Most workers at once: the limit of the costs.")
+    ] = 3
+    scale_by: Annotated[
+        ScaleBy | None,
+        typer.Option(help="Start workers by requests, or (queue only) by seconds of waiting."),
+    ] = None
+    scale_value: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5,
+            help="Requests of one worker, or seconds; else what the cache holds, or "
+            f"{QUEUE_DELAY_S:g} s.",
+        ),
+    ] = None
+    idle_timeout: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=3600,
+            help=f"Seconds that a worker stays, and costs, after its last request; {IDLE_S} unless "
+            "set. Not for a queue that scales by requests: RunPod refuses it there.",
+        ),
+    ] = None
+    flashboot: Annotated[
+        bool, typer.Option(help="RunPod's snapshots of workers, for faster starts.")
+    ] = True
+    network_volume: Annotated[
+        str | None,
+        typer.Option(help="Id of a network volume for models and caches; ties to its data center."),
+    ] = None
+    disk: Annotated[
+        int | None,
+        typer.Option(min=1, help="Container disk, GB; else computed from the model's weights."),
+    ] = None
+    registry: Annotated[
+        str | None, typer.Option(help="Id of the registry credential of a private image.")
+    ] = None
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Setting of the worker; NAME alone takes this shell's value. Repeatable.",
+        ),
+    ] = None
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=SECRET]",
+            help="Variable from a RunPod secret, of the same name unless given. Repeatable.",
+        ),
+    ] = None
+    execute: Annotated[
+        bool, typer.Option("--execute", help="Create it, with the key in RUNPOD_API_KEY.")
+    ] = False
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, with the exact requests.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class OptionText:
+    """An option as the docs show it: how it is written, what it does, what holds without it."""
+
+    flag: str
+    summary: str
+    default: str
+
+
+def takes_options(asked: type[Asked]) -> Callable[[Callable[[Asked], None]], Callable[..., None]]:
+    """Return a decorator for a command with one option for each field of a dataclass.
+
+    Args:
+        asked: The dataclass; the command gets an instance of it.
+    """
+
+    def decorate(command: Callable[[Asked], None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            command(asked(**given))
+
+        run.__signature__ = inspect.signature(asked, eval_str=True)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def option_texts(asked: type[Any] = Wishes) -> list[OptionText]:
+    """Return the options of a dataclass, for the docs."""
+    parameters = inspect.signature(asked, eval_str=True).parameters
+    return [_describe(field, parameters[field.name]) for field in dataclasses.fields(asked)]
+
+
+def _describe(field: dataclasses.Field[Any], parameter: inspect.Parameter) -> OptionText:
+    kind, option = parameter.annotation.__origin__, parameter.annotation.__metadata__[0]
+    flag = option.default if isinstance(option.default, str) else f"--{field.name}"
+    flag = flag.replace("_", "-")
+    if kind is bool and field.default is True:
+        flag = f"{flag}/--no-{flag[2:]}"
+    if option.metavar:
+        flag = f"{flag} {option.metavar}"
+    return OptionText(flag, option.help or "", _default_text(field.default))
+
+
+def _default_text(default: object) -> str:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return "—" if default is None else str(default)

@@ -1,0 +1,24 @@
+"""The page about `worker deploy`: its options, and the figures that it computes with."""
+
+from __future__ import annotations
+
+from worker.config.catalogue import Catalogue
+from worker.deploy import derivation, gpus, request, sizing, wishes
+from worker.deploy.variables import SECRETS_PAGE, refer
+from worker.render.markdown import render_template
+
+
+def deploy_page(_catalogue: Catalogue) -> str:
+    """Return the page."""
+    return render_template(
+        "deploy-command.md.j2",
+        options=wishes.option_texts(),
+        wishes=wishes,
+        sizing=sizing,
+        derivation=derivation,
+        most_pools=gpus.MOST_POOLS,
+        base_variable=request.BASE_URL_VARIABLE,
+        reference=refer("NAME"),
+        secrets_page=SECRETS_PAGE,
+        default_start_s=sizing.default_start_seconds(),
+    )
