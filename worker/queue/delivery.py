@@ -32,12 +32,16 @@ Handler = Callable[[Mapping[str, Any]], AsyncGenerator[Output, None]]
 STREAM_ATTEMPTS = 6
 """About 6 s, as in the SDK, with a short first wait: the stream stands still meanwhile."""
 
-DONE_ATTEMPTS = 10
-"""About 18 s, more than the SDK's 5: a result that is not delivered was paid for and is lost."""
+DONE_ATTEMPTS = 40
+"""About 110 s, more than the SDK's 5: a result that is not delivered was paid for and is lost."""
 
 FIRST_RETRY_S = 0.2
 LONGEST_RETRY_S = 3.0
 """Waits between attempts, doubling from the first to the longest."""
+
+SILENCE_S = 60.0
+"""How long a post may wait for its reply. After that its connection counts as dead, as one is whose
+other end went away without a word; the SDK's session would wait 600 s."""
 
 MAX_RESULT_BYTES = 20_000_000
 """RunPod refuses larger results and the client would wait for ever."""
@@ -91,9 +95,10 @@ class Delivery:
         body: bytes,
     ) -> None:
         headers = {**HEADERS, "X-Request-ID": job_id}
+        timeout = aiohttp.ClientTimeout(sock_connect=SILENCE_S, sock_read=SILENCE_S)
         try:
             async with client.post(
-                url(job_id), data=body, headers=headers, raise_for_status=True
+                url(job_id), data=body, headers=headers, timeout=timeout, raise_for_status=True
             ) as response:
                 await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -116,11 +121,15 @@ def _describe_excess(size: int, pieces: int) -> str:
 
 
 def _build_client(session: aiohttp.ClientSession, attempts: int) -> RetryClient:
-    options = ExponentialRetry(
+    return RetryClient(client_session=session, retry_options=build_retry(attempts))
+
+
+def build_retry(attempts: int) -> ExponentialRetry:
+    """Return when a post is tried again, `attempts` times in all."""
+    return ExponentialRetry(
         attempts=attempts,
         start_timeout=FIRST_RETRY_S / 2,  # The first wait is already doubled.
         max_timeout=LONGEST_RETRY_S,
         statuses={429},
         exceptions={aiohttp.ClientConnectionError},
     )
-    return RetryClient(client_session=session, retry_options=options)
