@@ -14,7 +14,7 @@ from worker.config.mode import Mode, choose_ports
 from worker.engine.client import EngineClient
 from worker.handler import Handler, HandlerOptions
 from worker.request import Batching, Code, RequestDefaults, fail
-from worker.serve import FrontOptions, HttpFront, State
+from worker.serve import Followers, FrontOptions, HttpFront, Leader, State
 from worker.stream.pacing import Pacing
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,10 @@ class Front(Protocol):
         """Prepare while vLLM starts."""
 
     async def begin(self, client: EngineClient) -> asyncio.Task[Any]:
-        """Answer requests with vLLM from now on; return a task that ends only by mistake."""
+        """Answer requests with vLLM from now on; return a task that ends only with the front.
+
+        Its result says what this worker has lost and cannot serve without; None if nothing.
+        """
 
     def refuse(self, *, failed: bool) -> None:
         """Take no more requests; `failed` says that vLLM has died."""
@@ -102,6 +105,8 @@ class HttpServer:
         endpoint = settings.endpoint
         port, health_port = choose_ports(endpoint, mode)
         key = endpoint.api_key
+        machines = settings.cluster.spans
+        self._followers = Followers(machines) if machines > 1 else None
         self._front = HttpFront(
             FrontOptions(
                 port,
@@ -109,7 +114,8 @@ class HttpServer:
                 endpoint.health_path,
                 None if key is None else key.get_secret_value(),
                 settings.serving.max_concurrency,
-            )
+            ),
+            self._followers,
         )
         if key is None and mode == "pod":
             log.warning(
@@ -123,7 +129,8 @@ class HttpServer:
     async def begin(self, client: EngineClient) -> asyncio.Task[Any]:
         """Answer requests from now on."""
         self._front.begin(client, build_pacing(self._settings), build_options(self._settings))
-        return asyncio.create_task(asyncio.Event().wait())
+        waits = asyncio.Event().wait if self._followers is None else self._followers.wait_gone
+        return asyncio.create_task(waits())
 
     def refuse(self, *, failed: bool) -> None:
         """Answer no more requests than those that run."""
@@ -138,9 +145,55 @@ class HttpServer:
         await self._front.close()
 
 
-def build_front(settings: Settings, mode: Mode) -> Front:
-    """Return where requests come from in this mode."""
+class Follower:
+    """Nowhere: another machine of the cluster answers requests, and this one ends with it.
+
+    Args:
+        leader: That machine.
+    """
+
+    def __init__(self, leader: Leader) -> None:
+        self._leader = leader
+        self._watch: asyncio.Task[str | None] | None = None
+
+    async def open(self) -> None:
+        """There is nothing to prepare."""
+
+    async def begin(self, client: EngineClient) -> asyncio.Task[str | None]:
+        """Watch the other machine; the task ends when that has gone."""
+        self._watch = asyncio.create_task(self._leader.wait_gone())
+        return self._watch
+
+    def refuse(self, *, failed: bool) -> None:
+        """There are no requests."""
+
+    async def finish(self, timeout_s: float) -> None:
+        """There are no requests."""
+
+    async def close(self) -> None:
+        """Look at the other machine no more."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait({self._watch})
+        await self._leader.close()
+
+
+def build_front(settings: Settings, mode: Mode, leader: Leader | None) -> Front:
+    """Return where requests come from in this mode; from nowhere on a machine with a leader."""
+    if leader is not None:
+        return Follower(leader)
     return QueueFront(settings) if mode == "queue" else HttpServer(settings, mode)
+
+
+def find_leader(settings: Settings, mode: Mode) -> Leader | None:
+    """Return the machine that answers for this one, None where it answers itself."""
+    cluster, endpoint = settings.cluster, settings.endpoint
+    if not cluster.follows:
+        return None
+    # All machines have the same settings, so that its ports are known.
+    _port, health_port = choose_ports(endpoint, mode)
+    url = f"http://{cluster.first_address}:{health_port}{endpoint.health_path}"
+    return Leader(url, cluster.rank)
 
 
 def build_pacing(settings: Settings) -> Pacing:

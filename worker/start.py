@@ -24,7 +24,7 @@ from worker.engine.process import PHASES, EngineProcess
 from worker.engine.report import StartReport, process_age_s
 from worker.engine.watch import WatchLimits
 from worker.errors import ConfigurationError, ExitCode, WorkerError
-from worker.front import build_front
+from worker.front import build_front, find_leader
 from worker.logs import Redactor, configure_logging, keep_output_writable
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,9 @@ ENGINE_ARGUMENTS = (
     str(ENGINE_SHUTDOWN_S),
 )
 """What the worker adds to the arguments that the settings make."""
+
+HEADLESS_ARGUMENTS = ("--headless", "--api-server-count", "0")
+"""What it adds on a machine whose requests another one answers."""
 
 ENGINE_STOP_S = 10.0
 """How long vLLM may take to end in order, at the end."""
@@ -98,6 +101,19 @@ def report_failure(error: WorkerError, redact: Redactor) -> None:
     sdk.report_unhealthy(check, redact(str(error)))
 
 
+def find_loss(jobs: asyncio.Task[str | None], failed: asyncio.Task[str]) -> str | None:
+    """Return what the worker has lost and cannot serve without; None if it is to end in order.
+
+    Args:
+        jobs: The front's own task.
+        failed: Waits for the end of the engine.
+    """
+    if failed.done():
+        return failed.result()
+    # How it failed, if it did, is told when the front is finished.
+    return jobs.result() if jobs.done() and jobs.exception() is None else None
+
+
 class Worker:
     """One worker's life.
 
@@ -112,7 +128,8 @@ class Worker:
         self, settings: Settings, environ: Mapping[str, str], redact: Redactor, mode: Mode
     ) -> None:
         self._settings = settings
-        self._front = build_front(settings, mode)
+        self._leader = find_leader(settings, mode)
+        self._front = build_front(settings, mode, self._leader)
         self._stop = asyncio.Event()
         self._report = StartReport(process_age_s())
         variables = settings.engine_environment()
@@ -124,11 +141,16 @@ class Worker:
         self._preparation = plan_preparation(settings, self._environment, self._report)
         serving = settings.serving
         self._engine = EngineProcess(
-            [*settings.engine_arguments(), *ENGINE_ARGUMENTS],
+            [
+                *settings.engine_arguments(),
+                *ENGINE_ARGUMENTS,
+                *(HEADLESS_ARGUMENTS if self._leader else ()),
+            ],
             self._environment,
             on_phase=self._note_phase,
             on_output=lambda line: print(redact(line), flush=True),
             limits=WatchLimits(serving.engine_silence_timeout_s, serving.engine_stall_timeout_s),
+            is_ready=self._leader.is_ready if self._leader else None,
         )
 
     async def run(self) -> int:
@@ -183,25 +205,30 @@ class Worker:
     async def _load(self) -> None:
         serving = self._settings.serving
         await self._engine.start(serving.start_timeout_s)
-        if serving.self_test:
+        if serving.self_test and self._leader is None:
             left_s = max(serving.start_timeout_s - self._engine.uptime_s, SELF_TEST_S)
             await self._engine.test(self._settings.model.served_name, left_s)
 
     async def _serve(self) -> int:
         front = self._front
         jobs = await front.begin(self._engine.client)
-        log.info("ready: up to %d jobs at once", self._settings.serving.max_concurrency)
+        if self._leader is None:
+            log.info("ready: up to %d jobs at once", self._settings.serving.max_concurrency)
+        else:
+            cluster = self._settings.cluster
+            log.info("ready: machine %d of %d; 0 answers", cluster.rank, cluster.nodes)
         log.info("start: %s", orjson.dumps(self._report.data()).decode())
         self._preparation.keep()
         failed = asyncio.create_task(self._engine.wait_failed())
         stop = asyncio.create_task(self._stop.wait())
         await asyncio.wait({jobs, failed, stop}, return_when=asyncio.FIRST_COMPLETED)
-        front.refuse(failed=failed.done())
-        if failed.done():
-            log.error("%s; this worker ends, so that another takes over", failed.result())
+        lost = find_loss(jobs, failed)
+        front.refuse(failed=lost is not None)
+        failed.cancel()
+        if lost is not None:
+            log.error("%s; this worker ends, so that another takes over", lost)
             await self._engine.stop(grace_s=0)
             await front.finish(FAILURE_DRAIN_S)
             return ExitCode.ENGINE_DIED
-        failed.cancel()
         await front.finish(self._settings.serving.drain_timeout_s)
         return ExitCode.OK

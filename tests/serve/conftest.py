@@ -15,7 +15,7 @@ from aiohttp import web
 from worker.engine.client import EngineClient
 from worker.handler import HandlerOptions
 from worker.request import Batching, RequestDefaults
-from worker.serve import FrontOptions, HttpFront
+from worker.serve import Followers, FrontOptions, HttpFront
 from worker.stream.pacing import Pacing
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -41,6 +41,7 @@ class Bench:
         self.timeout_s = 30.0
         self.client: EngineClient
         self.front: HttpFront
+        self.followers: Followers | None = None
         self.port = 0
         self.health_port = 0
 
@@ -64,7 +65,8 @@ class Bench:
                 self.health_port,
                 host="127.0.0.1",
                 **{**defaults, **options},
-            )
+            ),
+            self.followers,
         )
         await self.front.open()
         self.client = EngineClient(self.socket_path)

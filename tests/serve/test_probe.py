@@ -35,6 +35,13 @@ def test_health_without_a_server(capsys):
     assert run_health({"WORKER_MODE": "pod", "PORT": "9"}) == 1
 
 
+def test_health_of_a_machine_that_follows_another(capsys):
+    cluster = {"MULTI_NODE": "1", "NUM_NODES": "2", "NODE_RANK": "1", "PRIMARY_ADDR": "10.0.0.1"}
+    sizes = {"TENSOR_PARALLEL_SIZE": "2", "NODE_ADDR": "10.0.0.2"}
+    assert run_health({"WORKER_MODE": "pod", **cluster, **sizes}) == 0
+    assert "follows another one" in capsys.readouterr().out
+
+
 def test_health_of_a_queue_worker(capsys):
     assert run_health({JOB_SOURCE: "http://x/$ID"}) == 0
 

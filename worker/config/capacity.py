@@ -59,7 +59,7 @@ def find_demand(view: View, profile: Profile | None, profiles: Path) -> Demand |
         profiles: The built-in profiles, for a model that no profile was read for.
     """
     name = public_name(str(view.get("model")))
-    known = _profile_of(name, profile, profiles)
+    known = find_profile(name, profile, profiles)
     if known is None:
         return None
     attention, context = known.about.fact("attention"), known.about.fact("context")
@@ -85,7 +85,14 @@ def find_demand(view: View, profile: Profile | None, profiles: Path) -> Demand |
     )
 
 
-def _profile_of(name: str, profile: Profile | None, profiles: Path) -> Profile | None:
+def find_profile(name: str, profile: Profile | None, profiles: Path) -> Profile | None:
+    """Return the profile whose facts are of a model; None when nothing is known of it.
+
+    Args:
+        name: The model's repository id.
+        profile: The profile that was read.
+        profiles: The built-in profiles.
+    """
     if profile is not None:
         ids = (profile.model or "", *profile.about.matches)
         if name.lower() in map(str.lower, ids) or find_variant(profile, name) is not None:
@@ -124,7 +131,7 @@ def check_capacity(view: View, profile: Profile | None, profiles: Path) -> list[
     gpus = view.machine.gpu_bytes
     # A size that somebody set, and weights outside the GPU, are their own business.
     overridden = any(view.get(key) for key in ("kv_cache_memory_bytes", "cpu_offload_gb"))
-    if not gpus or overridden or view.get("nnodes") != 1:
+    if not gpus or overridden:
         return []
     demand = find_demand(view, profile, profiles)
     if demand is None:

@@ -22,6 +22,7 @@ CATEGORIES = {
     "model": "Model",
     "serving": "Serving",
     "endpoint": "Endpoint",
+    "cluster": "Several machines",
     "startup": "Start-up",
     "requests": "Requests",
     "streaming": "Streaming",

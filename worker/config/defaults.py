@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from worker.config.catalogue import Catalogue
+from worker.config.cluster import count_machines
 from worker.config.hardware import GIB, Hardware
 from worker.config.overlay import OVERLAY
 from worker.config.resolve import Resolved
@@ -48,10 +49,8 @@ def promise_defaults(
     sequences, source = values["max_num_seqs"]
     values["max_num_seqs"] = (min(sequences, value_of("max_num_batched_tokens", sequences)), source)
     if machine.has_gpu:
-        others = value_of("pipeline_parallel_size", 1) * value_of("data_parallel_size", 1)
-        if value_of("device_ids", None) is None and value_of("nnodes", 1) == 1:
-            size = max(1, machine.gpus // others)
-            values["tensor_parallel_size"] = (size, f"default (GPUs: {machine.gpus})")
+        if value_of("device_ids", None) is None:
+            values |= _spread(machine.gpus, count_machines(given), value_of)
     elif not environ.get("VLLM_CPU_KVCACHE_SPACE"):
         # vLLM would reserve a share of main memory and fail where less is free; a size skips that.
         gib = max(1, min(CPU_MOST_GIB, machine.memory_bytes // GIB // CPU_SHARE))
@@ -62,6 +61,26 @@ def promise_defaults(
         if option.name not in given:
             defaults[option.name] = Resolved(option, value, source, option.name)
     return defaults
+
+
+def _spread(
+    gpus: int, machines: int, value_of: Callable[[str, Any], Any]
+) -> dict[str, tuple[Any, str]]:
+    """Return sizes with which all GPUs work: layers shared in a machine, passed on between them.
+
+    Args:
+        gpus: Of each machine.
+        machines: That serve one model together.
+        value_of: Returns what was set, or what it is given as second argument.
+    """
+    source = f"default (GPUs: {gpus})" if machines == 1 else f"default (GPUs: {machines} x {gpus})"
+    replica = gpus * machines // value_of("data_parallel_size", 1)
+    tensor = max(1, min(gpus, replica // value_of("pipeline_parallel_size", 1)))
+    sizes = {"tensor_parallel_size": (tensor, source)}
+    if machines > 1:
+        chosen = value_of("tensor_parallel_size", tensor)
+        sizes["pipeline_parallel_size"] = (max(1, replica // chosen), source)
+    return sizes
 
 
 def _declared(machine: Hardware) -> dict[str, tuple[Any, str]]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
+from worker.config.cluster import ClusterSettings
 from worker.config.field import Group, Words, setting
 from worker.config.startup import StartupSettings
 
@@ -207,7 +208,6 @@ class RequestSettings(Group):
         "vLLM's own setting.",
         Words(title="Open control routes", console=False),
     )
-
     allow_private_media: bool = setting(
         False,
         "Fetch media that requests name by URL from private, loopback and link-local addresses too. "
@@ -215,6 +215,7 @@ class RequestSettings(Group):
         "network, and the cloud's metadata.",
         Words(title="Allow private media", console=False),
     )
+
 
 class StreamingSettings(Group):
     """How many tokens travel together when an answer is streamed."""
@@ -372,6 +373,7 @@ class WorkerSettings(Group):
     model: ModelSettings = Field(ModelSettings(), description="Which model is served.")
     serving: ServingSettings = Field(ServingSettings(), description="Jobs at once, time limits.")
     endpoint: EndpointSettings = Field(EndpointSettings(), description="Where requests come from.")
+    cluster: ClusterSettings = Field(ClusterSettings(), description="Several machines.")
     startup: StartupSettings = Field(StartupSettings(), description="How fast a start is.")
     requests: RequestSettings = Field(RequestSettings(), description="Defaults of requests.")
     streaming: StreamingSettings = Field(StreamingSettings(), description="Pieces of an answer.")

@@ -12,6 +12,7 @@ from worker.config.baked import offline_variables, place_baked
 from worker.config.cached import cache_roots, place_cached
 from worker.config.capacity import check_capacity
 from worker.config.catalogue import Catalogue, read_catalogue
+from worker.config.cluster import count_machines, network_variables, passed_on
 from worker.config.defaults import DEFAULT, promise_defaults
 from worker.config.files import PROFILES
 from worker.config.groups import WorkerSettings
@@ -19,6 +20,7 @@ from worker.config.hardware import Hardware, detect_hardware
 from worker.config.identity import served_names
 from worker.config.names import find_misspelt
 from worker.config.option import Option
+from worker.config.parallel import check_parallel, warn_alone
 from worker.config.resolve import Findings, Resolved, merge_layers
 from worker.config.rules import View, apply_rules
 from worker.config.secrets import base_path, engine_environment, redact_problem, secret_values
@@ -63,6 +65,8 @@ def load_settings(
     values = _complete(given, promise_defaults(given, catalogue, machine, environ), catalogue)
     view = View(values, catalogue, machine, environ, is_here=hardware is None)
     findings.problems += apply_rules(view)
+    findings.problems += check_parallel(view, sources.profile, profiles)
+    findings.warnings += warn_alone(view)
     findings.warnings += _check_streaming(values)
     secrets = secret_values(values.values(), environ)
     if findings.problems:
@@ -138,14 +142,16 @@ def _build(
         serving=worker.serving,
         requests=worker.requests,
         endpoint=worker.endpoint,
+        cluster=worker.cluster,
         startup=worker.startup,
         streaming=worker.streaming,
         logging=worker.logging,
         storage=worker.storage,
         sources=worker.sources,
-        arguments=tuple(build_arguments(values.values())),
+        arguments=tuple(build_arguments(passed_on(values.values(), count_machines(values)))),
         environment={
             **engine_environment(worker, environ),
+            **network_variables(worker.cluster, environ),
             **{name: value for name, value in offline.items() if name not in environ},
         },
         secrets=secrets,

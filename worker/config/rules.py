@@ -172,20 +172,6 @@ def _check_lora(view: View) -> Iterator[Problem]:
         yield view.problem("max_cpu_loras", "fewer adapters cached than active", limit)
 
 
-def _check_gpus(view: View) -> Iterator[Problem]:
-    if not view.machine.has_gpu or view.get("nnodes") != 1:
-        return
-    if view.get("distributed_executor_backend") == "ray":
-        return
-    keys = ("tensor_parallel_size", "pipeline_parallel_size")
-    local = view.get("data_parallel_size_local") or view.get("data_parallel_size") or 1
-    needed = (view.get(keys[0]) or 1) * (view.get(keys[1]) or 1) * local
-    if needed > view.machine.gpus:
-        key = next((key for key in keys if view.given(key)), "data_parallel_size")
-        visible = f"at most {view.machine.gpus}, the GPUs that are visible"
-        yield view.problem(key, f"the parallel sizes need {needed} GPUs together", visible)
-
-
 def _check_speculation(view: View) -> Iterator[Problem]:
     resolved = view.given("speculative_config")
     if resolved is None or not isinstance(resolved.value, dict):
@@ -248,7 +234,6 @@ RULES: tuple[Callable[[View], Iterator[Problem]], ...] = (
     _check_names,
     _check_batch,
     _check_lora,
-    _check_gpus,
     _check_speculation,
     _check_metrics,
     _check_template,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from worker.config.cluster import ClusterSettings
 from worker.config.groups import (
     EndpointSettings,
     LoggingSettings,
@@ -32,6 +33,7 @@ class Settings:
         serving: Jobs at once and time limits.
         requests: What a request gets and may do where it says nothing.
         endpoint: Where requests come from.
+        cluster: How several machines serve one model.
         startup: How fast a start is.
         streaming: Pieces of a streamed answer.
         logging: Log levels.
@@ -50,6 +52,7 @@ class Settings:
     serving: ServingSettings
     requests: RequestSettings
     endpoint: EndpointSettings
+    cluster: ClusterSettings
     startup: StartupSettings
     streaming: StreamingSettings
     logging: LoggingSettings

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -25,6 +25,9 @@ from worker.errors import ExitCode, WorkerError
 
 HEALTH_INTERVAL_S = 0.05
 """Between two looks at a server that is about to answer; a connect on a Unix socket is cheap."""
+
+REMOTE_INTERVAL_S = 1.0
+"""Between two looks at a server on another machine that is about to answer."""
 
 GROUP_INTERVAL_S = 0.05
 """Between two looks at the processes that are ending."""
@@ -80,6 +83,8 @@ class EngineProcess:
             seconds since the start.
         on_output: Called with each line that vLLM prints, without the line end.
         limits: When it counts as hung.
+        is_ready: Tells whether the server is ready that answers for this engine, on another
+            machine; None for an engine with a server of its own.
 
     Attributes:
         command: The program that is started; the worker's process id, the descriptor for reports
@@ -96,12 +101,14 @@ class EngineProcess:
         on_phase: Callable[[str, float], None],
         on_output: Callable[[str], None],
         limits: WatchLimits = PATIENCE,
+        is_ready: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._arguments = list(arguments)
         self._environment = dict(environment)
         self._on_phase = on_phase
         self._on_output = on_output
         self._limits = limits
+        self._is_ready = is_ready
         self._directory = Path(tempfile.mkdtemp(prefix="worker-engine-"))
         self._socket_path = self._directory / "vllm.sock"
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -226,7 +233,8 @@ class EngineProcess:
             await asyncio.wait({self._exited}, timeout=WATCH_INTERVAL_S)
             if self._exited.done():
                 return f"vLLM ended with {describe_exit(self._exited.result())}"
-            if problem := await watch.look():
+            # Without a server there is nothing to look at; whoever has it looks for all.
+            if self._is_ready is None and (problem := await watch.look()):
                 return problem
 
     async def stop(self, grace_s: float) -> None:
@@ -279,11 +287,17 @@ class EngineProcess:
 
     async def _wait_healthy(self, exited: asyncio.Task[int]) -> bool:
         """Return True when the server answers, False if the process ends before."""
+        interval_s = HEALTH_INTERVAL_S if self._is_ready is None else REMOTE_INTERVAL_S
         while not exited.done():
-            if await self.client.check_health() is Health.OK:
+            if await self._answers():
                 return True
-            await asyncio.wait({exited}, timeout=HEALTH_INTERVAL_S)
+            await asyncio.wait({exited}, timeout=interval_s)
         return False
+
+    async def _answers(self) -> bool:
+        if self._is_ready is not None:
+            return await self._is_ready()
+        return await self.client.check_health() is Health.OK
 
     async def _read_reports(self, descriptor: int) -> None:
         async for line in _lines(descriptor, REPORT_LIMIT_BYTES):

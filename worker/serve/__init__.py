@@ -2,5 +2,6 @@
 
 from worker.serve.front import FrontOptions, HttpFront
 from worker.serve.health import State
+from worker.serve.machines import Followers, Leader
 
-__all__ = ["FrontOptions", "HttpFront", "State"]
+__all__ = ["Followers", "FrontOptions", "HttpFront", "Leader", "State"]

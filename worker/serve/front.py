@@ -15,6 +15,7 @@ from worker.handler import Handler, HandlerOptions
 from worker.request import Code, fail
 from worker.serve.answer import check_key, error_response, fail_stream
 from worker.serve.health import State, health_response
+from worker.serve.machines import MACHINE, Followers
 from worker.serve.native import PATH as NATIVE_PATH
 from worker.serve.native import answer_job
 from worker.serve.relay import MAX_BODY_BYTES, Relay
@@ -58,10 +59,12 @@ class HttpFront:
 
     Args:
         options: Where and for whom it listens.
+        followers: Machines that this one answers for, to be told of their health checks.
     """
 
-    def __init__(self, options: FrontOptions) -> None:
+    def __init__(self, options: FrontOptions, followers: Followers | None = None) -> None:
         self._options = options
+        self._followers = followers
         self._state = State.STARTING
         self._timers: set[asyncio.Timeout] = set()
         self._idle = asyncio.Event()
@@ -150,7 +153,9 @@ class HttpFront:
                 "free ports; below 1024 only root may listen"
             ) from None
 
-    async def _health(self, _request: web.Request) -> web.Response:
+    async def _health(self, request: web.Request) -> web.Response:
+        if self._followers is not None:
+            self._followers.note(request.query.get(MACHINE))
         return health_response(self._state)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:

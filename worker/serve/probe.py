@@ -19,7 +19,8 @@ def run_health(environ: Mapping[str, str]) -> int:
         Exit status: 0 if it is ready, or takes jobs from the queue; else 1.
     """
     try:
-        endpoint = load_settings(environ).endpoint
+        settings = load_settings(environ)
+        endpoint = settings.endpoint
         mode = choose_mode(endpoint, environ)
     except WorkerError as error:
         print(error)
@@ -27,6 +28,9 @@ def run_health(environ: Mapping[str, str]) -> int:
     if mode == "queue":
         # Its process ends as soon as it cannot answer, and the container with it.
         print("a queue worker is healthy as long as it runs")
+        return ExitCode.OK
+    if settings.cluster.follows:
+        print("a machine that follows another one is healthy as long as it runs")
         return ExitCode.OK
     _port, health_port = choose_ports(endpoint, mode)
     status = ask_health(health_port, endpoint.health_path)

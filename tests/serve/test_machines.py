@@ -1,0 +1,117 @@
+"""Machines of a cluster: each notices when another has gone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from worker.errors import UnavailableError
+from worker.serve import Followers, Leader, State
+from worker.serve.machines import MACHINE
+
+
+def leader_of(bench, silence_s=0.05, number=1):
+    return Leader(f"http://127.0.0.1:{bench.port}/ping", number, silence_s)
+
+
+@pytest.fixture
+def looks_often(monkeypatch):
+    monkeypatch.setattr("worker.serve.machines.LOOK_INTERVAL_S", 0.01)
+
+
+async def test_leader_is_ready_when_it_answers(bench):
+    await bench.open()
+    leader = leader_of(bench)
+    assert not await leader.is_ready()
+    bench.begin()
+    assert await leader.is_ready()
+    await leader.close()
+
+
+async def test_leader_that_was_never_there_may_still_come(bench):
+    leader = Leader("http://127.0.0.1:9/ping", 1, silence_s=0)
+    assert not await leader.is_ready()
+    assert not await leader.is_ready()
+    await leader.close()
+
+
+@pytest.mark.parametrize("state", [State.STOPPING, State.FAILED])
+async def test_leader_that_stops_while_this_machine_loads_ends_the_start(bench, state):
+    await bench.open()
+    leader = leader_of(bench)
+    bench.front.refuse(state)
+    with pytest.raises(UnavailableError, match=r"machine 0 .* gone again: http://127.*/ping"):
+        await leader.is_ready()
+    await leader.close()
+
+
+async def test_leader_that_stops_ends_its_followers_in_order(bench, looks_often):
+    await bench.open()
+    bench.begin()
+    leader = leader_of(bench)
+    waiting = asyncio.create_task(leader.wait_gone())
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    bench.front.refuse(State.STOPPING)
+    assert await asyncio.wait_for(waiting, 5) is None
+    await leader.close()
+
+
+async def test_leader_whose_worker_has_ended_ends_its_followers(bench, looks_often):
+    await bench.open()
+    bench.begin()
+    leader = leader_of(bench)
+    assert await leader.is_ready()
+    await bench.front.close()
+    assert await asyncio.wait_for(leader.wait_gone(), 5) is None
+    await leader.close()
+
+
+async def test_leader_that_does_not_answer_any_more_is_a_loss(looks_often, monkeypatch):
+    monkeypatch.setattr("worker.serve.machines.LOOK_TIMEOUT_S", 0.1)
+    heard = asyncio.Event()
+
+    async def answer_once(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        if not heard.is_set():
+            heard.set()
+            writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        else:
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        leader = Leader(f"http://127.0.0.1:{port}/ping", 1, silence_s=0.05)
+        assert "machine 0 has gone" in await asyncio.wait_for(leader.wait_gone(), 5)
+        assert heard.is_set()
+        await leader.close()
+
+
+async def test_follower_that_asks_is_there_and_one_that_stops_asking_has_gone(bench, looks_often):
+    bench.followers = Followers(3, silence_s=0.2)
+    await bench.open()
+    bench.begin()
+    gone = asyncio.create_task(bench.followers.wait_gone())
+    stays, leaves = leader_of(bench, number=1), leader_of(bench, number=2)
+    for _ in range(30):
+        assert await stays.is_ready()
+        assert await leaves.is_ready()
+        await asyncio.sleep(0.01)
+    assert not gone.done()
+    await leaves.close()
+    while not gone.done():
+        assert await stays.is_ready()
+        await asyncio.sleep(0.01)
+    assert gone.result() == "machine 2 has gone: it asks no more"
+    await stays.close()
+
+
+@pytest.mark.parametrize("name", ["0", "3", "x", "", "-1"])
+async def test_nobody_else_can_be_missed(bench, looks_often, name):
+    bench.followers = Followers(3, silence_s=0)
+    await bench.open()
+    assert (await bench.ask("GET", "/ping", params={MACHINE: name}))[0] == 204
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(bench.followers.wait_gone(), 0.05)
