@@ -28,6 +28,7 @@ from tiny_model import build_tiny_model
 
 from worker.dev import Fault, Limits, LocalEndpoint
 from worker.dev.deployment import DEFAULTS, exit_status
+from worker.dev.faults import WorkerCall
 from worker.dev.job import Job, JobRequest, JobStatus
 from worker.dev.process import WorkerProcess
 
@@ -77,8 +78,19 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_fault(chance: random.Random) -> Fault:
-    """Return one stumble of the platform."""
+def make_fault(chance: random.Random, unsure: set[str]) -> Fault:
+    """Return one stumble of the platform.
+
+    Args:
+        chance: Decides which.
+        unsure: Gets the jobs of which a piece was taken and the reply lost. The worker has to send
+            it again, and the platform cannot tell that it has it.
+    """
+
+    def note(call: WorkerCall) -> bool:
+        unsure.add(str(call.job_id))
+        return True
+
     return chance.choice(
         [
             Fault("take", status=500),
@@ -89,6 +101,7 @@ def make_fault(chance: random.Random) -> Fault:
             Fault("stream", status=500),
             Fault("stream", calls=3, status=503),
             Fault("stream", drop=True),
+            Fault("stream", drop=True, processed=True, when=note),
             Fault("stream", delay_s=1.0),
             Fault("done", status=500),
             Fault("done", drop=True, processed=True),
@@ -114,6 +127,10 @@ class Figures:
     """Of each worker that lived long enough: resident memory, first and last."""
     wrong: list[str] = field(default_factory=list)
     """Jobs whose answer is not what it has to be."""
+    pieces: int = 0
+    """Streamed pieces that were compared with the result of their job."""
+    unsure: set[str] = field(default_factory=set)
+    """Jobs that may have a piece twice, see `make_fault`."""
 
     @property
     def lost(self) -> int:
@@ -136,6 +153,8 @@ class Figures:
                 "lost": self.lost,
                 "duplicated": self.repeated,
                 "wrong": self.wrong,
+                "pieces": self.pieces,
+                "jobs_with_a_lost_stream_reply": len(self.unsure),
                 "faults": dict(self.faults),
                 "worker_exits": self.exits,
                 "memory_first_last_kib": self.memory_kib,
@@ -212,14 +231,20 @@ class Soak:
                 await asyncio.sleep(self._chance.uniform(0, 1.5))
                 self.endpoint.store.cancel(job)
             await job.finished(300)
-            if problem := find_problem(kind, job):
+            if job.status is JobStatus.COMPLETED:
+                self.figures.pieces += len(job.chunks)
+            problem = find_problem(kind, job) or find_stream_problem(
+                job, unsure=job.id in self.figures.unsure
+            )
+            if problem:
                 self.figures.wrong.append(f"{kind} {job.status.value}: {problem}")
 
     async def _stumble(self) -> None:
         while True:
             await asyncio.sleep(self._chance.expovariate(1.0))
-            fault = make_fault(self._chance)
+            fault = make_fault(self._chance, self.figures.unsure)
             how = fault.status or ("garbage" if fault.body else "drop" if fault.drop else "slow")
+            how = "lost reply" if fault.processed else how
             self.figures.faults[f"{fault.operation} {how}"] += 1
             self.endpoint.faults.add(fault)
 
@@ -310,6 +335,26 @@ def find_problem(kind: str, job: Job) -> str | None:
         events = "".join(job.output if isinstance(job.output, list) else [])
         return None if events.endswith("data: [DONE]\n\n") else "the stream has no end"
     return None
+
+
+def find_stream_problem(job: Job, *, unsure: bool) -> str | None:
+    """Return how the pieces that a reader of the stream got differ from the job's result.
+
+    Args:
+        job: It has ended.
+        unsure: Whether a piece may have come twice.
+    """
+    if job.status is not JobStatus.COMPLETED or job.chunks == job.output:
+        return None
+    outputs: Any = job.output
+    once = [
+        piece
+        for number, piece in enumerate(job.chunks)
+        if number == 0 or piece != job.chunks[number - 1]
+    ]
+    if unsure and once == outputs:
+        return None
+    return f"{len(job.chunks)} pieces were streamed, {len(outputs)} are in the result"
 
 
 def main() -> None:
