@@ -2,6 +2,7 @@ import asyncio
 import logging
 from contextlib import aclosing
 
+import orjson
 import pytest
 from handler_bench import (
     CHAT,
@@ -27,6 +28,7 @@ from handler_bench import (
 from worker.engine.client import EngineClient
 from worker.handler import HandlerOptions
 from worker.request import Code
+from worker.stream.events import split_events
 
 
 @pytest.fixture
@@ -86,11 +88,17 @@ async def test_error_instead_of_a_reply(build):
         ),
     ],
 )
-async def test_error_within_an_openai_stream_is_passed_on_and_fails_the_job(build, route, event):
+async def test_error_within_an_openai_stream_is_told_in_our_words_and_fails_the_job(
+    build, route, event
+):
     bench = await build(stream(CHUNKS[0], event, DONE))
     *shown, last = await bench.run(openai(route=route, max_tokens=5))
-    assert "".join(shown).encode() == CHUNKS[0] + event + DONE
-    assert error_of(last)["code"] == Code.ENGINE_DIED
+    error = error_of(last)
+    assert error["code"] == Code.ENGINE_DIED
+    first, told, end = split_events("".join(shown).encode())
+    assert (first, end) == (CHUNKS[0], DONE)
+    assert told.startswith(event.partition(b"data:")[0])
+    assert orjson.loads(told.partition(b"data: ")[2])["error"] == error
 
 
 async def test_text_that_looks_like_an_error_is_none(build):

@@ -26,6 +26,7 @@ from worker.request import (
     NativeStream,
     RequestDefaults,
     build_reply,
+    error_event,
     error_events,
     fail,
     map_engine_error,
@@ -166,12 +167,12 @@ class Handler:
     async def _openai(self, call: Call, pieces: AsyncIterator[bytes]) -> AsyncIterator[Output]:
         failure: RequestError | None = None
         async for piece in pieces:
-            if output := self._raw(piece):
+            told, error = retell_errors(piece, call)
+            failure = failure or error
+            if output := self._raw(told):
                 yield output
-            if any(mark in piece for mark in ERROR_EVENTS):
-                failure = _find_error(piece, call)
         if failure is not None:
-            # The reader of the stream has vLLM's event; the job must not count as completed.
+            # The reader of the stream has the event; the job must not count as completed.
             yield {"error": failure.json()}
 
     async def _native(self, call: Call, pieces: AsyncIterator[bytes]) -> AsyncIterator[Output]:
@@ -240,6 +241,23 @@ def _parse_events(events: bytes) -> Iterator[Any]:
                 yield orjson.loads(line.removeprefix(b"data: "))
 
 
-def _find_error(events: bytes, call: Call) -> RequestError:
-    found = (message for message in _parse_events(events) if message.get("error"))
-    return read_error(None, next(found, {}), call)
+def retell_errors(events: bytes, call: Call) -> tuple[bytes, RequestError | None]:
+    """Put our error in the place of vLLM's, where it reports one within a stream.
+
+    Args:
+        events: Whole server-sent events.
+        call: The call that is answered.
+
+    Returns:
+        The events, and the error if there was one.
+    """
+    if not any(mark in events for mark in ERROR_EVENTS):
+        return events, None
+    found: RequestError | None = None
+    told = []
+    for event in split_events(events):
+        if event.startswith(ERROR_EVENTS):
+            found = read_error(None, next(_parse_events(event), {}), call)
+            event = error_event(found, call.path)
+        told.append(event)
+    return b"".join(told), found

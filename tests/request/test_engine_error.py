@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -5,7 +6,7 @@ import pytest
 from worker.errors import RequestError
 from worker.request import Batching, RequestDefaults, error_events, map_engine_error, parse_job
 from worker.request.codes import CODES, Code, fail
-from worker.request.engine_error import LONGEST_MESSAGE, STUMBLED, clean_message
+from worker.request.engine_error import GAVE_UP, LONGEST_MESSAGE, STUMBLED, clean_message
 from worker.request.routes import CHAT, COMPLETIONS
 
 DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0), max_tokens=16)
@@ -166,6 +167,70 @@ def test_map_engine_error_server_failure_hides_its_text():
     assert error.extra == {"retryable": True}
 
 
+FORM = {"structured_outputs": {"choice": ["a"]}}
+
+
+@pytest.mark.parametrize(
+    ("job_input", "param", "named"),
+    [
+        pytest.param(
+            {"prompt": "x", "sampling_params": {**FORM, "allowed_token_ids": [5]}},
+            "structured_outputs",
+            "sampling_params.allowed_token_ids",
+            id="native",
+        ),
+        pytest.param(
+            {"openai_route": CHAT, "openai_input": {"messages": "x", **FORM, "bad_words": ["a"]}},
+            "structured_outputs",
+            "this form and bad_words;",
+            id="chat",
+        ),
+        pytest.param(
+            {"openai_route": CHAT, "openai_input": {"messages": "x", "tool_choice": "required"}},
+            "tool_choice",
+            "this form;",
+            id="no mask",
+        ),
+    ],
+)
+def test_map_engine_error_of_a_form_that_has_no_token_left_is_the_callers(job_input, param, named):
+    call = parse_job(job_input, DEFAULTS)
+    error = map_engine_error(500, engine_body(GAVE_UP, "InternalServerError"), call)
+
+    assert (error.code, error.status, error.param) == ("unsatisfiable_form", 400, param)
+    assert named in error.message
+    assert "retryable" not in error.extra
+
+
+def test_map_engine_error_without_a_form_may_be_tried_again():
+    error = map_engine_error(500, engine_body(GAVE_UP, "InternalServerError"), OPENAI)
+
+    assert (error.code, error.extra) == ("engine_error", {"retryable": True})
+
+
+@pytest.mark.parametrize(
+    ("route", "status", "body", "setting"),
+    [
+        ("/server_info", 404, engine_body("Not Found", "Not Found"), "VLLM_SERVER_DEV_MODE=1"),
+        ("/tokenizer_info", 404, b'{"detail": "Not Found"}', "ENABLE_TOKENIZER_INFO_ENDPOINT=true"),
+        (
+            "/v1/completions/render",
+            403,
+            engine_body("Scale-out endpoints are disabled.", "PermissionDeniedError"),
+            "ENABLE_SCALE_OUT=true",
+        ),
+    ],
+)
+def test_map_engine_error_of_a_route_without_its_setting_names_it(route, status, body, setting):
+    defaults = dataclasses.replace(DEFAULTS, open_control_routes=True)
+    call = parse_job({"route": route, "body": {"prompt": "x"}}, defaults)
+    error = map_engine_error(status, body, call)
+
+    assert (error.code, error.status) == ("route_not_served", 404)
+    assert route in error.message
+    assert setting in error.message
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -199,6 +264,8 @@ def test_map_engine_error_server_failure_hides_its_text():
         ("Bad (parameter=top_p, value=5.0)", "Bad"),
         ("Bad (parameter=tool_choice.function)", "Bad"),
         ("Bad (really)", "Bad (really)"),
+        ("Start vLLM with --enable-auto-tool-choice.", "Start vLLM with ENABLE_AUTO_TOOL_CHOICE."),
+        ("a --b and c---d-e stay", "a --b and c---d-e stay"),
         ("x" * 9000, "x" * (LONGEST_MESSAGE - 1) + "…"),
     ],
 )

@@ -258,3 +258,24 @@ def test_stream_any_split_of_any_text_joins_to_the_same(seed):
     totals = [output["usage"]["output"] for output in outputs]
     assert totals == sorted(totals)
     assert outputs[-1]["usage"] == {"input": 3, "output": len(pieces)}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_thoughts_before_a_form_are_left_out_by_the_worker(stream):
+    # vLLM, told to leave them out, would hold them to the form.
+    form = {"structured_outputs": {"choice": ["a"]}}
+    call = call_for(stream, messages="Hi", include_reasoning=False, **form)
+    assert "include_reasoning" not in call.body
+    parts = {"reasoning": "hm", "content": "a"}
+    if stream:
+        reply = NativeStream(call).feed([event([delta(0, **parts)])])
+    else:
+        reply = build_reply(call, body([{"index": 0, "message": parts}]))
+    assert reply["choices"][0]["tokens"] == ["a"]
+    assert "reasoning" not in reply["choices"][0]
+
+
+def test_thoughts_without_a_form_are_left_out_by_vllm():
+    call = call_for(messages="Hi", include_reasoning=False)
+    assert call.body["include_reasoning"] is False
+    assert not call.drop_reasoning

@@ -247,6 +247,16 @@ async def test_stream_arrives_event_by_event(ready):
     assert ready.pacing.active == 0
 
 
+async def test_error_of_vllm_within_a_stream_is_told_in_our_words(ready):
+    refused = b'data: {"error":{"message":"EngineCore died","code":500}}\n\n'
+    # However the stream is cut.
+    ready.answer = stream(EVENT + refused[:20], refused[20:] + DONE)
+    _status, text = await ready.ask("POST", CHAT, json=STREAM)
+    event, error, end, rest = text.split(b"\n\n")
+    assert (event + b"\n\n", end + b"\n\n", rest) == (EVENT, DONE, b"")
+    assert orjson.loads(error.removeprefix(b"data: "))["error"]["code"] == Code.ENGINE_DIED
+
+
 async def test_client_that_leaves_ends_the_request_in_vllm(ready):
     ready.answer = stream(EVENT, hang=True)
     async with ready.request("POST", CHAT, json=STREAM) as response:

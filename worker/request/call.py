@@ -75,6 +75,7 @@ class Call:
         choices: Sequences in a native answer, all prompts together; 1 for other shapes.
         selection: What to keep of the answer; None keeps all of it.
         upload: File that vLLM takes as a form upload, with the body as its other form fields.
+        drop_reasoning: True leaves the thoughts out of a native answer, though vLLM returns them.
         note: Remark for a native answer that was cut at a default limit; None if none applies.
     """
 
@@ -88,4 +89,5 @@ class Call:
     choices: int = 1
     selection: Selection | None = None
     upload: Upload | None = None
+    drop_reasoning: bool = False
     note: str | None = None

@@ -31,6 +31,7 @@ class Code(enum.StrEnum):
     NOT_FOUND = "not_found"
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     CHAT_TEMPLATE_MISSING = "chat_template_missing"
+    UNSATISFIABLE_FORM = "unsatisfiable_form"
     INVALID_REQUEST = "invalid_request"
     INVALID_API_KEY = "invalid_api_key"
     MEDIA_UNREADABLE = "media_unreadable"
@@ -158,8 +159,9 @@ CODES: dict[Code, Entry] = {
     Code.ROUTE_NOT_SERVED: Entry(
         404,
         _ABSENT,
-        "vLLM has this route, but not for the model that is loaded.",
-        "Deploy a model of the right kind, e.g. an embedding model for /v1/embeddings.",
+        "vLLM has this route, but not for the model that is loaded or not with its settings.",
+        "Deploy a model of the right kind, e.g. an embedding model for /v1/embeddings, or set "
+        "what the message names.",
     ),
     Code.MODEL_NOT_FOUND: Entry(
         404,
@@ -184,6 +186,13 @@ CODES: dict[Code, Entry] = {
         _CALLER,
         "The model has no chat template, so messages cannot become a prompt.",
         "Send `prompt`, or set CUSTOM_CHAT_TEMPLATE on the endpoint.",
+    ),
+    Code.UNSATISFIABLE_FORM: Entry(
+        400,
+        _CALLER,
+        "While the output grew, no token was left that fits the form which the request demands "
+        "and its other parameters.",
+        "Loosen the form, or change or remove what else the message names.",
     ),
     Code.INVALID_REQUEST: Entry(
         400,

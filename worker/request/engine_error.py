@@ -14,11 +14,15 @@ from worker.errors import RequestError, shorten
 from worker.request.call import Call
 from worker.request.codes import CODES, Code, fail
 from worker.request.envelope import NativeInput
-from worker.request.routes import CHAT, COMPLETIONS, find_route
+from worker.request.form import find_forms, find_masks
+from worker.request.routes import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Route, find_route
 from worker.request.sampling import SamplingParameters
 
 NOT_FOUND = "Not Found"
 """All that vLLM says of a route that it has not for the model that is loaded."""
+
+GAVE_UP = "Internal server error"
+"""All that vLLM says of a generation that it could not go on with."""
 
 STUMBLED = (
     "The request does not have the form that vLLM expects; compare it with the schemas in "
@@ -64,6 +68,8 @@ _STUMBLE = re.compile(
     r"|\bgot an unexpected keyword\b|\bindices must be\b|\bnot supported between instances\b"
 )
 """How Python, and not vLLM, puts that something had the wrong form."""
+_OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9]*(?:-[a-z0-9]+)+)")
+"""An option of vLLM's command line; on an endpoint it is the variable of the same name."""
 _LITERAL = re.compile(r"(: )?(\[[^\n]*\]|\{[^\n]*\})")
 _SUFFIX = re.compile(r" \(parameter=\w[\w.]*(, value=.*)?\)\Z", re.S)
 _WHOLE_PROMPT = frozenset({"input_text", "input_tokens"})
@@ -99,7 +105,13 @@ def read_error(status: int | None, body: Mapping[str, Any], call: Call) -> Reque
     named = error.get("code") if isinstance(error.get("code"), int) else None
     final = status or named or 500
     raw = text if isinstance(text, str) else ""
-    code = _choose_code(final, raw, call)
+    route = find_route(call.path.partition("?")[0])
+    if route is not None and route.needs and _is_absent(final, raw):
+        return _missing_setting(route)
+    forms = find_forms(call.body or {})
+    if final == 500 and raw == GAVE_UP and forms:
+        return _unsatisfiable(forms, call)
+    code = _choose_code(final, raw, route)
     entry = CODES[code]
     own = f"{entry.meaning} {entry.remedy}"
     if code is Code.ROUTE_NOT_SERVED:
@@ -118,12 +130,38 @@ def read_error(status: int | None, body: Mapping[str, Any], call: Call) -> Reque
     )
 
 
+def _is_absent(status: int, text: str) -> bool:
+    """Tell whether vLLM does not offer a route, by its answer: unknown, or known but disabled."""
+    return (status == 404 and text in {NOT_FOUND, ""}) or status == 403
+
+
+def _missing_setting(route: Route) -> RequestError:
+    return fail(
+        Code.ROUTE_NOT_SERVED,
+        f"{route.path}: vLLM has this route only with {route.needs} on the endpoint.",
+    )
+
+
+def _unsatisfiable(forms: list[str], call: Call) -> RequestError:
+    """Return the error for a form that the output could not keep to; `forms` demand it."""
+    names = [_translate_param(name, call) or name for name in forms]
+    masks = [_translate_param(name, call) or name for name in find_masks(call.body or {})]
+    others = f" and {', '.join(masks)}" if masks else ""
+    return fail(
+        Code.UNSATISFIABLE_FORM,
+        f"{', '.join(names)}: at some point of the output vLLM had no token that fits this form"
+        f"{others}; change one of them, or the prompt.",
+        names[0],
+    )
+
+
 def clean_message(text: str) -> str:
     """Return vLLM's message without Python notation and needless length."""
     text = _FINDING.sub(lambda match: "  " + _read_finding(match.group(1)), text)
     for pattern, instead in _VALIDATION:
         text = pattern.sub(instead, text)
     text = _LITERAL.sub(_retell, _SUFFIX.sub("", text))
+    text = _OPTION.sub(lambda match: match.group(1).replace("-", "_").upper(), text)
     if _STUMBLE.search(text):
         return STUMBLED
     return shorten(text.strip(), LONGEST_MESSAGE)
@@ -152,14 +190,14 @@ def _read_finding(text: str) -> str:
     return f"{place.removeprefix('body.') or 'body'}: {finding.get('msg', 'not valid')}"
 
 
-def _choose_code(status: int, text: str, call: Call) -> Code:
+def _choose_code(status: int, text: str, route: Route | None) -> Code:
     if status >= 500 and _DEAD.search(text):
         return Code.ENGINE_DIED
     if status < 500 or status == 501:
         for pattern, code in _BY_TEXT:
             if pattern.search(text):
                 return code
-    if status == 404 and text in {NOT_FOUND, ""} and find_route(call.path.partition("?")[0]):
+    if status == 404 and text in {NOT_FOUND, ""} and route is not None:
         return Code.ROUTE_NOT_SERVED
     if status in _BY_STATUS:
         return _BY_STATUS[status]
@@ -187,12 +225,23 @@ def error_events(error: RequestError, path: str) -> bytes:
 
     Args:
         error: What ended the stream.
-        path: Route that streams; Anthropic's has its own form of event.
+        path: Route that streams.
+    """
+    own_form = path.startswith((MESSAGES, RESPONSES))
+    return error_event(error, path) + (b"" if own_form else b"data: [DONE]\n\n")
+
+
+def error_event(error: RequestError, path: str) -> bytes:
+    """Return an error as one server-sent event, in the form of the route's own events.
+
+    Args:
+        error: What went wrong.
+        path: Route that streams.
     """
     body = error.body()
-    if path.startswith("/v1/messages"):
+    if path.startswith(MESSAGES):
         return b"event: error\ndata: " + orjson.dumps({"type": "error", **body}) + b"\n\n"
-    if path.startswith("/v1/responses"):
+    if path.startswith(RESPONSES):
         event = {**body["error"], "type": "error", "sequence_number": 0}
         return b"event: error\ndata: " + orjson.dumps(event) + b"\n\n"
-    return b"data: " + orjson.dumps(body) + b"\n\ndata: [DONE]\n\n"
+    return b"data: " + orjson.dumps(body) + b"\n\n"

@@ -15,7 +15,8 @@ from worker.request.selection import select_best
 _DATA = b"data:"
 _DONE = b"[DONE]"
 
-_MESSAGE_EXTRAS = ("reasoning", "refusal", "tool_calls")
+_REASONING = "reasoning"
+_MESSAGE_EXTRAS = (_REASONING, "refusal", "tool_calls")
 _CHOICE_EXTRAS = (
     "stop_reason",
     "logprobs",
@@ -59,7 +60,7 @@ def native_reply(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     if call.selection is not None:
         body = select_best(call.selection, body)
     reply: dict[str, Any] = {
-        "choices": [_native_choice(choice) for choice in body["choices"]],
+        "choices": [_native_choice(choice, _message_extras(call)) for choice in body["choices"]],
         "usage": _native_usage(body.get("usage") or {}),
     }
     reply |= {name: body[name] for name in _BODY_EXTRAS if body.get(name) is not None}
@@ -70,14 +71,21 @@ def native_reply(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     return reply
 
 
-def _native_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
+def _message_extras(call: Call) -> tuple[str, ...]:
+    """Return what a message may have beside its text, as far as the caller wants it."""
+    if call.drop_reasoning:
+        return tuple(name for name in _MESSAGE_EXTRAS if name != _REASONING)
+    return _MESSAGE_EXTRAS
+
+
+def _native_choice(choice: Mapping[str, Any], extras: Sequence[str]) -> dict[str, Any]:
     message = choice.get("message")
     source = message if message is not None else {"content": choice.get("text")}
     native: dict[str, Any] = {
         "tokens": [source.get("content") or ""],
         "finish_reason": choice.get("finish_reason"),
     }
-    native |= {name: source[name] for name in _MESSAGE_EXTRAS if source.get(name)}
+    native |= {name: source[name] for name in extras if source.get(name)}
     native |= {name: choice[name] for name in _CHOICE_EXTRAS if choice.get(name) is not None}
     return native
 
@@ -109,6 +117,7 @@ class NativeStream:
         self.error: RequestError | None = None
         self.finished = False
         self._call = call
+        self._extras = _message_extras(call)
         self._sequences = call.choices // call.prompts
         self._inputs: dict[int, int] = {}
         self._outputs: dict[int, int] = {}
@@ -162,7 +171,7 @@ class NativeStream:
         output |= found
         news = bool(found)
         for choice in chunk["choices"]:
-            news |= _take_choice(choice, output["choices"][choice["index"]])
+            news |= _take_choice(choice, output["choices"][choice["index"]], self._extras)
         usage = chunk.get("usage")
         if usage is not None:
             self._count(chunk["choices"], _native_usage(usage))
@@ -182,7 +191,7 @@ class NativeStream:
         self._usage = {**self._usage, **totals}
 
 
-def _take_choice(choice: Mapping[str, Any], native: dict[str, Any]) -> bool:
+def _take_choice(choice: Mapping[str, Any], native: dict[str, Any], extras: Sequence[str]) -> bool:
     """Add a streamed choice's deltas to its part of the output; return whether there were any."""
     delta = choice.get("delta")
     text = choice.get("text") if delta is None else delta.get("content")
@@ -190,7 +199,7 @@ def _take_choice(choice: Mapping[str, Any], native: dict[str, Any]) -> bool:
     if text:
         native["tokens"].append(text)
         news = True
-    for name in _MESSAGE_EXTRAS:
+    for name in extras:
         value = (delta or {}).get(name)
         if value:
             native.setdefault(name, []).extend(value if isinstance(value, list) else [value])

@@ -10,6 +10,7 @@ from worker.request.codes import Code, fail
 from worker.request.defaults import RequestDefaults, choose_batching
 from worker.request.envelope import NativeInput
 from worker.request.field import KINDS, TARGET, Kind, word_of
+from worker.request.form import find_forms
 from worker.request.removed import REMOVED, UNREACHABLE, USELESS, drop_removed
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.sampling import SamplingParameters
@@ -82,6 +83,10 @@ def build_native_call(native: NativeInput, defaults: RequestDefaults) -> Call:
     body |= _sampling_body(sampling, kind)
     if "max_tokens" not in sampling.model_fields_set:
         body["max_tokens"] = defaults.max_tokens
+    # vLLM would hold the thoughts to the form as well, and then leave out all that it generated.
+    drop_reasoning = not native.include_reasoning and bool(find_forms(body))
+    if drop_reasoning:
+        del body["include_reasoning"]
     selection = _select(native, body, kind)
     prompts = _count_prompts(native) if kind == "prompt" else 1
     if native.stream:
@@ -97,6 +102,7 @@ def build_native_call(native: NativeInput, defaults: RequestDefaults) -> Call:
         prompts=prompts,
         choices=sampling.n * prompts,
         selection=selection,
+        drop_reasoning=drop_reasoning,
         note=_note(sampling, defaults),
     )
 

@@ -35,6 +35,16 @@ A choice also has, where there is something to say: `reasoning`, `tool_calls`, `
 `logprobs`, `prompt_logprobs`, `token_ids`, `prompt_token_ids`. An answer that ended at the default
 of `max_tokens` has `warnings`, a list of texts that says so."""
 
+_FORM = """\
+Where other parameters leave no token that fits the form (`allowed_token_ids` without the token that
+ends the output, for one), the request fails with
+[`unsatisfiable_form`](errors.md#unsatisfiable-form).
+
+A model that thinks first (REASONING_PARSER is set) keeps to the form only after its thoughts. A
+plain `prompt` from which it is not to think has to end them itself, or nothing keeps to the form
+before the model does. In a chat body, `include_reasoning: false` makes vLLM hold the thoughts to
+the form as well; in native input it only leaves them out of the answer."""
+
 _BODY = """\
 A body goes to vLLM as it is, which checks it. The worker adds and refuses only this:
 
@@ -107,11 +117,15 @@ def render_requests(settings: Mapping[str, object]) -> str:
             f"Beam search takes only these: {beam}.",
             _parameter_table(SamplingParameters, settings),
         ),
-        ("Structured outputs", "", _parameter_table(StructuredOutputs, settings)),
+        ("Structured outputs", _FORM, _parameter_table(StructuredOutputs, settings)),
         ("Repetition detection", "", _parameter_table(RepetitionDetection, settings)),
         ("Native answer", _ANSWER, ()),
         ("OpenAI routes", _BODY, ()),
-        ("Routes", "Closed routes need the setting OPEN_CONTROL_ROUTES.", _route_table()),
+        (
+            "Routes",
+            "Closed routes need the setting OPEN_CONTROL_ROUTES; some need one of vLLM's as well.",
+            _route_table(),
+        ),
         (
             "Parameters by kind of request",
             "Where a parameter works: `native` with a prompt or with messages, and the bodies of "
@@ -215,9 +229,16 @@ def _default_text(words: dict[str, Any], settings: Mapping[str, object]) -> str:
 
 def _route_table() -> list[str]:
     rows = [
-        (f"`{route.path}`", ", ".join(route.methods), route.access, route.what) for route in ROUTES
+        (
+            f"`{route.path}`",
+            ", ".join(route.methods),
+            route.access,
+            route.what,
+            f"`{route.needs}`" if route.needs else "",
+        )
+        for route in ROUTES
     ]
-    return _table(("Route", "Method", "Access", "What it does"), rows)
+    return _table(("Route", "Method", "Access", "What it does", "Needs"), rows)
 
 
 def _matrix() -> list[str]:

@@ -15,6 +15,8 @@ Access = Literal["open", "closed"]
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
+MESSAGES = "/v1/messages"
+RESPONSES = "/v1/responses"
 
 MAX_PATH = 512
 """Characters of a route; response identifiers are the longest part and stay far below."""
@@ -32,25 +34,34 @@ class Route:
         methods: HTTP methods that vLLM has for it.
         access: `closed` needs the setting that opens control routes.
         what: What it does, for the docs.
+        needs: Setting without which vLLM does not offer it; empty if it always does.
     """
 
     path: str
     methods: tuple[Method, ...]
     access: Access
     what: str
+    needs: str = ""
 
 
 _POST: tuple[Method, ...] = ("POST",)
 _GET: tuple[Method, ...] = ("GET",)
 
+_DEVELOPMENT = "VLLM_SERVER_DEV_MODE=1"
+_FAULTS = "ENABLE_FAULT_TOLERANCE=true"
+_LORA_UPDATES = "VLLM_ALLOW_RUNTIME_LORA_UPDATING=true"
+_PROFILER = "PROFILER_CONFIG"
+_SCALE_OUT = "ENABLE_SCALE_OUT=true"
+_TOKENIZER_INFO = "ENABLE_TOKENIZER_INFO_ENDPOINT=true"
+
 ROUTES: tuple[Route, ...] = (
     Route(CHAT, _POST, "open", "Chat, streamed or not."),
     Route("/v1/chat/completions/batch", _POST, "open", "Several conversations in one request."),
     Route(COMPLETIONS, _POST, "open", "Text completion, streamed or not."),
-    Route("/v1/responses", _POST, "open", "OpenAI's Responses API, streamed or not."),
+    Route(RESPONSES, _POST, "open", "OpenAI's Responses API, streamed or not."),
     Route("/v1/responses/{response_id}", _GET, "open", "A stored response."),
     Route("/v1/responses/{response_id}/cancel", _POST, "open", "Cancels a background response."),
-    Route("/v1/messages", _POST, "open", "Anthropic's Messages API, streamed or not."),
+    Route(MESSAGES, _POST, "open", "Anthropic's Messages API, streamed or not."),
     Route("/v1/messages/count_tokens", _POST, "open", "Counts a message's tokens."),
     Route("/cohere/v2/chat", _POST, "open", "Cohere's chat API."),
     Route("/v1/models", _GET, "open", "Names of the model and its adapters."),
@@ -65,18 +76,18 @@ ROUTES: tuple[Route, ...] = (
     Route("/v2/rerank", _POST, "open", "Orders documents by relevance."),
     Route("/tokenize", _POST, "open", "Text or messages to token ids."),
     Route("/detokenize", _POST, "open", "Token ids to text."),
-    Route("/tokenizer_info", _GET, "open", "The tokenizer's configuration, if vLLM offers it."),
+    Route("/tokenizer_info", _GET, "open", "The tokenizer's configuration.", _TOKENIZER_INFO),
     Route("/v1/audio/transcriptions", _POST, "open", "Speech to text in its language."),
     Route("/v1/audio/translations", _POST, "open", "Speech to English text."),
     Route("/v1/systemone", _POST, "open", "Structured decisions."),
     Route("/generative_scoring", _POST, "open", "Scores of labels by generation."),
-    Route("/v1/chat/completions/render", _POST, "open", "The prompt that messages become."),
-    Route("/v1/completions/render", _POST, "open", "The tokens that a prompt becomes."),
-    Route("/v1/messages/render", _POST, "open", "The prompt that Anthropic messages become."),
-    Route("/v1/responses/render", _POST, "open", "The prompt that a Responses request becomes."),
-    Route("/v1/chat/completions/derender", _POST, "open", "Generated tokens to a chat answer."),
-    Route("/v1/completions/derender", _POST, "open", "Generated tokens to a completion."),
-    Route("/inference/v1/generate", _POST, "open", "Generation from tokens to tokens."),
+    Route("/v1/chat/completions/render", _POST, "open", "Messages to their prompt.", _SCALE_OUT),
+    Route("/v1/completions/render", _POST, "open", "A prompt to its tokens.", _SCALE_OUT),
+    Route("/v1/messages/render", _POST, "open", "Anthropic messages to their prompt.", _SCALE_OUT),
+    Route("/v1/responses/render", _POST, "open", "A Responses request to its prompt.", _SCALE_OUT),
+    Route("/v1/chat/completions/derender", _POST, "open", "Tokens to a chat answer.", _SCALE_OUT),
+    Route("/v1/completions/derender", _POST, "open", "Tokens to a completion.", _SCALE_OUT),
+    Route("/inference/v1/generate", _POST, "open", "Generation from tokens to tokens.", _SCALE_OUT),
     Route("/health", _GET, "open", "Whether the engine works."),
     Route("/ping", ("GET", "POST"), "open", "Whether the engine works."),
     Route("/version", _GET, "open", "vLLM's version."),
@@ -84,39 +95,41 @@ ROUTES: tuple[Route, ...] = (
     Route("/metrics", _GET, "closed", "Metrics of all requests."),
     Route("/load", _GET, "closed", "Requests in flight."),
     Route("/kv_event_sources", _GET, "closed", "Addresses of cache events."),
-    Route("/server_info", _GET, "closed", "The server's configuration."),
+    Route("/server_info", _GET, "closed", "The server's configuration.", _DEVELOPMENT),
     Route("/invocations", _POST, "closed", "SageMaker's entry; can load adapters."),
-    Route("/v1/load_lora_adapter", _POST, "closed", "Loads an adapter."),
-    Route("/v1/unload_lora_adapter", _POST, "closed", "Unloads an adapter."),
-    Route("/start_profile", _POST, "closed", "Starts the profiler."),
-    Route("/stop_profile", _POST, "closed", "Stops the profiler."),
-    Route("/reset_prefix_cache", _POST, "closed", "Empties the prefix cache."),
-    Route("/reset_mm_cache", _POST, "closed", "Empties the multimodal cache."),
-    Route("/reset_encoder_cache", _POST, "closed", "Empties the encoder cache."),
-    Route("/collective_rpc", _POST, "closed", "Calls a method of the engine's workers."),
-    Route("/sleep", _POST, "closed", "Puts the engine to sleep."),
-    Route("/wake_up", _POST, "closed", "Wakes the engine."),
-    Route("/is_sleeping", _GET, "closed", "Whether the engine sleeps."),
-    Route("/release_kv_cache_memory", _POST, "closed", "Frees the key-value cache."),
+    Route("/v1/load_lora_adapter", _POST, "closed", "Loads an adapter.", _LORA_UPDATES),
+    Route("/v1/unload_lora_adapter", _POST, "closed", "Unloads an adapter.", _LORA_UPDATES),
+    Route("/start_profile", _POST, "closed", "Starts the profiler.", _PROFILER),
+    Route("/stop_profile", _POST, "closed", "Stops the profiler.", _PROFILER),
+    Route("/reset_prefix_cache", _POST, "closed", "Empties the prefix cache.", _DEVELOPMENT),
+    Route("/reset_mm_cache", _POST, "closed", "Empties the multimodal cache.", _DEVELOPMENT),
+    Route("/reset_encoder_cache", _POST, "closed", "Empties the encoder cache.", _DEVELOPMENT),
+    Route("/collective_rpc", _POST, "closed", "Calls its workers.", _DEVELOPMENT),
+    Route("/sleep", _POST, "closed", "Puts the engine to sleep.", _DEVELOPMENT),
+    Route("/wake_up", _POST, "closed", "Wakes the engine.", _DEVELOPMENT),
+    Route("/is_sleeping", _GET, "closed", "Whether the engine sleeps.", _DEVELOPMENT),
+    Route("/release_kv_cache_memory", _POST, "closed", "Frees the key-value cache.", _DEVELOPMENT),
     Route("/scale_elastic_ep", _POST, "closed", "Changes the number of engines."),
     Route("/is_scaling_elastic_ep", _POST, "closed", "Whether the number is changing."),
-    Route("/fault_tolerance/apply", _POST, "closed", "Fault handling of the engine."),
-    Route("/fault_tolerance/status", _GET, "closed", "Fault state of the engine."),
-    Route("/abort_requests", _POST, "closed", "Aborts requests, others' too."),
-    Route("/inference/v1/abort_requests", _POST, "closed", "Aborts requests, others' too."),
-    Route("/pause", _POST, "closed", "Pauses generation."),
-    Route("/resume", _POST, "closed", "Resumes generation."),
-    Route("/is_paused", _GET, "closed", "Whether generation is paused."),
-    Route("/init_weight_transfer_engine", _POST, "closed", "Replaces weights."),
-    Route("/shutdown_weight_transfer_engine", _POST, "closed", "Replaces weights."),
-    Route("/start_weight_update", _POST, "closed", "Replaces weights."),
-    Route("/start_draft_weight_update", _POST, "closed", "Replaces weights."),
-    Route("/update_weights", _POST, "closed", "Replaces weights."),
-    Route("/finish_weight_update", _POST, "closed", "Replaces weights."),
-    Route("/update_weight_version", _POST, "closed", "Replaces weights."),
-    Route("/weight_info", _GET, "closed", "State of the weights."),
-    Route("/weight_checker", _POST, "closed", "Compares weights."),
-    Route("/get_world_size", _GET, "closed", "Number of the engine's workers."),
+    Route("/fault_tolerance/apply", _POST, "closed", "Fault handling of the engine.", _FAULTS),
+    Route("/fault_tolerance/status", _GET, "closed", "Fault state of the engine.", _FAULTS),
+    Route("/abort_requests", _POST, "closed", "Aborts requests, others' too.", _SCALE_OUT),
+    Route(
+        "/inference/v1/abort_requests", _POST, "closed", "Aborts requests, others' too.", _SCALE_OUT
+    ),
+    Route("/pause", _POST, "closed", "Pauses generation.", _DEVELOPMENT),
+    Route("/resume", _POST, "closed", "Resumes generation.", _DEVELOPMENT),
+    Route("/is_paused", _GET, "closed", "Whether generation is paused.", _DEVELOPMENT),
+    Route("/init_weight_transfer_engine", _POST, "closed", "Replaces weights.", _DEVELOPMENT),
+    Route("/shutdown_weight_transfer_engine", _POST, "closed", "Replaces weights.", _DEVELOPMENT),
+    Route("/start_weight_update", _POST, "closed", "Replaces weights.", _DEVELOPMENT),
+    Route("/start_draft_weight_update", _POST, "closed", "Replaces weights.", _DEVELOPMENT),
+    Route("/update_weights", _POST, "closed", "Replaces weights.", _DEVELOPMENT),
+    Route("/finish_weight_update", _POST, "closed", "Replaces weights.", _DEVELOPMENT),
+    Route("/update_weight_version", _POST, "closed", "Replaces weights.", _DEVELOPMENT),
+    Route("/weight_info", _GET, "closed", "State of the weights.", _DEVELOPMENT),
+    Route("/weight_checker", _POST, "closed", "Compares weights.", _DEVELOPMENT),
+    Route("/get_world_size", _GET, "closed", "Number of the engine's workers.", _DEVELOPMENT),
 )
 """All HTTP routes of the pinned vLLM; a test compares them with the captured ones."""
 

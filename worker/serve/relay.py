@@ -13,9 +13,15 @@ from multidict import CIMultiDict
 
 from worker.engine.client import EngineClient
 from worker.errors import RequestError
-from worker.handler import STREAM_INTERVAL_ROUTES, HandlerOptions, choose_interval
+from worker.handler import (
+    STREAM_INTERVAL_ROUTES,
+    HandlerOptions,
+    choose_interval,
+    retell_errors,
+)
 from worker.request import Call, Code, build_reply, fail, map_engine_error, parse_job
 from worker.request.routes import resolve_route
+from worker.stream.events import EventBuffer
 from worker.stream.pacing import Pacing
 
 MAX_BODY_BYTES = 30_000_000
@@ -136,9 +142,14 @@ class Relay:
             response = web.StreamResponse(status=answer.status, headers=headers)
             begun.append(response)
             await response.prepare(request)
+            buffer = EventBuffer()
             async for piece in answer.content.iter_any():
-                await response.write(piece)
-            await response.write_eof()
+                if call.stream:
+                    buffer.feed(piece)
+                    piece, _error = retell_errors(buffer.take(buffer.size), call)
+                if piece:
+                    await response.write(piece)
+            await response.write_eof(buffer.rest)
 
 
 async def read_body(request: web.Request) -> dict[str, Any] | None:

@@ -1,0 +1,39 @@
+import pytest
+
+from worker.request.form import find_forms, find_masks
+
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
+
+
+@pytest.mark.parametrize(
+    ("body", "forms"),
+    [
+        pytest.param({"structured_outputs": {"regex": "a"}}, ["structured_outputs"], id="vllm"),
+        pytest.param({"structured_outputs": None}, [], id="null"),
+        pytest.param({"response_format": SCHEMA}, ["response_format"], id="openai"),
+        pytest.param({"response_format": {"type": "text"}}, [], id="free text"),
+        pytest.param({"response_format": {}}, [], id="format without type"),
+        pytest.param({"text": {"format": SCHEMA}}, ["text"], id="responses"),
+        pytest.param({"text": {"format": {"type": "text"}}}, [], id="responses, free text"),
+        pytest.param({"text": {"verbosity": "low"}}, [], id="responses, no format"),
+        pytest.param({"tool_choice": "required"}, ["tool_choice"], id="some tool"),
+        pytest.param({"tool_choice": "auto"}, [], id="tool or text"),
+        pytest.param({"tool_choice": {"type": "function"}}, ["tool_choice"], id="named tool"),
+        pytest.param({"tool_choice": {"type": "any"}}, ["tool_choice"], id="anthropic, any"),
+        pytest.param({"tool_choice": {"type": "auto"}}, [], id="anthropic, auto"),
+        pytest.param({"tool_choice": {"type": ["any"]}}, [], id="wrong kind of type"),
+        pytest.param({"tool_choice": {}}, [], id="empty choice"),
+        pytest.param({"tool_choice": []}, [], id="wrong kind of choice"),
+        pytest.param({"prompt": "structured_outputs"}, [], id="none"),
+    ],
+)
+def test_find_forms_names_what_demands_one(body, forms):
+    assert find_forms(body) == forms
+
+
+def test_find_masks_names_what_forbids_tokens():
+    body = {"bad_words": ["a"], "allowed_token_ids": [], "min_tokens": None, "top_k": 1}
+    assert find_masks({**body, "thinking_token_budget": 0}) == [
+        "bad_words",
+        "thinking_token_budget",
+    ]
