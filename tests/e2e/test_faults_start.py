@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from own_code import build_own_code_model
 from served import make_environ
 
 from worker.dev import LocalDeployment
@@ -27,8 +28,24 @@ async def test_damaged_weights_end_the_worker_with_the_remedy(
     (model / "model.safetensors").write_bytes(
         len(head).to_bytes(8, "little") + head + b"broken off"
     )
+    await expect_failure(
+        {**make_environ(model), "LOAD_FORMAT": "auto"},
+        "A weight file is damaged: delete it from the cache",
+    )
+
+
+async def test_own_code_of_a_model_is_not_run_and_the_switch_is_named(tmp_path: Path) -> None:
+    model, mark = build_own_code_model(tmp_path)
+    await expect_failure(
+        make_environ(model),
+        "The model brings program code of its own: set TRUST_REMOTE_CODE=true",
+    )
+    assert not mark.exists()
+
+
+async def expect_failure(environ: dict[str, str], message: str) -> None:
+    """Start a worker; see it end with this message, and RunPod told the same."""
     output: list[str] = []
-    environ = {**make_environ(model), "LOAD_FORMAT": "auto"}
     async with LocalDeployment(
         environ=environ, on_output=lambda _worker, line: output.append(line)
     ) as deployment:
@@ -37,6 +54,6 @@ async def test_damaged_weights_end_the_worker_with_the_remedy(
         unhealthy = deployment.endpoint.store.workers.get("worker-1").unhealthy
     assert caught.value.status == ExitCode.ENGINE_START
     [error] = [line for line in output if line.startswith("error: ")]
-    assert error.startswith("error: A weight file is damaged: delete it from the cache")
+    assert error.startswith(f"error: {message}")
     assert unhealthy is not None
-    assert unhealthy.startswith("engine_start: A weight file is damaged")
+    assert unhealthy.startswith(f"engine_start: {message}")

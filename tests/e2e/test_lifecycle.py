@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from own_code import build_own_code_model
 from process_tree import descendants, find_process, wait_gone
 from served import LONG, Api, make_environ
 from tiny_model import build_tiny_model
@@ -28,11 +29,14 @@ def shared_memory() -> set[str]:
 
 
 @asynccontextmanager
-async def serving(model: Path) -> AsyncIterator[tuple[LocalDeployment, Api, list[str]]]:
+async def serving(
+    model: Path, **settings: str
+) -> AsyncIterator[tuple[LocalDeployment, Api, list[str]]]:
     output: list[str] = []
     async with (
         LocalDeployment(
-            environ=make_environ(model), on_output=lambda _, line: output.append(line)
+            environ=make_environ(model, **settings),
+            on_output=lambda _, line: output.append(line),
         ) as deployment,
         aiohttp.ClientSession() as session,
     ):
@@ -63,8 +67,12 @@ async def test_engine_killed_fails_the_job_and_ends_the_worker(
     assert shared_memory() - before == set()
 
 
-async def test_worker_killed_leaves_no_process(tiny_model: Path) -> None:
-    async with serving(tiny_model) as (deployment, _api, _output):
+async def test_worker_killed_leaves_no_process(tmp_path: Path) -> None:
+    """Its model brings code of its own, which vLLM may run here."""
+    model, mark = build_own_code_model(tmp_path)
+    async with serving(model, TRUST_REMOTE_CODE="true") as (deployment, api, _output):
+        assert mark.exists()
+        assert (await api.runsync({"prompt": "Once"}))["status"] == "COMPLETED"
         worker = deployment.processes[0].pid
         processes = descendants(worker)
         assert len(processes) >= 4, "API server, engine core, engine worker, heartbeat"
