@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
-import socket
-import sys
-import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import openai
 import pytest
 import pytest_asyncio
+from http_worker import WORKER, Server, run, serve_http
 from hub_stand_in import Hub, repository_of
 from served import TEXT, make_environ
 from tiny_model import build_tiny_model
@@ -31,58 +27,7 @@ KEY = "sk-for-this-test"
 FIRST_ANSWER_S = 5.0
 """From the start of the process; about 1 s on an idle machine."""
 
-WORKER = str(Path(sys.executable).with_name("worker"))
 MESSAGES: Any = [{"role": "user", "content": "Say something."}]
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-class Server:
-    """`worker start` as a process, with what it answered until it was ready."""
-
-    def __init__(self, process: asyncio.subprocess.Process, port: int, health_port: int) -> None:
-        self.process = process
-        self.url = f"http://127.0.0.1:{port}"
-        self.health_url = f"http://127.0.0.1:{health_port}/ping"
-        self.output: list[str] = []
-        self.health: list[int] = []
-        self.refused: dict[str, Any] = {}
-        self.first_answer_s = 0.0
-
-    async def read(self) -> None:
-        assert self.process.stdout is not None
-        async for line in self.process.stdout:
-            self.output.append(line.decode())
-
-    async def wait_ready(self, session: aiohttp.ClientSession) -> None:
-        """Ask from the first moment on, as the platform does."""
-        began = time.monotonic()
-        while self.process.returncode is None:
-            with contextlib.suppress(aiohttp.ClientConnectionError):
-                async with session.get(self.health_url) as response:
-                    self.first_answer_s = self.first_answer_s or time.monotonic() - began
-                    self.health.append(response.status)
-                    if response.status == 200:
-                        return
-                if not self.refused:
-                    async with session.post(self.url + "/v1/completions", json={}) as response:
-                        self.refused = (await response.json())["error"]
-            await asyncio.sleep(0.05)
-        pytest.fail("".join(self.output[-40:]))
-
-
-async def run(*command: str, **environ: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *command,
-        env=environ,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        limit=2**20,
-    )
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -104,7 +49,6 @@ async def server(
     hub: Hub, session: aiohttp.ClientSession, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Server]:
     root = tmp_path_factory.mktemp("root")
-    port, health_port = free_port(), free_port()
     tiny = make_environ(root, HF_ENDPOINT=hub.url, HF_HUB_DISABLE_TELEMETRY="1")
     own = ("MODEL_NAME", "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "LOAD_FORMAT", "HF_HUB_OFFLINE")
     environ = {name: value for name, value in tiny.items() if name not in own}
@@ -114,18 +58,8 @@ async def server(
     assert bake.returncode == 0, output.decode()
     assert "pytorch_model.bin" not in hub.downloads()
     hub.asked.clear()
-    environ |= {"PORT": str(port), "PORT_HEALTH": str(health_port), "WORKER_API_KEY": KEY}
-    process = await run(WORKER, "start", "--mode", "load-balancer", **environ)
-    server = Server(process, port, health_port)
-    reader = asyncio.create_task(server.read())
-    try:
-        await server.wait_ready(session)
+    async with serve_http(session, {**environ, "WORKER_API_KEY": KEY}) as server:
         yield server
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        await reader
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

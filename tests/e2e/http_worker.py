@@ -1,0 +1,87 @@
+"""The production worker that serves HTTP itself, as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+WORKER = str(Path(sys.executable).with_name("worker"))
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+class Server:
+    """`worker start` as a process, with what it answered until it was ready."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int, health_port: int) -> None:
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+        self.health_url = f"http://127.0.0.1:{health_port}/ping"
+        self.output: list[str] = []
+        self.health: list[int] = []
+        self.refused: dict[str, Any] = {}
+        self.first_answer_s = 0.0
+
+    async def read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.output.append(line.decode())
+
+    async def wait_ready(self, session: aiohttp.ClientSession) -> None:
+        """Ask from the first moment on, as the platform does."""
+        began = time.monotonic()
+        while self.process.returncode is None:
+            with contextlib.suppress(aiohttp.ClientConnectionError):
+                async with session.get(self.health_url) as response:
+                    self.first_answer_s = self.first_answer_s or time.monotonic() - began
+                    self.health.append(response.status)
+                    if response.status == 200:
+                        return
+                if not self.refused:
+                    async with session.post(self.url + "/v1/completions", json={}) as response:
+                        self.refused = (await response.json())["error"]
+            await asyncio.sleep(0.05)
+        pytest.fail("".join(self.output[-40:]))
+
+
+async def run(*command: str, **environ: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *command,
+        env=environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        limit=2**20,
+    )
+
+
+@contextlib.asynccontextmanager
+async def serve_http(
+    session: aiohttp.ClientSession, environ: dict[str, str]
+) -> AsyncIterator[Server]:
+    """Serve behind a load balancer until the context ends; `session` has what its key asks for."""
+    port, health_port = free_port(), free_port()
+    ports = {"PORT": str(port), "PORT_HEALTH": str(health_port)}
+    process = await run(WORKER, "start", "--mode", "load-balancer", **environ, **ports)
+    server = Server(process, port, health_port)
+    reader = asyncio.create_task(server.read())
+    try:
+        await server.wait_ready(session)
+        yield server
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await reader
