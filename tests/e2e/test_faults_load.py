@@ -15,9 +15,10 @@ import pytest
 import pytest_asyncio
 from process_tree import descendants, find_process, wait_gone
 from served import LONG, TEXT, Api, connect, make_environ
+from tiny_model import MAX_MODEL_LEN
 
 from worker.dev import Fault, Limits, LocalDeployment, LocalEndpoint
-from worker.dev.job import JobRequest, JobStatus
+from worker.dev.job import Job, JobRequest, JobStatus
 from worker.errors import ExitCode
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -26,6 +27,9 @@ PLACES = 300
 JOBS = 1000
 STALL_S = 3
 LONGEST_BUSY_MS = 250
+MOST_UNFAIR = 3
+"""Times the median: how long the slowest of many equal jobs may run."""
+
 MOST_GROWTH_KIB = 200 * 1024
 COMMON_LINE_LIMIT_BYTES = 8190
 """Apache's; nginx and aiohttp have about the same."""
@@ -70,14 +74,32 @@ async def loaded(tiny_model: Path) -> AsyncIterator[Loaded]:
             yield found
 
 
+SENTENCE = "All work and no play. "
+"""16 tokens."""
+
+NEAR_LIMIT = SENTENCE * (MAX_MODEL_LEN // 16 - 2)
+HUGE = SENTENCE * 50_000
+"""1.1 MB, far above the limit."""
+
+
 def make_input(number: int) -> dict[str, Any]:
-    """Streams and whole answers, short and long prompts."""
-    prompt = f"Job {number}. " + ("All work and no play. " * 40 if number % 50 == 0 else "")
+    """Streams and whole answers, prompts short, near the context's limit and far above it."""
+    long = NEAR_LIMIT if number % 25 == 0 else HUGE if number % 200 == 7 else ""
     return {
-        "prompt": prompt,
+        "prompt": f"Job {number}. {long}",
         "stream": number % 2 == 0,
         "sampling_params": {"max_tokens": 8, "ignore_eos": True},
     }
+
+
+def measure_fairness(jobs: list[Job]) -> dict[str, float]:
+    """Return how long short jobs ran once they were taken: median and slowest, in seconds."""
+    ran = sorted(
+        float(job.metrics.finished_s or 0) - float(job.metrics.taken_s or 0)
+        for job in jobs
+        if len(job.request.input["prompt"]) < len(SENTENCE)
+    )
+    return {"median_s": round(ran[len(ran) // 2], 2), "slowest_s": round(ran[-1], 2)}
 
 
 async def test_overload_is_served_completely_in_bounded_memory(
@@ -105,7 +127,11 @@ async def test_overload_is_served_completely_in_bounded_memory(
             await job.finished(150)
     loaded.deployment.endpoint.faults.clear()
     await asyncio.sleep(1.2)
-    assert {job.status for job in jobs} == {JobStatus.COMPLETED}
+    for job in jobs:
+        if len(job.request.input["prompt"]) > len(NEAR_LIMIT) + len(SENTENCE):
+            assert json.loads(job.error)["error"]["code"] == "context_length_exceeded"
+        else:
+            assert job.status is JobStatus.COMPLETED, job.error
     taken = [job.metrics.taken_s for job in jobs]
     assert taken == sorted(taken), "first come, first served"
     seconds = loaded.watched()[seconds_before:]
@@ -116,10 +142,13 @@ async def test_overload_is_served_completely_in_bounded_memory(
         "busy_ms": busy_ms,
         "memory_kib": (memory_before, memory),
         "jobs_named_in_heartbeats": len(named),
+        "run_of_a_short_job": measure_fairness(jobs[1:]),
     }
     record_property("overload", json.dumps(figures))
     print(figures)
     assert busy_ms < LONGEST_BUSY_MS
+    fairness = figures["run_of_a_short_job"]
+    assert fairness["slowest_s"] < MOST_UNFAIR * fairness["median_s"]
     assert memory - memory_before < MOST_GROWTH_KIB
     assert len(named) >= PLACES, "every heartbeat names all jobs, in URLs that are short enough"
     assert not any("Ping Request Error" in line for line in loaded.lines)
