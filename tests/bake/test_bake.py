@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hub_stand_in import COMMIT, Hub, Repository
+from huggingface_hub import try_to_load_from_cache
 
 from worker.bake import run_bake
 from worker.config import load_settings
@@ -172,6 +173,31 @@ def test_bake_tokenizer_of_another_repository(build):
     assert value_of(settings, "TOKENIZER") == (baked["tokenizer"]["path"], "baked")
     assert value_of(settings, "QUANTIZATION") == ("awq", "baked")
     assert settings.engine_environment()["HF_HUB_OFFLINE"] == "1"
+
+
+def test_bake_code_of_another_repository_is_found_by_a_start_off_the_hub(build, hub):
+    auto_map = {"AutoConfig": "Org/Code--configuration_own.OwnConfig", "AutoModel": "model.Own"}
+    mapped = json.dumps({"auto_map": auto_map}).encode()
+    hub.repositories[REPO].files["config.json"] = mapped
+    code = {"configuration_own.py": b"class OwnConfig: ...", "weights.bin": b"1", "big.json": b"{}"}
+    hub.repositories["Org/Code"] = Repository(code)
+
+    assert bake(build) == ExitCode.OK
+    assert [source["repo"] for source in manifest(build)["code"]] == ["Org/Code"]
+    assert set(hub.downloads()) & set(code) == {"configuration_own.py"}
+
+    engine = start(build, TRUST_REMOTE_CODE="true").engine_environment()
+    assert engine["HF_HUB_OFFLINE"] == "1"
+    # As Hugging Face's libraries look for it: by its name, on its main branch.
+    found = try_to_load_from_cache("Org/Code", "configuration_own.py", engine["HF_HUB_CACHE"])
+    assert Path(found).read_bytes() == code["configuration_own.py"]
+
+
+def test_bake_code_that_cannot_be_had_fails_the_build(build, hub, capsys):
+    mapped = json.dumps({"auto_map": {"AutoConfig": "Org/Gone--m.C"}}).encode()
+    hub.repositories[REPO].files["config.json"] = mapped
+    assert bake(build) == ExitCode.UNAVAILABLE
+    assert "'Org/Gone'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,15 @@
 """Which files go into the image."""
 
+import json
+
 import pytest
 
-from worker.bake.selection import choose_files, find_family, tokenizer_files
+from worker.bake.selection import (
+    choose_files,
+    find_code_repositories,
+    find_family,
+    tokenizer_files,
+)
 
 CONFIG = ["config.json", "tokenizer.json", "chat_template.jinja"]
 OTHER = ["README.md", ".gitattributes", "image.png", "onnx/model.onnx", "original/model.pth"]
@@ -72,3 +79,23 @@ def test_find_family_names_the_index():
 
 def test_tokenizer_files_have_no_weights():
     assert tokenizer_files(["model.safetensors", *CONFIG, *OTHER]) == sorted(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({"config.json": {"auto_map": {"AutoModel": "m.C"}}}, []),
+        (
+            {"config.json": {"auto_map": {"AutoModel": "a/b--m.C", "AutoConfig": "a/b--c.C"}}},
+            ["a/b"],
+        ),
+        ({"tokenizer_config.json": {"auto_map": {"AutoTokenizer": ["x/y--t.T", None]}}}, ["x/y"]),
+        ({"config.json": [], "broken.json": "{", "vocab.json": {"--": 1}}, []),
+    ],
+    ids=["own", "another", "list", "nothing"],
+)
+def test_find_code_repositories_reads_every_auto_map(tmp_path, files, found):
+    for name, content in files.items():
+        text = content if isinstance(content, str) else json.dumps(content)
+        (tmp_path / name).write_text(text)
+    assert find_code_repositories(tmp_path) == found

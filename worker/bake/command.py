@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from worker.bake.download import Hub, Wanted
+from worker.bake.selection import find_code_repositories
 from worker.config import Settings, load_settings
 from worker.config.baked import Baked
 from worker.config.resolve import ENVIRONMENT
@@ -28,7 +29,9 @@ CUDA_REQUEST = "WORKER_CUDA_VERSION"
 CUDA_PRESENT = "CUDA_VERSION"
 """Set in the base image."""
 
-IMAGE_ANCHOR = "deploy.md#a-model-inside-the-image"
+IMAGE_ANCHOR = "image.md#a-model-inside-the-image"
+
+CODE_SUFFIXES = (".py",)
 
 
 def run_bake(environ: Mapping[str, str], *, secret_file: Path = SECRET_FILE) -> int:
@@ -82,12 +85,25 @@ def bake(settings: Settings, environ: Mapping[str, str]) -> Baked:
     name, tokenizer = values.get("tokenizer"), None
     if name and name != model.repo and not Path(name).is_dir():
         tokenizer = hub.fetch(Wanted(name, values.get("tokenizer_revision"), None))
+    folders = [model.path] if tokenizer is None else [model.path, tokenizer.path]
+    repositories = sorted({repo for path in folders for repo in find_code_repositories(path)})
+    code = [
+        hub.fetch(Wanted(repo, values.get("code_revision"), None, only=CODE_SUFFIXES))
+        for repo in repositories
+        if repo not in (model.repo, tokenizer and tokenizer.repo)
+    ]
     kept = {
         item.option.name: str(item.value)
         for item in settings.values
         if item.option.name in RECORDED and item.source == ENVIRONMENT
     }
-    baked = Baked(model=model, tokenizer=tokenizer, profile=settings.sources.profile, settings=kept)
+    baked = Baked(
+        model=model,
+        tokenizer=tokenizer,
+        code=tuple(code),
+        profile=settings.sources.profile,
+        settings=kept,
+    )
     manifest = settings.sources.baked_file
     write_manifest(baked, manifest)
     _say(f"Baked {model.repo}, {model.size_bytes / 1e9:.3g} GB; manifest in {manifest}")

@@ -47,11 +47,13 @@ class Wanted:
         repo: Repository id.
         revision: Branch, tag or commit; None is the repository's main branch.
         load_format: Decides which weights are fetched; None fetches the tokenizer only.
+        only: Ends of the names that are fetched instead; empty leaves it to the load format.
     """
 
     repo: str
     revision: str | None
     load_format: str | None
+    only: tuple[str, ...] = ()
 
 
 class Hub:
@@ -144,6 +146,8 @@ class Hub:
 
     def _choose(self, wanted: Wanted, commit: str, names: Iterable[str]) -> list[str]:
         known = list(names)
+        if wanted.only:
+            return sorted(name for name in known if name.endswith(wanted.only))
         if wanted.load_format is None:
             return tokenizer_files(known)
         family = find_family(known, wanted.load_format)

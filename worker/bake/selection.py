@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
 
 TEXT_SUFFIXES = (
     ".jinja",
@@ -95,6 +98,38 @@ def choose_files(
 def tokenizer_files(names: Iterable[str]) -> list[str]:
     """Return the files of a repository from which only the tokenizer is wanted."""
     return sorted(name for name in names if name.endswith(TEXT_SUFFIXES))
+
+
+def find_code_repositories(folder: Path) -> list[str]:
+    """Return the other repositories whose code a model's configuration names, sorted.
+
+    Args:
+        folder: The model's files.
+
+    Source:
+        `transformers.dynamic_module_utils.get_class_from_dynamic_module`: `auto_map` gives a class
+        as `module.Class`, or as `org/name--module.Class`.
+    """
+    found: set[str] = set()
+    for path in sorted(folder.glob("*.json")):
+        try:
+            content = json.loads(path.read_bytes())
+        except ValueError:
+            # vLLM says what is wrong with it, if it reads it at all.
+            continue
+        if isinstance(content, dict):
+            references = _strings(content.get("auto_map"))
+            found |= {text.partition("--")[0] for text in references if "--" in text}
+    return sorted(found)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Yield every text in nested lists and objects."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
 
 
 def _is_weight(name: str, family: WeightFamily) -> bool:

@@ -22,6 +22,9 @@ ANCHOR = "configuration.md#baked_file"
 OFFLINE = "HF_HUB_OFFLINE"
 """Tells Hugging Face's libraries to ask the hub nothing."""
 
+HUB_CACHE = "HF_HUB_CACHE"
+"""Where they keep what they have fetched: `models--org--name/snapshots/commit`."""
+
 HUB_OPTIONS = ("speculative_config", "lora_modules", "hf_config_path")
 """Options that may name something else on the hub; with one of them a start stays online."""
 
@@ -53,6 +56,9 @@ class Baked(BaseModel):
     version: Literal[1] = Field(1, description="Version of this format.")
     model: BakedSource = Field(description="The model.")
     tokenizer: BakedSource | None = Field(None, description="The tokenizer, if it is another repo.")
+    code: tuple[BakedSource, ...] = Field(
+        (), description="Further repositories with code that the model's configuration names."
+    )
     profile: str | None = Field(None, description="Profile that the image starts from.")
     settings: Mapping[str, str] = Field({}, description="Further settings by their variable.")
 
@@ -142,8 +148,16 @@ def _place(
     return None
 
 
-def offline_variables(values: Mapping[str, Resolved], catalogue: Catalogue) -> dict[str, str]:
-    """Return the variables that keep the engine off the hub, if all it needs is on the machine."""
+def offline_variables(
+    values: Mapping[str, Resolved], catalogue: Catalogue, baked: Baked | None
+) -> dict[str, str]:
+    """Return the variables that keep the engine off the hub, if all it needs is on the machine.
+
+    Args:
+        values: All values.
+        catalogue: All options.
+        baked: What the image holds.
+    """
     model = values[catalogue.by_engine_key["model"].name]
     tokenizer = values.get(catalogue.by_engine_key["tokenizer"].name)
     if not _is_local(model) or (tokenizer is not None and not _is_local(tokenizer)):
@@ -154,6 +168,9 @@ def offline_variables(values: Mapping[str, Resolved], catalogue: Catalogue) -> d
         return {}
     if any(catalogue.by_engine_key[key].name in values for key in HUB_OPTIONS):
         return {}
+    if model.source == BAKED and baked is not None and baked.code:
+        # The one place where Hugging Face's libraries look for another repository's code.
+        return {OFFLINE: "1", HUB_CACHE: str(baked.code[0].path.parents[2])}
     return {OFFLINE: "1"}
 
 

@@ -73,7 +73,9 @@ def load_settings(
         raise ConfigurationError([redact_problem(p, secrets) for p in findings.problems])
     findings.warnings += check_capacity(view, sources.profile, profiles)
     warnings = [redact_problem(warning, secrets) for warning in findings.warnings]
-    settings = _build(values, environ, offline_variables(values, catalogue), secrets, warnings)
+    settings = _build(
+        values, environ, offline_variables(values, catalogue, sources.baked), secrets, warnings
+    )
     return dataclasses.replace(settings, profile=sources.profile)
 
 
