@@ -52,6 +52,9 @@ HEADLESS_ARGUMENTS = ("--headless", "--api-server-count", "0")
 ENGINE_STOP_S = 10.0
 """How long vLLM may take to end in order, at the end."""
 
+CACHE_END_S = 5.0
+"""How long caches may be copied back at the end; the platform does not wait for ever."""
+
 SELF_TEST_S = 30.0
 """How long the self-test may take, even if loading has used up its own time."""
 
@@ -231,4 +234,5 @@ class Worker:
             await front.finish(FAILURE_DRAIN_S)
             return ExitCode.ENGINE_DIED
         await front.finish(self._settings.serving.drain_timeout_s)
+        await self._preparation.finish(CACHE_END_S)
         return ExitCode.OK

@@ -1,10 +1,13 @@
 """What runs beside the start, from the settings."""
 
+import asyncio
+
 import pytest
 
 from worker.config import load_settings
 from worker.config.hardware import GIB, Hardware
 from worker.config.startup import cache_variables
+from worker.engine.caches import CacheMirror
 from worker.engine.preparation import Preparation, plan_preparation
 from worker.engine.report import StartReport
 
@@ -56,6 +59,41 @@ async def test_plan_without_anything_to_read(model, environ):
     report = StartReport(0)
     await run(plan_preparation(load(MODEL_NAME=str(model), **environ), {}, report))
     assert report.data()["beside"] == {}
+
+
+async def test_what_is_compiled_while_serving_is_kept_at_the_end(tmp_path):
+    kept, local = tmp_path / "kept", tmp_path / "local"
+    local.mkdir()
+    preparation = Preparation(CacheMirror(kept, local), None, StartReport(0))
+    (local / "at-start.so").write_bytes(b"1")
+    preparation.keep()
+    await preparation.finish(5)
+    (local / "later.so").write_bytes(b"2")
+    await preparation.finish(5)
+    await preparation.stop()
+    assert sorted(path.name for path in kept.iterdir()) == ["at-start.so", "later.so"]
+
+
+async def test_end_does_not_wait_for_a_copy_that_takes_too_long(tmp_path):
+    class Slow(CacheMirror):
+        stores = 0
+
+        def store(self) -> int:
+            self.stores += 1
+            self._stopped.wait(10)
+            return 0
+
+    mirror = Slow(tmp_path / "kept", tmp_path / "local")
+    preparation = Preparation(mirror, None, StartReport(0))
+    async with asyncio.timeout(5):
+        preparation.keep()
+        await preparation.finish(0.05)
+        await preparation.stop()
+    assert mirror.stores == 1
+
+
+async def test_end_without_caches_does_nothing():
+    await Preparation(None, None, StartReport(0)).finish(5)
 
 
 async def test_stop_without_begin_does_nothing():

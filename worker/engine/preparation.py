@@ -56,6 +56,23 @@ class Preparation:
         if self._mirror is not None:
             self._run("caches to the volume", "files", self._mirror.store)
 
+    async def finish(self, timeout_s: float) -> None:
+        """Copy back what was compiled since the model first answered, as kernels for new shapes are.
+
+        Args:
+            timeout_s: Longest time that it may take; what is not copied then is compiled anew.
+        """
+        if self._mirror is None:
+            return
+        deadline = time.monotonic() + timeout_s
+        if self._tasks:
+            # Two copies at once would write the same temporary files.
+            _done, running = await asyncio.wait(self._tasks, timeout=timeout_s)
+            if running:
+                return
+        self._run("caches to the volume, at the end", "files", self._mirror.store)
+        await asyncio.wait(self._tasks, timeout=max(0.0, deadline - time.monotonic()))
+
     async def stop(self) -> None:
         """End what still runs."""
         for part in (self._mirror, self._prefetch):
