@@ -131,15 +131,18 @@ asyncio.run(main())
 def test_forked_child_gives_up_sockets_if_asked_to(start, options, seen):
     process = start(
         f"""
-import os, socket, time
+import multiprocessing, os, socket, time
 from worker.engine.lifeline import tie_forks_to_parent
 tie_forks_to_parent({options})
 ours, theirs = socket.socketpair()
 pipe, began = os.pipe()
-if os.fork() == 0:
+
+def live():
     theirs.close() if theirs.fileno() in map(int, os.listdir("/proc/self/fd")) else None
     os.write(began, b"x")
     time.sleep(60)
+
+multiprocessing.get_context("fork").Process(target=live, daemon=True).start()
 os.read(pipe, 1)
 ours.close()
 theirs.settimeout(0.2)
@@ -150,6 +153,24 @@ except TimeoutError:
 """
     )
     assert process.stdout.readline() == f"{seen}\n"
+
+
+def test_program_started_under_uvloop_keeps_its_output(start):
+    process = start(
+        """
+import asyncio, uvloop
+from worker.engine.lifeline import tie_forks_to_parent
+
+async def main():
+    tie_forks_to_parent(close_sockets=True)
+    streams = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.STDOUT}
+    program = await asyncio.create_subprocess_exec("echo", "GPU 0", **streams)
+    print((await program.communicate())[0].decode(), end="", flush=True)
+
+uvloop.run(main())
+"""
+    )
+    assert process.stdout.read() == "GPU 0\n"
 
 
 @pytest.mark.parametrize(

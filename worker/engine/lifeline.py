@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import signal
+from multiprocessing import util
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -38,14 +39,16 @@ def tie_forks_to_parent(*, close_sockets: bool = False) -> None:
     """Make every process that is forked from this one, and from those, die with its parent.
 
     Args:
-        close_sockets: Whether a forked process gives up the sockets that it inherits. As long as
-            it holds one, the other side does not learn that this process has closed it: vLLM
-            would go on generating for a client that has left.
+        close_sockets: Whether a process that `multiprocessing` forks gives up the sockets that it
+            inherits. As long as it holds one, the other side does not learn that this process has
+            closed it: vLLM would go on generating for a client that has left.
     """
+    if close_sockets:
+        # Not at every fork: uvloop runs those hooks also in a child that is about to become another
+        # program, whose output goes through such a socket.
+        util.register_after_fork(_close_sockets, lambda close: close())
 
     def in_child() -> None:
-        if close_sockets:
-            _close_sockets()
         # A forked child shares the event loop's wake-up socket: a signal sent to the child would
         # wake the parent as if it had been sent there.
         signal.set_wakeup_fd(-1)
