@@ -259,9 +259,9 @@ class StreamingSettings(Group):
         le=1000,
     )
     max_delay_ms: float = setting(
-        100.0,
-        "Longest time that a token waits for its piece to fill. It bounds what batching can cost "
-        "a reader of a slow model; zero sends everything at once.",
+        50.0,
+        "Longest time after one piece of a stream that the next one waits to fill. It bounds what "
+        "batching can cost a reader; zero sends everything at once. The load can ask for more.",
         Words(
             env="STREAM_MAX_DELAY_MS",
             unit="milliseconds",

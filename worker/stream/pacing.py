@@ -34,7 +34,7 @@ class Pacing:
     """What the streams of one worker have in common.
 
     Args:
-        max_delay_s: The longest time that a token waits for its batch to fill.
+        max_delay_s: The longest time between two posts that a batch has to fill.
     """
 
     def __init__(self, max_delay_s: float) -> None:
@@ -130,7 +130,10 @@ class Flush:
                 return Wait(load_wait_s, wake_on_data=False)
         if events * self._tokens_per_event >= self._batch.size:
             return Wait(0.0, wake_on_data=False)
-        return Wait(self._waiting_since + self._pacing.max_delay_s - now, wake_on_data=True)
+        # From the last post on: a reader sees the time between two pieces, not how long each
+        # token waited, and the post itself takes its time too.
+        since = self._waiting_since if self._posted_at is None else self._posted_at
+        return Wait(since + self._pacing.max_delay_s - now, wake_on_data=True)
 
     def posted(self, now: float, events: int) -> None:
         """Note that so many waiting events were handed over for posting.
