@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # The worker on vLLM's own image. Every step is a program that also runs outside of an image:
-# scripts/image.py and `worker bake`. docs/deploy.md explains the arguments.
+# scripts/image.py and `worker bake`. docs/image.md explains the arguments.
 
 # The release whose options the worker knows; scripts/image.py refuses another one.
 ARG VLLM_VERSION=0.32.0

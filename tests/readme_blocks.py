@@ -11,6 +11,11 @@ README = Path(__file__).parents[1] / "README.md"
 LOCAL_URL = "http://127.0.0.1:8000/v2/local"
 """Where the README's requests go: `make dev` as it starts by default."""
 
+RUNPOD_URL = "https://api.runpod.ai/v2/ENDPOINT_ID"
+"""Where the requests of the page on deployment go."""
+
+RUNPOD_MODEL = "Qwen/Qwen3-8B"
+
 DEMO_MODEL = "SmolLM2-135M-Instruct"
 
 FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -33,11 +38,14 @@ class Block:
     @property
     def is_request(self) -> bool:
         """Whether it asks a running endpoint; the end-to-end tests run these."""
-        return LOCAL_URL in self.text
+        return LOCAL_URL in self.text or RUNPOD_URL in self.text
 
     def aim(self, url: str, model: str) -> str:
         """Return the text with another endpoint and another model in it."""
-        return self.text.replace(LOCAL_URL, url).replace(DEMO_MODEL, model)
+        text = self.text
+        for place in (LOCAL_URL, RUNPOD_URL):
+            text = text.replace(place, url)
+        return text.replace(DEMO_MODEL, model).replace(RUNPOD_MODEL, model)
 
 
 def read_blocks(path: Path = README) -> list[Block]:

@@ -1,12 +1,13 @@
-"""The README's requests, as they stand there, against the suite's deployment."""
+"""The requests of README and deployment page, as they stand there, against the suite's endpoint."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 
 import pytest
-from readme_blocks import Block, read_blocks
+from readme_blocks import README, Block, read_blocks
 from served import MODEL
 
 from worker.dev import LocalDeployment
@@ -14,7 +15,10 @@ from worker.dev import LocalDeployment
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 INTERPRETERS = {"bash": ["bash", "-euc"], "python": [sys.executable, "-c"]}
-REQUESTS = [block for block in read_blocks() if block.is_request]
+DEPLOYMENT = README.parent / "docs" / "deployment.md"
+REQUESTS = [
+    block for path in (README, DEPLOYMENT) for block in read_blocks(path) if block.is_request
+]
 
 
 @pytest.mark.parametrize("block", REQUESTS, ids=lambda block: f"line-{block.line}-{block.language}")
@@ -23,6 +27,7 @@ async def test_request_is_answered(deployment: LocalDeployment, block: Block) ->
     process = await asyncio.create_subprocess_exec(
         *INTERPRETERS[block.language],
         program,
+        env={**os.environ, "RUNPOD_API_KEY": "local"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

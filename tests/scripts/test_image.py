@@ -15,6 +15,8 @@ from types import ModuleType
 
 import pytest
 
+from worker.config.build import BUILD_ARGUMENTS
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -216,16 +218,7 @@ def test_dockerfile_names_the_pinned_vllm_once():
 
 def test_bake_file_passes_every_argument_on():
     arguments = set(re.findall(r"^ARG (\w+)", DOCKERFILE, re.M))
-    assert {
-        "MODEL_NAME",
-        "MODEL_REVISION",
-        "TOKENIZER_NAME",
-        "TOKENIZER_REVISION",
-        "QUANTIZATION",
-        "BASE_PATH",
-        "PROFILE",
-        "WORKER_CUDA_VERSION",
-    } <= arguments
+    assert arguments == {argument.name for argument in BUILD_ARGUMENTS}
     assert set(re.findall(r"^    (\w+) += \1$", BAKE, re.M)) == arguments
 
 

@@ -155,7 +155,7 @@ def _ask(variables: Mapping[str, str], profiles: Path, problems: list[Problem]) 
 def _check_wishes(wishes: Wishes) -> Iterator[Problem]:
     if not wishes.image:
         message = "nothing says which image; build one and push it to a registry"
-        yield Problem("--image", message, expected="you/worker:1.0", anchor="deploy.md#the-image")
+        yield Problem("--image", message, expected="you/worker:1.0", anchor="image.md#the-image")
     if wishes.name is not None and not NAME.fullmatch(wishes.name):
         yield Problem("--name", "no name for an endpoint", wishes.name, NAME_TEXT)
     if wishes.workers_min > wishes.workers_max:

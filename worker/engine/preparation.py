@@ -57,7 +57,7 @@ class Preparation:
             self._run("caches to the volume", "files", self._mirror.store)
 
     async def finish(self, timeout_s: float) -> None:
-        """Copy back what was compiled since the model first answered, as kernels for new shapes are.
+        """Copy back what was compiled since the model first answered, e.g. for other shapes.
 
         Args:
             timeout_s: Longest time that it may take; what is not copied then is compiled anew.

@@ -10,6 +10,7 @@ from typing import Any
 from worker.config.catalogue import Catalogue
 from worker.render.console import hub, hub_tests, worker_config
 from worker.render.deploy import deploy_page
+from worker.render.deployment import image_page, sizes_page
 from worker.render.json_schema import config_schema, engine_schema, profile_schema
 from worker.render.load_balancer import hub_load_balancer
 from worker.render.markdown import render_page, replace_block
@@ -39,6 +40,8 @@ OUTPUTS: Mapping[str, Callable[[Catalogue], str]] = {
     "docs/requests.md": _requests,
     "docs/errors.md": lambda _catalogue: render_errors(),
     "docs/deploy-command.md": deploy_page,
+    "docs/image.md": image_page,
+    "docs/sizes.md": sizes_page,
     ".env.example": _page("env.example.j2"),
     "worker-config.json": _as_json(worker_config),
     ".runpod/hub.json": _as_json(hub),

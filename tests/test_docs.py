@@ -1,0 +1,156 @@
+"""The pages for users hold what they say: commands run, names exist, links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from readme_blocks import RUNPOD_URL, Block, read_blocks
+
+from worker.config.build import BUILD_ARGUMENTS
+from worker.config.catalogue import read_catalogue
+from worker.config.deprecated import REMOVED, RENAMED
+from worker.render.deployment import find_sizes
+from worker.request import Code
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("deployment", "image", "troubleshooting")
+TEXTS = {page: (ROOT / f"docs/{page}.md").read_text(encoding="utf-8") for page in PAGES}
+BLOCKS = [(page, block) for page in PAGES for block in read_blocks(ROOT / f"docs/{page}.md")]
+
+LOCAL_URL = "http://127.0.0.1:8000/"
+"""Where requests to a pod go; tests/serve/test_docs.py sends them."""
+
+PLATFORM = {
+    "FlashBoot",
+    "NUM_TRAINERS",
+    "VLLM_HOST_IP",
+    "NCCL_SOCKET_IFNAME",
+    "GLOO_SOCKET_IFNAME",
+    "RUNPOD_WEBHOOK_GET_JOB",
+    "RUNPOD_ENDPOINT_ID",
+    "RUNPOD_POD_ID",
+    "AMPERE_48",
+}
+"""Names in capitals that are no settings of this worker, and not made up either."""
+
+
+def kind_of(block: Block) -> str:
+    first = block.text.split()[0].rpartition("=")[0] or block.text.split()[0]
+    if RUNPOD_URL in block.text:
+        return "endpoint"
+    if LOCAL_URL in block.text:
+        return "pod"
+    if "docker build" in block.text:
+        return "docker"
+    return "worker" if first in ("worker", "MODEL_NAME") else first
+
+
+def of_kind(kind: str) -> list:
+    return [
+        pytest.param(block, id=f"{page}-{block.line}")
+        for page, block in BLOCKS
+        if kind_of(block) == kind
+    ]
+
+
+def test_every_block_is_of_a_kind_that_something_runs() -> None:
+    assert {kind_of(block) for _page, block in BLOCKS} == {"docker", "endpoint", "pod", "worker"}
+
+
+@pytest.mark.parametrize("block", of_kind("worker"))
+def test_commands_run(block: Block, tmp_path: Path) -> None:
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    done = subprocess.run(
+        ["bash", "-euc", block.text],
+        env={"PATH": path, "HOME": str(tmp_path), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Qwen3-8B" in done.stdout or "--mode" in done.stdout
+
+
+@pytest.mark.parametrize("block", of_kind("docker"))
+def test_builds_name_arguments_and_secrets_that_exist(block: Block) -> None:
+    # No container runtime is at hand; the shell at least must take the line.
+    done = subprocess.run(["bash", "-n", "-c", block.text], capture_output=True, check=False)
+    assert done.returncode == 0
+    named = re.findall(r"--build-arg (\w+)=", block.text)
+    assert set(named) <= {argument.name for argument in BUILD_ARGUMENTS}
+    assert set(re.findall(r"--secret id=(\w+)", block.text)) <= {"HF_TOKEN"}
+    assert all("--platform linux/amd64" in line for line in block.text.splitlines())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_pages_and_headings(page: str) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", TEXTS[page]):
+        text = (ROOT / "docs" / target).read_text(encoding="utf-8") if target else TEXTS[page]
+        headings = {
+            re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
+            for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        }
+        assert not anchor or anchor in headings, f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_settings_that_are_named_exist(page: str) -> None:
+    named = set(re.findall(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=\S*)?`", TEXTS[page]))
+    catalogue = read_catalogue()
+    known = {*catalogue.by_variable, *REMOVED, *RENAMED, *PLATFORM}
+    known |= {argument.name for argument in BUILD_ARGUMENTS}
+    assert len(named) > 3
+    assert named - known == set()
+
+
+def test_error_codes_that_are_named_exist() -> None:
+    named = set(re.findall(r"^\| `([a-z]+(?:_[a-z]+)+)`", TEXTS["troubleshooting"], re.MULTILINE))
+    assert len(named) > 5
+    assert named <= {code.value for code in Code}
+
+
+def test_log_lines_that_are_quoted_are_written_somewhere() -> None:
+    constants = [
+        node.value
+        for path in (ROOT / "worker").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    quoted = re.findall(r"\"([^\"]{10,})\"", re.sub(r"`[^`]*`", "", TEXTS["troubleshooting"]))
+    assert len(quoted) > 5
+    # A figure in the page is one of many.
+    parts = [part.strip() for line in quoted for part in re.split(r"\b\d+\b", line)]
+    missing = [part for part in parts if part and not any(part in text for text in constants)]
+    assert missing == []
+
+
+def test_console_values_are_those_of_the_profile() -> None:
+    [size] = [size for size in find_sizes() if size.profile == "qwen3-8b"]
+    page = TEXTS["deployment"]
+    for row in (
+        f"| GPU Configuration | the pool `{size.pool}` ",
+        f"| GPUs per worker | {size.gpus} |",
+        f"| Auto-scaling type | Request count, {size.requests} |",
+        f"| Container disk | {size.disk_gb} GB; ",
+    ):
+        assert row in page, row
+
+
+def test_preset_that_the_hub_offers_is_named() -> None:
+    listing = json.loads((ROOT / ".runpod/hub.json").read_text())
+    names = {preset["name"] for preset in listing["config"]["presets"]}
+    assert set(re.findall(r'the preset "([^"]+)"', TEXTS["deployment"])) <= names
+    assert "the preset" in TEXTS["deployment"]
+
+
+def test_pages_are_linked_from_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for page in ("deployment", "troubleshooting"):
+        assert os.path.join("docs", f"{page}.md") in readme
