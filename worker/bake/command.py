@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from worker.bake.download import Hub, Wanted
 from worker.bake.selection import find_code_repositories
 from worker.config import Settings, load_settings
-from worker.config.baked import Baked
+from worker.config.baked import Baked, BakedSource
 from worker.config.resolve import ENVIRONMENT
 from worker.errors import ConfigurationError, ExitCode, Problem, WorkerError
 
@@ -85,13 +85,7 @@ def bake(settings: Settings, environ: Mapping[str, str]) -> Baked:
     name, tokenizer = values.get("tokenizer"), None
     if name and name != model.repo and not Path(name).is_dir():
         tokenizer = hub.fetch(Wanted(name, values.get("tokenizer_revision"), None))
-    folders = [model.path] if tokenizer is None else [model.path, tokenizer.path]
-    repositories = sorted({repo for path in folders for repo in find_code_repositories(path)})
-    code = [
-        hub.fetch(Wanted(repo, values.get("code_revision"), None, only=CODE_SUFFIXES))
-        for repo in repositories
-        if repo not in (model.repo, tokenizer and tokenizer.repo)
-    ]
+    sources = (model,) if tokenizer is None else (model, tokenizer)
     kept = {
         item.option.name: str(item.value)
         for item in settings.values
@@ -100,7 +94,7 @@ def bake(settings: Settings, environ: Mapping[str, str]) -> Baked:
     baked = Baked(
         model=model,
         tokenizer=tokenizer,
-        code=tuple(code),
+        code=fetch_code(hub, sources, values.get("code_revision")),
         profile=settings.sources.profile,
         settings=kept,
     )
@@ -108,6 +102,21 @@ def bake(settings: Settings, environ: Mapping[str, str]) -> Baked:
     write_manifest(baked, manifest)
     _say(f"Baked {model.repo}, {model.size_bytes / 1e9:.3g} GB; manifest in {manifest}")
     return baked
+
+
+def fetch_code(
+    hub: Hub, sources: Sequence[BakedSource], revision: str | None
+) -> tuple[BakedSource, ...]:
+    """Download the code that configurations name in further repositories.
+
+    Args:
+        hub: The model hub.
+        sources: Model and tokenizer, as they were fetched.
+        revision: Branch, tag or commit of the code; None is the main branch.
+    """
+    named = {repo for source in sources for repo in find_code_repositories(source.path)}
+    further = sorted(named - {source.repo for source in sources})
+    return tuple(hub.fetch(Wanted(repo, revision, None, only=CODE_SUFFIXES)) for repo in further)
 
 
 def refuse_folder(model: str) -> None:
