@@ -3,14 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from measured import put_process
 
 from benchmarks.first_chunk import find_socket
-
-
-def put_process(proc: Path, pid: int, parent: int, command: str) -> None:
-    (proc / str(pid)).mkdir()
-    (proc / str(pid) / "stat").write_text(f"{pid} (python) S {parent} 0 0")
-    (proc / str(pid) / "cmdline").write_text(command.replace(" ", "\0"))
 
 
 def test_find_socket_is_that_of_the_process_below(tmp_path):

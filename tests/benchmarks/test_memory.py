@@ -1,25 +1,16 @@
 from __future__ import annotations
 
-from pathlib import Path
+from measured import put_process
 
 from benchmarks.load import Burst
 from benchmarks.memory import Held, describe_memory, read_sizes
 from benchmarks.processes import PEAK, PRESENT
 
 
-def put_process(proc: Path, pid: int, parent: int, title: str, present_kb: int) -> None:
-    (proc / str(pid)).mkdir()
-    (proc / str(pid) / "stat").write_text(f"{pid} (python) S {parent} 0 0")
-    (proc / str(pid) / "status").write_text(
-        f"VmHWM:\t{2 * present_kb} kB\nVmRSS:\t{present_kb} kB\n"
-    )
-    (proc / str(pid) / "cmdline").write_text(title)
-
-
 def test_read_sizes_keeps_the_worker_apart_and_leaves_the_engine_out(tmp_path):
-    put_process(tmp_path, 10, 1, "worker", 100)
-    put_process(tmp_path, 11, 10, "server", 200)
-    put_process(tmp_path, 12, 11, "VLLM::EngineCore", 400)
+    put_process(tmp_path, 10, 1, "worker", present_kb=100)
+    put_process(tmp_path, 11, 10, "server", present_kb=200)
+    put_process(tmp_path, 12, 11, "VLLM::EngineCore", present_kb=400)
 
     assert read_sizes(10, PRESENT, tmp_path) == (100 * 1024, 200 * 1024)
     assert read_sizes(10, PEAK, tmp_path) == (200 * 1024, 400 * 1024)

@@ -4,26 +4,18 @@ import os
 from pathlib import Path
 
 import pytest
+from measured import put_process
 
 from benchmarks.processes import PRESENT, TICKS_PER_S, find_tree, measure_tree, read_memory_bytes
 
 
-def put_process(proc: Path, pid: int, parent: int, title: str, ticks: int, peak_kb: int) -> None:
-    folder = proc / str(pid)
-    folder.mkdir()
-    fields = ["S", parent, *[0] * 9, ticks, ticks, *[0] * 10]
-    (folder / "stat").write_text(f"{pid} (odd ) name) {' '.join(str(f) for f in fields)}")
-    (folder / "status").write_text(f"Name:\tx\nVmHWM:\t{peak_kb} kB\n")
-    (folder / "cmdline").write_text(title)
-
-
 @pytest.fixture
 def proc(tmp_path: Path) -> Path:
-    put_process(tmp_path, 10, 1, "python\0-m\0worker", 1 * TICKS_PER_S, 100)
-    put_process(tmp_path, 11, 10, "python\0-m\0child", 2 * TICKS_PER_S, 200)
-    put_process(tmp_path, 12, 11, "VLLM::EngineCore", 4 * TICKS_PER_S, 400)
-    put_process(tmp_path, 13, 12, "VLLM::Worker", 8 * TICKS_PER_S, 800)
-    put_process(tmp_path, 20, 1, "another", 16 * TICKS_PER_S, 1600)
+    put_process(tmp_path, 10, 1, "python -m worker", ticks=1 * TICKS_PER_S, present_kb=50)
+    put_process(tmp_path, 11, 10, "python -m child", ticks=2 * TICKS_PER_S, present_kb=100)
+    put_process(tmp_path, 12, 11, "VLLM::EngineCore", ticks=4 * TICKS_PER_S, present_kb=200)
+    put_process(tmp_path, 13, 12, "VLLM::Worker", ticks=8 * TICKS_PER_S, present_kb=400)
+    put_process(tmp_path, 20, 1, "another", ticks=16 * TICKS_PER_S, present_kb=800)
     return tmp_path
 
 

@@ -6,29 +6,14 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from measured import SAMPLE
 
 from benchmarks.hotspots import Hotspot
 from benchmarks.load import Burst
 from benchmarks.measure import Results, describe
 from benchmarks.record import Record, Setting, load_record, save_record
 from benchmarks.report import replace_section, write_report
-from benchmarks.sample import Sample
 
-SAMPLE = Sample(
-    wall_s=4.0,
-    first_p50_ms=20.0,
-    first_p99_ms=100.0,
-    gap_p50_ms=5.0,
-    gap_p99_ms=50.0,
-    tokens_per_s=1234.0,
-    posts=10.0,
-    kilobytes=10.0,
-    root_cpu_s=0.4,
-    front_cpu_s=1.0,
-    engine_cpu_s=3.0,
-    endpoint_cpu_s=0.1,
-    peak_mb=100.0,
-)
 STREAMED, WHOLE = Burst(8, 128, 20), Burst(8, 128, 20, stream=False)
 
 

@@ -3,27 +3,11 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from measured import SAMPLE
 
 from benchmarks.load import Burst
 from benchmarks.plan import plan_bursts, shorter
-from benchmarks.sample import Sample
 from benchmarks.targets import check_targets, needed_bursts
-
-SAMPLE = Sample(
-    wall_s=4.0,
-    first_p50_ms=20.0,
-    first_p99_ms=100.0,
-    gap_p50_ms=5.0,
-    gap_p99_ms=50.0,
-    tokens_per_s=1000.0,
-    posts=10.0,
-    kilobytes=10.0,
-    root_cpu_s=0.1,
-    front_cpu_s=1.0,
-    engine_cpu_s=3.0,
-    endpoint_cpu_s=0.1,
-    peak_mb=100.0,
-)
 
 
 def check(bursts: list[Burst], **worker: float) -> dict[str, tuple[float, float, bool]]:
