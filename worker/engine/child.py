@@ -25,13 +25,6 @@ from worker.engine.amx import permit_amx
 from worker.engine.forked import ForkError, run_in_fork
 from worker.engine.lifeline import die_with_parent, tie_forks_to_parent
 
-if __name__ == "__mp_main__":
-    # Where vLLM must spawn instead of fork, Python imports this module again in the new process,
-    # the one chance to prepare that process as the forked ones are.
-    die_with_parent()
-    permit_amx()
-
-
 LONGEST_MESSAGE = 10_000
 """Characters of an exception's message that are reported."""
 
@@ -192,3 +185,9 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+elif __name__ == "__mp_main__":
+    # Where vLLM spawns instead of forking, Python imports this module again in the new process, the
+    # one chance to prepare that process as the forked ones are. It may be an API server.
+    die_with_parent()
+    permit_amx()
+    register_media_connectors()
