@@ -123,8 +123,9 @@ class Figures:
     """How often each job reached a final state, by its id."""
     faults: Counter[str] = field(default_factory=Counter)
     exits: list[int] = field(default_factory=list)
-    memory_kib: list[tuple[int, int]] = field(default_factory=list)
-    """Of each worker that lived long enough: resident memory, first and last."""
+    memory_kib: list[tuple[int, int, int]] = field(default_factory=list)
+    """Of each worker that lived long enough: resident memory, first and last, and the seconds
+    between them."""
     wrong: list[str] = field(default_factory=list)
     """Jobs whose answer is not what it has to be."""
     pieces: int = 0
@@ -157,7 +158,7 @@ class Figures:
                 "jobs_with_a_lost_stream_reply": len(self.unsure),
                 "faults": dict(self.faults),
                 "worker_exits": self.exits,
-                "memory_first_last_kib": self.memory_kib,
+                "memory_first_last_kib_and_seconds": self.memory_kib,
             },
             indent=2,
         )
@@ -288,13 +289,15 @@ class Soak:
     async def _weigh(self, worker: WorkerProcess) -> None:
         await self.endpoint.store.workers.get(worker.worker_id).ready.wait()
         await asyncio.sleep(SETTLE_S)
-        first = read_memory_kib(worker.pid)
+        clock = asyncio.get_running_loop().time
+        began, first = clock(), read_memory_kib(worker.pid)
         index = len(self.figures.memory_kib)
-        self.figures.memory_kib.append((first, first))
+        self.figures.memory_kib.append((first, first, 0))
         while True:
             await asyncio.sleep(1)
             with suppress(OSError):
-                self.figures.memory_kib[index] = (first, read_memory_kib(worker.pid))
+                last = read_memory_kib(worker.pid)
+                self.figures.memory_kib[index] = (first, last, round(clock() - began))
 
 
 async def freeze(pids: set[int], seconds: float) -> None:

@@ -16,4 +16,4 @@ async def test_soak_loses_and_repeats_no_job(tiny_model: Path) -> None:
     assert figures.jobs > 50
     assert figures.pieces > 100
     assert (figures.lost, figures.repeated, figures.wrong) == (0, 0, [])
-    assert all(last - first < GROWTH_KIB for first, last in figures.memory_kib)
+    assert all(last - first < GROWTH_KIB for first, last, _seconds in figures.memory_kib)
