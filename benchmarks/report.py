@@ -51,8 +51,8 @@ Where the CPU time goes, streamed chats at a round trip of {rtt_ms:g} ms, in sec
 the whole burst; *endpoint* is the local endpoint and the measuring itself, in one process."""
 
 HOTSPOTS = """\
-The worker's own process in these bursts, by cProfile: functions by the time in themselves, without
-what they call. Profiling costs time too, most where calls are many."""
+The worker's own process in these bursts, by cProfile: functions by the CPU time in themselves,
+without what they call. Profiling costs time too, most where calls are many."""
 
 LEGEND = """\
 Medians of {rounds} rounds; {tokens} tokens per request; all requests of a row come at the same
