@@ -1,4 +1,6 @@
-"""Finding GPUs and memory without importing torch."""
+"""Finding GPUs, memory and cores without importing torch."""
+
+import os
 
 import pytest
 
@@ -7,13 +9,13 @@ from worker.config.hardware import GIB, detect_hardware
 
 @pytest.fixture
 def machine(tmp_path):
-    def build(*, gpus=0, memory=None):
+    def build(*, gpus=0, **limits):
         (tmp_path / "dev").mkdir()
         for name in ("nvidiactl", "nvidia-uvm", *(f"nvidia{n}" for n in range(gpus))):
             (tmp_path / "dev" / name).touch()
-        if memory is not None:
-            (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
-            (tmp_path / "sys/fs/cgroup/memory.max").write_text(memory)
+        (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+        for name, text in limits.items():
+            (tmp_path / f"sys/fs/cgroup/{name}.max").write_text(text)
         return tmp_path
 
     return build
@@ -45,3 +47,17 @@ def test_detect_hardware_obeys_the_memory_limit_of_the_container(machine):
 
 def test_detect_hardware_without_limit_takes_the_whole_memory(machine):
     assert detect_hardware({}, machine(memory="max\n")).memory_bytes > GIB // 4
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"),
+    [
+        pytest.param("max 100000\n", len(os.sched_getaffinity(0)), id="none"),
+        pytest.param("100000 100000\n", 1, id="one-core"),
+        pytest.param("50000 100000\n", 1, id="half-a-core"),
+        pytest.param("99900000 100000\n", len(os.sched_getaffinity(0)), id="more-than-there-are"),
+        pytest.param("nonsense", len(os.sched_getaffinity(0)), id="unreadable"),
+    ],
+)
+def test_detect_hardware_obeys_the_core_limit_of_the_container(machine, limit, cores):
+    assert detect_hardware({}, machine(cpu=limit)).cores == cores

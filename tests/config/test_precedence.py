@@ -157,3 +157,26 @@ def test_promised_defaults_depend_on_the_machine():
     assert source_of(without, "ENFORCE_EAGER") == (True, "default (no GPU)")
     assert source_of(without, "KV_CACHE_MEMORY_BYTES") == (4 * GIB, "default (no GPU)")
     assert source_of(without, "GPU_MEMORY_UTILIZATION") is None
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "environ", "servers"),
+    [
+        pytest.param(16, 1, {}, 4, id="sixteen-cores"),
+        pytest.param(64, 1, {}, 4, id="never-more"),
+        pytest.param(8, 1, {}, 2, id="eight-cores"),
+        pytest.param(7, 1, {}, None, id="too-few-cores"),
+        pytest.param(16, 0, {}, None, id="no-gpu"),
+        pytest.param(16, 1, {"STARTUP_PROFILE": "balanced"}, None, id="another-profile"),
+        pytest.param(16, 1, {"API_SERVER_COUNT": "1"}, 1, id="set"),
+        pytest.param(16, 2, {"DATA_PARALLEL_SIZE": "2"}, None, id="several-engines"),
+        pytest.param(
+            16, 1, {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "true"}, None, id="runtime-adapters"
+        ),
+    ],
+)
+def test_throughput_takes_requests_through_several_servers(cores, gpus, environ, servers):
+    environ = {"STARTUP_PROFILE": "throughput", **environ}
+    hardware = Hardware(gpus, 64 * GIB, cores=cores)
+    found = source_of(load_settings(environ, hardware=hardware), "API_SERVER_COUNT")
+    assert (found and found[0]) == servers

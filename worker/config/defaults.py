@@ -10,11 +10,12 @@ from worker.config.cluster import count_machines
 from worker.config.hardware import GIB, Hardware
 from worker.config.overlay import OVERLAY
 from worker.config.resolve import Resolved
-from worker.config.startup import OPTIMIZATION_LEVELS
+from worker.config.startup import CORES_PER_API_SERVER, MOST_API_SERVERS, OPTIMIZATION_LEVELS
 
 DEFAULT = "default"
 NO_GPU = "default (no GPU)"
 STARTUP_PROFILE = "STARTUP_PROFILE"
+RUNTIME_ADAPTERS = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 CPU_SHARE = 8
 """Without a GPU the KV cache gets this fraction (1/n) of main memory …"""
 CPU_MOST_GIB = 4
@@ -45,6 +46,12 @@ def promise_defaults(
     if startup is not None and startup.value in OPTIMIZATION_LEVELS:
         level = OPTIMIZATION_LEVELS[startup.value]
         values["optimization_level"] = (level, f"from {STARTUP_PROFILE}")
+        alone = count_machines(given) == 1 and value_of("data_parallel_size", 1) == 1
+        # For several engines vLLM chooses its API servers itself; and it has adapters that come and
+        # go at run time with one API server only.
+        fits = machine.has_gpu and alone and not environ.get(RUNTIME_ADAPTERS)
+        if startup.value == "throughput" and fits:
+            values |= _share_requests(machine.cores)
     # vLLM refuses fewer tokens than sequences per step; a default must not be what breaks that.
     sequences, source = values["max_num_seqs"]
     values["max_num_seqs"] = (min(sequences, value_of("max_num_batched_tokens", sequences)), source)
@@ -81,6 +88,13 @@ def _spread(
         chosen = value_of("tensor_parallel_size", tensor)
         sizes["pipeline_parallel_size"] = (max(1, replica // chosen), source)
     return sizes
+
+
+def _share_requests(cores: int) -> dict[str, tuple[Any, str]]:
+    """Return how many API servers `cores` have room for, if there is room for several."""
+    servers = min(MOST_API_SERVERS, cores // CORES_PER_API_SERVER)
+    source = f"from {STARTUP_PROFILE} (cores: {cores})"
+    return {"api_server_count": (servers, source)} if servers > 1 else {}
 
 
 def _declared(machine: Hardware) -> dict[str, tuple[Any, str]]:

@@ -210,9 +210,9 @@ class RequestSettings(Group):
     )
     allow_private_media: bool = setting(
         False,
-        "Fetch media that requests name by URL from private, loopback and link-local addresses too. "
-        "Whoever can send a job then reaches what only this machine can: other services in its "
-        "network, and the cloud's metadata.",
+        "Fetch media that requests name by URL from private, loopback and link-local addresses "
+        "too. Whoever can send a job then reaches what only this machine can: other services in "
+        "its network, and the cloud's metadata.",
         Words(title="Allow private media", console=False),
     )
 

@@ -1,4 +1,4 @@
-"""What this machine has, found without importing torch: GPUs and memory."""
+"""What this machine has, found without importing torch: GPUs, memory, cores."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ class Hardware:
         memory_bytes: Main memory that this process may use, bytes.
         gpu_bytes: Memory of the smallest visible GPU, bytes; None where nobody can say.
         gpu_name: Its name.
+        cores: Processor cores that this process may use.
     """
 
     gpus: int
     memory_bytes: int
     gpu_bytes: int | None = None
     gpu_name: str | None = None
+    cores: int = 1
 
     @property
     def has_gpu(self) -> bool:
@@ -59,7 +61,17 @@ def detect_hardware(
         memory_bytes=_memory_bytes(root),
         gpu_bytes=None if smallest is None else smallest.memory_bytes,
         gpu_name=None if smallest is None else smallest.name,
+        cores=_count_cores(root),
     )
+
+
+def _count_cores(root: Path) -> int:
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (root / "sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return min(cores, max(1, int(quota) // int(period))) if quota.isdigit() else cores
 
 
 def _memory_bytes(root: Path) -> int:

@@ -13,6 +13,12 @@ StartupProfile = Literal["balanced", "fast", "throughput"]
 OPTIMIZATION_LEVELS: Mapping[str, str] = {"fast": "0", "throughput": "3"}
 """Start-up profile -> vLLM's optimization level; `balanced` leaves it to vLLM."""
 
+MOST_API_SERVERS = 4
+"""That many kept up with one small model on an H100 and 300 streams; each takes about 0.6 GB."""
+
+CORES_PER_API_SERVER = 4
+"""One for itself; the engine, the worker and vLLM's threads need the others."""
+
 CACHE_FOLDER = "worker-cache"
 """Below the volume's folder."""
 
@@ -23,8 +29,9 @@ class StartupSettings(Group):
     profile: StartupProfile = setting(
         "balanced",
         "What a start is tuned for. `fast` skips compilation and CUDA graphs, for a model that "
-        "starts often and answers little at a time; `throughput` optimizes most and starts "
-        "slowest; `balanced` is vLLM's own choice. OPTIMIZATION_LEVEL wins over it.",
+        "starts often and answers little at a time; `throughput` optimizes most, starts slowest "
+        "and, where a GPU has cores beside it, takes requests through several API servers; "
+        "`balanced` is vLLM's own choice. OPTIMIZATION_LEVEL and API_SERVER_COUNT win over it.",
         Words(env="STARTUP_PROFILE", title="Start-up profile"),
     )
     prefetch_weights: bool = setting(
