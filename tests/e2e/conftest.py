@@ -17,7 +17,12 @@ from worker.dev import LocalDeployment
 from worker.engine.client import EngineClient
 
 pytest.register_assert_rewrite(
-    "effects_answer", "effects_choice", "effects_end", "effects_pieces", "effects_reasoning"
+    "effects_answer",
+    "effects_choice",
+    "effects_deployment",
+    "effects_end",
+    "effects_pieces",
+    "effects_reasoning",
 )
 
 SETTINGS = {

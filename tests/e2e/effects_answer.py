@@ -194,21 +194,7 @@ async def salt_separates_caches(ask: Asker) -> None:
 LONG_TEXT = "The quick brown fox jumps over the lazy dog. " * 20
 
 
-@effect("model")
-async def model_must_be_served(ask: Asker) -> None:
-    error = await ask.fail(model="other")
-    assert (error["code"], error["status"]) == ("model_not_found", 404)
-    assert "other" in error["message"]
-
-
 @effect("request_id", only=(Way.CHAT, Way.TEXT))
 async def request_id_is_the_answers_id(ask: Asker) -> None:
     answer = await ask(request_id=f"mine-{ask.way.route[-4:]}")
     assert answer.whole["id"].endswith(f"mine-{ask.way.route[-4:]}")
-
-
-@effect("suffix")
-async def suffix_needs_a_model_that_can(ask: Asker) -> None:
-    error = await ask.fail(suffix="end")
-    assert error["status"] == 400
-    assert "suffix" in error["message"]

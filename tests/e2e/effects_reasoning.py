@@ -1,10 +1,10 @@
-"""Parameters of models that think before they answer."""
+"""Parameters of models that think before they answer, or fill gaps in a text."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from parameters import Asker, effect
+from parameters import Asker, Way, effect
 from tiny_model import THINKING, VOCABULARY
 
 END_OF_THOUGHTS = VOCABULARY + 1
@@ -38,3 +38,24 @@ async def thoughts_are_left_out(ask: Asker) -> None:
     answer = await ask(**thinking, include_reasoning=False)
     assert answer.first.reasoning is None
     assert answer.text
+
+
+@effect("include_reasoning", only=(Way.MESSAGES,))
+async def thoughts_before_a_form_are_left_out(ask: Asker) -> None:
+    answer = await ask(**THINK_THEN_SAY, include_reasoning=False)
+    assert answer.text == "So be it."
+    assert answer.first.reasoning is None
+    outputs = await ask.stream(**THINK_THEN_SAY, include_reasoning=False)
+    choices = [output["choices"][0] for output in outputs]
+    assert "".join("".join(choice["tokens"]) for choice in choices) == "So be it."
+    assert not any("reasoning" in choice for choice in choices)
+
+
+@effect("suffix")
+async def gap_before_the_suffix_is_filled(ask: Asker) -> None:
+    plain = await ask(prompt="def f(")
+    gap = await ask(prompt="def f(", suffix="return x")
+    job = await ask.api.runsync({"route": "/detokenize", "body": {"tokens": gap.prompt_ids}})
+    text = job["output"][0]["prompt"]
+    assert text.index("def f(") < text.index("return x")
+    assert gap.usage["input"] > plain.usage["input"]

@@ -1,7 +1,8 @@
-"""Embeddings, scores and ranks: a deployment of the tiny model as an embedding model."""
+"""Embeddings, scores, ranks and classes: the tiny model as an embedding model and a classifier."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import openai
 import pytest
 import pytest_asyncio
 from served import MODEL, Api, connect, deploy, make_environ
+from tiny_model import CLASSIFIER, build_tiny_model
 
 from worker.dev import LocalDeployment
 
@@ -79,3 +81,46 @@ async def test_chat_is_refused_by_an_embedding_model(pooling: Api) -> None:
     for job_input in ({"prompt": "x"}, {"messages": [{"role": "user", "content": "x"}]}):
         job = await pooling.runsync(job_input)
         assert '"route_not_served"' in job["error"], job
+
+
+# A classifier
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def classifier(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
+    folder = tmp_path_factory.mktemp("models") / "tiny-classifier"
+    environ = make_environ(build_tiny_model(folder, changes=CLASSIFIER), RUNNER="pooling")
+    async with deploy(environ, []) as running, connect(running) as connected:
+        yield connected
+
+
+async def test_texts_are_classified(classifier: Api) -> None:
+    job = await classifier.runsync({"route": "/classify", "body": {"input": TEXTS}})
+    assert job["status"] == "COMPLETED", job
+    answer = job["output"][0]
+    assert [item["index"] for item in answer["data"]] == [0, 1, 2]
+    for item in answer["data"]:
+        assert (item["label"], item["num_classes"], len(item["probs"])) == ("relevant", 1, 1)
+        assert 0 < item["probs"][0] < 1
+    assert answer["usage"]["prompt_tokens"] > 0
+
+
+async def test_classifier_ranks_by_its_scores(classifier: Api) -> None:
+    body = {"text_1": TEXTS[0], "text_2": TEXTS}
+    job = await classifier.runsync({"route": "/v1/score", "body": body})
+    assert job["status"] == "COMPLETED", job
+    scores = {item["index"]: item["score"] for item in job["output"][0]["data"]}
+    assert len(scores) == 3
+    job = await classifier.runsync(
+        {"route": "/v1/rerank", "body": {"query": TEXTS[0], "documents": TEXTS}}
+    )
+    ranks = {item["index"]: item["relevance_score"] for item in job["output"][0]["results"]}
+    assert ranks == pytest.approx(scores, abs=1e-2)
+    assert list(ranks.values()) == sorted(ranks.values(), reverse=True)
+
+
+@pytest.mark.parametrize("route", ["/v1/embeddings", "/v1/chat/completions"])
+async def test_classifier_refuses_other_work(classifier: Api, route: str) -> None:
+    body = {"messages": "x"} if "chat" in route else {"input": "x"}
+    job = await classifier.runsync({"route": route, "body": body})
+    assert json.loads(job["error"])["error"]["code"] == "route_not_served", job

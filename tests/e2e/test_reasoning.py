@@ -1,7 +1,12 @@
-"""A model that thinks first: a second deployment, whose stream pieces also wait until full."""
+"""A model that thinks first: a second deployment, whose stream pieces also wait until full.
+
+It also has what vLLM does only for some families: Qwen's architecture takes decisions, DeepSeek's
+tokenizer has a form for gaps in a text.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +19,18 @@ import pytest_asyncio
 from effects_reasoning import THINK_THEN_SAY
 from parameters import Asker, Check, Way, list_cases
 from served import MODEL, Api, connect, deploy, make_environ
-from tiny_model import build_tiny_model
+from tiny_model import QWEN3, build_tiny_model
 
 from worker.dev import LocalDeployment
+from worker.request.routes import CHAT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-SETTINGS = {"REASONING_PARSER": "deepseek_r1", "STREAM_MAX_DELAY_MS": "60000"}
+SETTINGS = {
+    "REASONING_PARSER": "deepseek_r1",
+    "STREAM_MAX_DELAY_MS": "60000",
+    "TOKENIZER_MODE": "deepseek_v4",
+}
 ASK: Any = {
     "model": MODEL,
     "messages": [{"role": "user", "content": "Shall we?"}],
@@ -32,7 +42,8 @@ ASK: Any = {
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def thinker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalDeployment]:
     folder: Path = tmp_path_factory.mktemp("models") / "tiny-thinker"
-    environ = make_environ(build_tiny_model(folder, thinking=True), **SETTINGS)
+    model = build_tiny_model(folder, thinking=True, changes=QWEN3, words=("yes", "no"))
+    environ = make_environ(model, **SETTINGS)
     async with deploy(environ, []) as running:
         yield running
 
@@ -77,3 +88,25 @@ async def test_native_stream_tells_thoughts_apart(thinking: Api) -> None:
     choices = [output["choices"][0] for output in outputs]
     assert "".join(text for choice in choices for text in choice["tokens"]) == "So be it."
     assert "".join(text for choice in choices for text in choice.get("reasoning", []))
+
+
+async def test_form_that_holds_for_the_thoughts_is_the_callers_error(thinking: Api) -> None:
+    body = {**ASK, **ASK["extra_body"], "include_reasoning": False, "thinking_token_budget": 0}
+    del body["extra_body"]
+    job = await thinking.runsync({"openai_route": CHAT, "openai_input": body})
+    error = json.loads(job["error"])["error"]
+    assert (error["code"], error["status"]) == ("unsatisfiable_form", 400), error
+    assert "thinking_token_budget" in error["message"]
+    assert "retryable" not in error
+
+
+async def test_decisions_are_taken(thinking: Api) -> None:
+    options = {"dry": None, "wet": "as rain makes it"}
+    question = {"type": "choice", "instructions": "How is it?", "criteria": options}
+    body = {"state": "It rains.", "questions": {"street": question}}
+    job = await thinking.runsync({"route": "/v1/systemone", "body": body})
+    assert job["status"] == "COMPLETED", job["error"]
+    answer = job["output"][0]
+    assert answer["answers"].keys() == {"street"}
+    assert options.keys() & set(map(str, answer["answers"]["street"].values()))
+    assert answer["usage"]["input_tokens"] > 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -22,6 +22,16 @@ VOCABULARY = 384
 END, TURN_START, TURN_END = SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 THINKING = ["<think>", "</think>"]
 """Tokens around the thoughts of a reasoning model."""
+
+QWEN3 = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}
+"""The same shape as a family that vLLM gives more to do."""
+
+CLASSIFIER = {
+    "architectures": ["LlamaForSequenceClassification"],
+    "id2label": {"0": "relevant"},
+    "label2id": {"relevant": 0},
+}
+"""A model that tells how well one class fits, as rerankers do."""
 
 # Plain ASCII: the trainer learns merges for it and none for other scripts.
 TEXT = """
@@ -38,7 +48,12 @@ CHAT_TEMPLATE = (
 
 
 def build_tiny_model(
-    directory: Path, *, chat_template: bool = True, thinking: bool = False
+    directory: Path,
+    *,
+    chat_template: bool = True,
+    thinking: bool = False,
+    changes: Mapping[str, object] | None = None,
+    words: Sequence[str] = (),
 ) -> Path:
     """Put the model into `directory`, unless it is there, and return `directory`.
 
@@ -48,6 +63,8 @@ def build_tiny_model(
         directory: Its last part becomes the served name.
         chat_template: Whether chat works; without one vLLM refuses a chat request.
         thinking: Whether the model knows the tokens around thoughts, and its prompt opens them.
+        changes: What its `config.json` has instead, e.g. `QWEN3`.
+        words: Texts that are one token each.
     """
     if (directory / "config.json").exists():
         return directory
@@ -56,10 +73,12 @@ def build_tiny_model(
         model = Path(temporary, "model")
         model.mkdir()
         tokenizer = build_tokenizer()
-        if thinking:
-            tokenizer.add_tokens([AddedToken(text, normalized=False) for text in THINKING])
+        known = [*(THINKING if thinking else ()), *words]
+        tokenizer.add_tokens([AddedToken(text, normalized=False) for text in known])
         tokenizer.save(str(model / "tokenizer.json"))
-        for name, content in describe_model(tokenizer.get_vocab_size()).items():
+        files = describe_model(tokenizer.get_vocab_size())
+        files["config.json"] |= changes or {}
+        for name, content in files.items():
             (model / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         if chat_template:
             template = CHAT_TEMPLATE + (THINKING[0] if thinking else "")

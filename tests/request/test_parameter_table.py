@@ -2,6 +2,7 @@
 
 import effects_answer
 import effects_choice
+import effects_deployment
 import effects_end
 import effects_pieces
 import effects_reasoning
@@ -14,30 +15,30 @@ from worker.errors import RequestError
 from worker.request import Batching, RequestDefaults, parse_job
 from worker.request.envelope import BatchingInput, NativeInput
 from worker.request.openai import known_fields
-from worker.request.removed import REMOVED, UNREACHABLE, USELESS
+from worker.request.removed import REMOVED, RENDERED, UNREACHABLE, USELESS
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.sampling import SamplingParameters
 
 DEFAULTS = RequestDefaults("served", Batching(1, 50, 3.0), 16)
-MODULES = {effects_answer, effects_choice, effects_end, effects_pieces, effects_reasoning}
+MODULES = {
+    effects_answer,
+    effects_choice,
+    effects_deployment,
+    effects_end,
+    effects_pieces,
+    effects_reasoning,
+}
 
 UNSEEN = {
     "ec_transfer_params": "needs a disaggregated deployment",
     "kv_transfer_params": "needs a disaggregated deployment",
     "extra_args": "for custom sampling code; vLLM has none",
     "vllm_xargs": "for custom sampling code; vLLM has none",
-    "media_io_kwargs": "needs a multimodal model",
-    "mm_payload": "needs a multimodal model",
-    "mm_processor_kwargs": "needs a multimodal model",
-    "return_mm_kwargs": "needs a multimodal model",
-    "priority": "orders requests only with SCHEDULING_POLICY=priority",
     "prompt_embeds": "needs ENABLE_PROMPT_EMBEDS",
-    "return_token_offsets": "for /tokenize; without effect on an answer",
     "request_id": "natively in vLLM's log only",
     "routed_experts_prompt_start": "needs a mixture of experts",
     "session_id": "an identifier for routing between engines",
     "spaces_between_special_tokens": "a byte-level tokenizer has no spaces there",
-    "suffix": "needs a model that fills gaps; refused otherwise, which is tested",
     "user": "no effect by design",
     "watermarking": "needs a configured watermark",
     "early_stopping": "false and `never` are what happens anyway; true is refused, which is tested",
@@ -96,7 +97,9 @@ def names() -> list[str]:
     known = known_fields()
     native = {**SamplingParameters.model_fields, **NativeInput.model_fields}
     bodies = known[CHAT].known | known[COMPLETIONS].known
-    return sorted({*native, *bodies, *REMOVED, *UNREACHABLE, *USELESS} - {"sampling_params"})
+    return sorted(
+        {*native, *bodies, *REMOVED, *RENDERED, *UNREACHABLE, *USELESS} - {"sampling_params"}
+    )
 
 
 def refusal(name: str, way: Way) -> RequestError | None:
@@ -164,5 +167,5 @@ def test_reasons_are_only_for_what_is_not_tested() -> None:
     accepted = {name for name in names() if ways_of(name)}
     seen = {name for each in EFFECTS for name in each.names}
     assert accepted - seen - UNSEEN.keys() == set()
-    # Shown to be refused by such a model; shown in the bodies only.
-    assert UNSEEN.keys() & seen == {"suffix", "request_id"}
+    # Shown in the bodies only.
+    assert UNSEEN.keys() & seen == {"request_id"}

@@ -52,6 +52,7 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], Code], ...] = (
     ),
     (re.compile(r"The model `.*` does not exist", re.S), Code.MODEL_NOT_FOUND),
     (re.compile(r"model does not support .* API"), Code.ROUTE_NOT_SERVED),
+    (re.compile(r"Failed to load (image|audio|video)"), Code.MEDIA_UNREADABLE),
 )
 _DEAD = re.compile(r"EngineCore|EngineDead|engine (is )?dead", re.I)
 _FINDING = re.compile(r"^\s*(\{.*\})\s*$", re.M)
@@ -71,6 +72,8 @@ _STUMBLE = re.compile(
 _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9]*(?:-[a-z0-9]+)+)")
 """An option of vLLM's command line; on an endpoint it is the variable of the same name."""
 _LITERAL = re.compile(r"(: )?(\[[^\n]*\]|\{[^\n]*\})")
+_OBJECT = re.compile(r"\s*<[\w.]+ object\b[^<>\n]*>")
+"""How Python shows an object that has no better text."""
 _SUFFIX = re.compile(r" \(parameter=\w[\w.]*(, value=.*)?\)\Z", re.S)
 _WHOLE_PROMPT = frozenset({"input_text", "input_tokens"})
 """What vLLM calls the prompt of any route in errors about its length."""
@@ -160,7 +163,7 @@ def clean_message(text: str) -> str:
     text = _FINDING.sub(lambda match: "  " + _read_finding(match.group(1)), text)
     for pattern, instead in _VALIDATION:
         text = pattern.sub(instead, text)
-    text = _LITERAL.sub(_retell, _SUFFIX.sub("", text))
+    text = _OBJECT.sub("", _LITERAL.sub(_retell, _SUFFIX.sub("", text)))
     text = _OPTION.sub(lambda match: match.group(1).replace("-", "_").upper(), text)
     if _STUMBLE.search(text):
         return STUMBLED

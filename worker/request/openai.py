@@ -17,7 +17,7 @@ from worker.request.defaults import RequestDefaults
 from worker.request.json_value import kind_of
 from worker.request.removed import REMOVED, RENAMED, UNREACHABLE, drop_removed
 from worker.request.routes import CHAT, COMPLETIONS
-from worker.request.selection import ask_best_of
+from worker.request.selection import ask_best_of, find_conflict
 from worker.request.suggest import ask, suggest
 
 CAPTURED_FILE = "captured.json"
@@ -38,7 +38,8 @@ class RouteFields:
     """Names that a route's body may have.
 
     Attributes:
-        known: Fields of vLLM's request model; empty if the route takes no body.
+        known: Fields of vLLM's request model that have an effect on the route; empty if it takes no
+            body.
         official: Further fields of the official API, which vLLM accepts and ignores.
     """
 
@@ -51,7 +52,9 @@ def known_fields() -> dict[str, RouteFields]:
     """Return the captured field names by route."""
     text = importlib.resources.files(__package__).joinpath(CAPTURED_FILE).read_bytes()
     return {
-        path: RouteFields(frozenset(names["known"]), frozenset(names["official"]))
+        path: RouteFields(
+            frozenset(names["known"]) - RENAMED.get(path, {}).keys(), frozenset(names["official"])
+        )
         for path, names in orjson.loads(text)["routes"].items()
     }
 
@@ -185,13 +188,15 @@ def _take_best_of(route: str, body: dict[str, Any]) -> Selection | None:
         )
     if best_of == keep:
         return None
-    if body.get("stream"):
-        raise _conflict(
-            f"cannot be above n ({keep}) in a stream, since the best sequences are known only at "
-            "the end; send stream: false"
-        )
-    if body.get("temperature") == 0 and not body.get("use_beam_search"):
-        raise _conflict("must be 1 with temperature 0, which always gives one answer")
+    conflict = find_conflict(
+        keep=keep,
+        best_of=best_of,
+        stream=bool(body.get("stream")),
+        temperature=body.get("temperature"),
+        beam=bool(body.get("use_beam_search")),
+    )
+    if conflict is not None:
+        raise _conflict(conflict)
     if body.get("echo") and route == COMPLETIONS and not isinstance(body.get("prompt"), str):
         raise _conflict("works with echo only for a single text as prompt")
     return ask_best_of(body, keep=keep, best_of=best_of, chat=route == CHAT)

@@ -8,13 +8,13 @@ from typing import Any
 from worker.request.call import Call, Selection
 from worker.request.codes import Code, fail
 from worker.request.defaults import RequestDefaults, choose_batching
-from worker.request.envelope import NativeInput
+from worker.request.envelope import BatchingInput, NativeInput
 from worker.request.field import KINDS, TARGET, Kind, word_of
 from worker.request.form import find_forms
 from worker.request.removed import REMOVED, UNREACHABLE, USELESS, drop_removed
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.sampling import SamplingParameters
-from worker.request.selection import ask_best_of
+from worker.request.selection import ask_best_of, find_conflict
 from worker.request.validation import validate
 
 SAMPLING = "sampling_params"
@@ -46,9 +46,7 @@ _ENVELOPE = frozenset(
         "messages",
         "apply_chat_template",
         SAMPLING,
-        "max_batch_size",
-        "min_batch_size",
-        "batch_size_growth_factor",
+        *BatchingInput.model_fields,
     }
 )
 """Native fields that the worker itself uses up."""
@@ -181,22 +179,17 @@ def _check_sampling(native: NativeInput, kind: Kind) -> None:
         raise _conflict("best_of", f"must be at least n ({sampling.n}), got {best_of}")
     if sampling.use_beam_search:
         _check_beam(native)
-    else:
-        if sampling.length_penalty != 1.0:
-            raise _conflict("length_penalty", "works only with use_beam_search: true")
-        if native.stream and best_of > sampling.n:
-            raise _conflict(
-                "best_of",
-                f"cannot be above n ({sampling.n}) in a stream, since the best sequences are "
-                "known only at the end; send stream: false",
-            )
-        if "temperature" in sampling.model_fields_set and sampling.temperature == 0:
-            name = "best_of" if sampling.best_of and sampling.best_of > sampling.n else "n"
-            if best_of > 1:
-                raise _conflict(
-                    name,
-                    f"must be 1 with temperature 0, which always gives one answer; got {best_of}",
-                )
+    elif sampling.length_penalty != 1.0:
+        raise _conflict("length_penalty", "works only with use_beam_search: true")
+    conflict = find_conflict(
+        keep=sampling.n,
+        best_of=best_of,
+        stream=native.stream,
+        temperature=sampling.temperature if "temperature" in sampling.model_fields_set else None,
+        beam=sampling.use_beam_search,
+    )
+    if conflict is not None:
+        raise _conflict("best_of" if best_of > sampling.n else "n", conflict)
     if sampling.max_tokens == 0 and not (native.echo and kind == "prompt"):
         raise _conflict("max_tokens", "must be at least 1; 0 is for echo with a prompt")
 

@@ -11,7 +11,7 @@ from worker.request.envelope import BatchingInput, GatewayInput, NativeInput, Ro
 from worker.request.field import KINDS, SETTING, TARGET, UNIT, UNSET, Parameters
 from worker.request.openai import known_fields
 from worker.request.question import BEAM_PARAMETERS
-from worker.request.removed import REMOVED, RENAMED, UNREACHABLE, USELESS
+from worker.request.removed import REMOVED, RENAMED, RENDERED, UNREACHABLE, USELESS
 from worker.request.routes import CHAT, COMPLETIONS, ROUTES
 from worker.request.sampling import RepetitionDetection, SamplingParameters, StructuredOutputs
 
@@ -245,7 +245,7 @@ def _matrix() -> list[str]:
     """Return one row for each parameter that any kind of text generation knows or refuses."""
     chat, text = known_fields()[CHAT].known, known_fields()[COMPLETIONS].known
     native = {**SamplingParameters.model_fields, **NativeInput.model_fields}
-    names = {*native, *chat, *text, *REMOVED, *UNREACHABLE}
+    names = {*native, *chat, *text, *REMOVED, *RENDERED, *UNREACHABLE}
     names -= BatchingInput.model_fields.keys() | {"sampling_params"}
     rows = [
         (

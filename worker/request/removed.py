@@ -8,6 +8,7 @@ from typing import Any
 
 from worker.errors import RequestError
 from worker.request.codes import Code, fail
+from worker.request.envelope import BatchingInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +75,16 @@ _NATIVE = {
     "sampling_params": "its members in the body itself",
     "apply_chat_template": "the request to /v1/chat/completions",
     "extra_args": "vllm_xargs",
-    "max_batch_size": "it beside the body, not inside",
-    "min_batch_size": "it beside the body, not inside",
-    "batch_size_growth_factor": "it beside the body, not inside",
+    **dict.fromkeys(BatchingInput.model_fields, "it beside the body, not inside"),
 }
+
+RENDERED = ("mm_payload", "return_mm_kwargs", "return_token_offsets")
+"""Fields of chat and completion bodies that mean something only where these are rendered."""
 
 RENAMED: dict[str, dict[str, str]] = {
     "/v1/chat/completions": {
         **_NATIVE,
+        **dict.fromkeys(RENDERED, "the request to /v1/chat/completions/render"),
         "max_output_tokens": "max_completion_tokens",
         "max_new_tokens": "max_completion_tokens",
         "prompt": "messages",
@@ -89,6 +92,7 @@ RENAMED: dict[str, dict[str, str]] = {
     },
     "/v1/completions": {
         **_NATIVE,
+        **dict.fromkeys(RENDERED, "the request to /v1/completions/render"),
         "max_completion_tokens": "max_tokens",
         "max_output_tokens": "max_tokens",
         "max_new_tokens": "max_tokens",
@@ -105,7 +109,7 @@ RENAMED: dict[str, dict[str, str]] = {
     },
     "/v1/messages": {"stop": "stop_sequences", "max_completion_tokens": "max_tokens"},
 }
-"""Names that another route has for the same thing: route -> name -> what to send."""
+"""Names that mean something on another route only: route -> name -> what to send."""
 
 
 def refuse_removed(name: str, removed: Removed, param: str) -> RequestError:

@@ -9,6 +9,28 @@ from typing import Any
 from worker.request.call import Selection
 
 
+def find_conflict(
+    *, keep: int, best_of: int, stream: bool, temperature: object, beam: bool
+) -> str | None:
+    """Return what speaks against choosing `keep` of `best_of` sequences; None if nothing does.
+
+    Args:
+        keep: The request's `n`.
+        best_of: Sequences to generate, >= `keep`.
+        stream: Whether the answer is streamed.
+        temperature: The request's; None where it has none.
+        beam: Whether beam search finds the sequences.
+    """
+    if stream and best_of > keep:
+        return (
+            f"cannot be above n ({keep}) in a stream, since the best sequences are known only at "
+            "the end; send stream: false"
+        )
+    if temperature == 0 and best_of > 1 and not beam:
+        return f"must be 1 with temperature 0, which always gives one answer; got {best_of}"
+    return None
+
+
 def ask_best_of(body: dict[str, Any], *, keep: int, best_of: int, chat: bool) -> Selection:
     """Change `body` so that vLLM generates `best_of` sequences with log-probabilities.
 
