@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -71,6 +72,37 @@ async def test_large_stream_is_cut_between_events(api: Api) -> None:
                 (choice,) = json.loads(event.removeprefix("data: "))["choices"]
                 tokens += len((choice["logprobs"] or {"content": []})["content"])
     assert tokens == 300
+
+
+async def test_stream_above_the_limit_is_whole_though_its_result_is_not(api: Api) -> None:
+    tokens = 600
+    body = {**LARGE, "max_tokens": tokens, "stream": True}
+    job_id = await api.run({"openai_route": CHAT, "openai_input": body})
+    text, ended = "", False
+    while not ended:
+        poll = await api.call("GET", f"/stream/{job_id}")
+        text += "".join(piece["output"] for piece in poll["stream"])
+        ended = poll["status"] in ("COMPLETED", "FAILED") and not poll["stream"]
+        await asyncio.sleep(0.02)
+    *events, done = text.removesuffix("\n\n").split("\n\n")
+    assert done == "data: [DONE]"
+    told = [json.loads(event.removeprefix("data: "))["choices"][0] for event in events]
+    assert sum(len((choice["logprobs"] or {"content": []})["content"]) for choice in told) == tokens
+    assert len(text) > MAX_RESULT_BYTES
+    job = await api.wait_for(job_id, "FAILED")
+    error = json.loads(job["error"])["error"]
+    assert (error["code"], error["status"]) == ("result_too_large", 413)
+    assert "streamed" in error["message"]
+
+
+async def test_client_of_a_stream_above_the_limit_gets_all_of_it(api: Api) -> None:
+    body = {**LARGE, "max_tokens": 600, "stream": True}
+    text = await api.read("POST", "/openai/v1/chat/completions", body)
+    # What the endpoint tells of the job follows the end, where no client reads on.
+    answer, done, _rest = text.partition("data: [DONE]\n\n")
+    assert len(answer) > MAX_RESULT_BYTES
+    assert done
+    assert 'data: {"error"' not in answer
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,8 @@ async def handle(job):
             yield {"error": json.dumps({"error": {"code": body["error"]}})}
         if "bytes" in body:
             yield "x" * body["bytes"]
+        if "object_bytes" in body:
+            yield {"text": "x" * body["object_bytes"]}
         if "report" in body:
             yield {"running": running, "most": most}
     except asyncio.CancelledError:

@@ -221,6 +221,18 @@ async def test_result_over_the_limit_is_an_error_that_says_so(queue):
     await queue.wait_for(lambda: any(told in line and job.id in line for line in queue.lines))
 
 
+async def test_text_larger_than_a_post_may_be_reaches_the_reader_of_the_stream(queue):
+    job = await queue.run(outputs=["a"], bytes=24_000_000)
+    assert sum(map(len, job.chunks)) == 1 + 24_000_000
+    assert error_of(job)["code"] == Code.RESULT_TOO_LARGE
+
+
+async def test_object_larger_than_a_post_may_be_is_an_error_that_says_so(queue):
+    job = await queue.run(outputs=[{"text": "x" * 9}], object_bytes=20_000_001)
+    assert job.chunks == [{"text": "x" * 9}]
+    assert error_of(job)["code"] == Code.RESULT_TOO_LARGE
+
+
 async def test_exception_of_the_handler_is_an_error_without_details(queue):
     job = await queue.run(**{"outputs": [{"n": 1}], "raise": "a detail"})
     assert job.status == JobStatus.FAILED

@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from worker.errors import RequestError
 from worker.queue.account import Account
 from worker.queue.sdk import (
     ExponentialRetry,
@@ -46,6 +47,10 @@ other end went away without a word; the SDK's session would wait 600 s."""
 MAX_RESULT_BYTES = 20_000_000
 """RunPod refuses larger results and the client would wait for ever."""
 
+LONGEST_TEXT = 2_000_000
+"""Characters of a streamed text in one post. RunPod cuts texts above 1 MB anyway, wherever that is,
+but takes no post as large as one event of vLLM can become that holds many log-probabilities."""
+
 HEADERS = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}
 """As the SDK sends them; the body is JSON all the same."""
 
@@ -72,17 +77,19 @@ class Delivery:
                 if isinstance(output, dict) and output.get("error"):
                     return {"error": output["error"]}
                 outputs.append(output)
-                body = orjson.dumps({"output": output})
-                account.post(len(body))
-                await self._post(self._stream_client, job_id, job_stream_url, body)
+                for part in _cut(output):
+                    body = orjson.dumps({"output": part})
+                    if len(body) > MAX_RESULT_BYTES:
+                        return {"error": _too_large(len(body), pieces=1).json()}
+                    account.post(len(body))
+                    await self._post(self._stream_client, job_id, job_stream_url, body)
         return {"output": outputs}
 
     async def done(self, job_id: str, result: dict[str, Any]) -> dict[str, Any]:
         """Post the result of a job, or why it cannot be delivered; return what was posted."""
         body = orjson.dumps(result)
         if len(body) > MAX_RESULT_BYTES:
-            message = _describe_excess(len(body), len(result.get("output", ())))
-            result = {"error": fail(Code.RESULT_TOO_LARGE, message).json()}
+            result = {"error": _too_large(len(body), len(result.get("output", ()))).json()}
             body = orjson.dumps(result)
         await self._post(self._done_client, job_id, job_done_url, body)
         return result
@@ -105,19 +112,28 @@ class Delivery:
             runpod_log.error(f"RunPod did not take the output: {type(error).__name__}", job_id)
 
 
-def _describe_excess(size: int, pieces: int) -> str:
-    """Say why a result cannot be delivered, and which part of the answer was all the same."""
+def _cut(output: Output) -> list[Output]:
+    """Return an output as what is posted of it, one after the other."""
+    if not isinstance(output, str) or len(output) <= LONGEST_TEXT:
+        return [output]
+    return [output[i : i + LONGEST_TEXT] for i in range(0, len(output), LONGEST_TEXT)]
+
+
+def _too_large(size: int, pieces: int) -> RequestError:
+    """Return the error for a result, of so many bytes and streamed pieces, that is not accepted."""
     if pieces > 1:
-        return (
+        message = (
             f"The answer was streamed in {pieces} pieces, which readers of the stream have; "
             f"together they are {size} bytes, and RunPod keeps no more than {MAX_RESULT_BYTES} as "
             "a job's result. Ask for fewer tokens, choices or log-probabilities, or read only the "
             "stream."
         )
-    return (
-        f"The result has {size} bytes; RunPod accepts {MAX_RESULT_BYTES}. Ask for fewer tokens, "
-        "choices or log-probabilities, or read the answer as a stream."
-    )
+    else:
+        message = (
+            f"The result has {size} bytes; RunPod accepts {MAX_RESULT_BYTES}. Ask for fewer "
+            "tokens, choices or log-probabilities, or read the answer as a stream."
+        )
+    return fail(Code.RESULT_TOO_LARGE, message)
 
 
 def _build_client(session: aiohttp.ClientSession, attempts: int) -> RetryClient:
