@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from worker.request.envelope import NativeInput
+from worker.request.form import MASKS
 from worker.request.removed import REMOVED, UNREACHABLE, USELESS
 from worker.request.routes import CHAT, COMPLETIONS, ROUTES
 from worker.request.sampling import SamplingParameters
@@ -100,6 +101,21 @@ def native() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+def constrained() -> st.SearchStrategy[dict[str, Any]]:
+    """Return questions whose form and masks often have no token in common."""
+    masks = members([*MASKS, "logit_bias"], wild=50)
+    return st.builds(
+        lambda form, params, stream: {
+            "prompt": "x",
+            "stream": stream,
+            "sampling_params": {"max_tokens": 6, **params, "structured_outputs": form},
+        },
+        FORMS,
+        masks,
+        st.booleans(),
+    )
+
+
 def bodies() -> st.SearchStrategy[dict[str, Any]]:
     names = sorted({*MEANT, *SamplingParameters.model_fields, *UNREACHABLE, "max_token", "top_n"})
     generation = st.sampled_from([(CHAT, "messages"), (COMPLETIONS, "prompt")]).flatmap(
@@ -120,4 +136,4 @@ def bodies() -> st.SearchStrategy[dict[str, Any]]:
     return generation | generation | other
 
 
-INPUTS: st.SearchStrategy[Any] = native() | native() | bodies() | WILD
+INPUTS: st.SearchStrategy[Any] = native() | native() | constrained() | bodies() | WILD

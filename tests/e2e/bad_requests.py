@@ -124,6 +124,11 @@ SAMPLING: dict[str, tuple[dict[str, Any], str, str]] = {
     "greedy copies": ({"n": 3, "temperature": 0}, "conflicting_parameters", "temperature 0"),
     "penalty without beams": ({"length_penalty": 2.0}, "conflicting_parameters", "beam"),
     "beams with stop": ({"use_beam_search": True, "stop": "a"}, "conflicting_parameters", "stop"),
+    "form without a token": (
+        {"structured_outputs": {"choice": ["ab"]}, "allowed_token_ids": [300]},
+        "unsatisfiable_form",
+        "sampling_params.allowed_token_ids",
+    ),
     "no token": ({"max_tokens": 0}, "conflicting_parameters", "at least 1"),
     "too many tokens": ({"max_tokens": 99_999}, "context_length_exceeded", "2048"),
     "too many logprobs": ({"logprobs": 5000}, "invalid_request", "logprobs"),

@@ -80,7 +80,8 @@ async def events_hold_several_tokens(ask: Asker) -> None:
         len(await events(ask, stream_interval=interval, allowed_token_ids=[A, B], max_tokens=40))
         for interval in (1, 20)
     ]
-    assert coarse < 10 < 40 <= fine + 2
+    # On a busy machine vLLM puts into one event what has come meanwhile.
+    assert coarse < 10 < 20 < fine
 
 
 @effect("stream_options", only=(Way.CHAT, Way.TEXT))

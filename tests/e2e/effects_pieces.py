@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from parameters import Asker, effect
 
-TOKENS = 1500
-LARGE = 500
+TOKENS = 600
+LARGE = 200
 
 
 @effect("max_batch_size", "min_batch_size", "batch_size_growth_factor")

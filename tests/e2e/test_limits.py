@@ -30,13 +30,12 @@ LARGE: dict[str, Any] = {
 
 @pytest.mark.parametrize("shape", ["native", "openai"])
 async def test_result_above_the_limit_fails_with_its_size(api: Api, shape: str) -> None:
-    tokens = 1000
     job_input: dict[str, Any] = {
         "openai_route": CHAT,
-        "openai_input": {**LARGE, "max_tokens": tokens},
+        "openai_input": {**LARGE, "max_tokens": 600},
     }
     if shape == "native":
-        sampling = {"logprobs": VOCABULARY, "max_tokens": tokens, "ignore_eos": True}
+        sampling = {"logprobs": VOCABULARY, "max_tokens": 900, "ignore_eos": True}
         job_input = {"messages": "x", "sampling_params": sampling}
     job = await api.runsync(job_input)
     assert job["status"] == "FAILED", len(json.dumps(job))

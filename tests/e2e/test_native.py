@@ -13,6 +13,8 @@ from worker.engine.client import EngineClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+FIVE = {"max_tokens": 5, "ignore_eos": True}
+
 
 def join(outputs: list[dict[str, Any]]) -> str:
     return "".join(text for output in outputs for text in output["choices"][0]["tokens"])
@@ -39,7 +41,7 @@ async def test_runsync_answers_in_the_native_shape(
 
 
 async def test_run_then_status_gives_the_result(api: Api) -> None:
-    job_id = await api.run({"prompt": "Once", "sampling_params": {"max_tokens": 5}})
+    job_id = await api.run({"prompt": "Once", "sampling_params": FIVE})
     job = await api.wait_for(job_id, "COMPLETED")
     assert job["output"][0]["usage"]["output"] == 5
     assert job["executionTime"] >= 0
@@ -66,7 +68,7 @@ async def test_cancel_aborts_the_request_in_vllm_and_no_other(
     job_id = await api.run({**LONG, "stream": stream})
     while await count_running(engine) < LONG_SEQUENCES:
         await asyncio.sleep(0.02)
-    other = await api.run({"prompt": "Once", "sampling_params": {"max_tokens": 5}})
+    other = await api.run({"prompt": "Once", "sampling_params": FIVE})
     assert (await api.call("POST", f"/cancel/{job_id}"))["status"] == "CANCELLED"
     assert (await api.wait_for(other, "COMPLETED"))["output"][0]["usage"]["output"] == 5
     async with asyncio.timeout(5):

@@ -107,6 +107,18 @@ async def test_chat_refused_while_streaming_raises_in_the_client(
     assert named in str(caught.value.message)
 
 
+async def test_form_without_a_token_is_told_within_the_stream(client: openai.AsyncOpenAI) -> None:
+    impossible = {"structured_outputs": {"choice": ["ab"]}, "allowed_token_ids": [300]}
+    stream = await client.chat.completions.create(
+        model=MODEL, messages=MESSAGES, stream=True, extra_body=impossible
+    )
+    with pytest.raises(openai.APIError) as caught:
+        async for _chunk in stream:
+            pass
+    assert caught.value.code == "unsatisfiable_form"
+    assert "allowed_token_ids" in str(caught.value.message)
+
+
 async def test_route_that_the_model_does_not_serve_is_refused(client: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.APIError) as caught:
         await client.embeddings.create(model=MODEL, input="text")
