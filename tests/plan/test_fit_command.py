@@ -7,6 +7,8 @@ from rich.console import Console
 
 from worker.errors import ExitCode
 from worker.plan.fit_command import run_fit
+from worker.plan.placement import counts
+from worker.plan.question import ask
 
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
@@ -101,3 +103,15 @@ def test_fit_looks_at_the_gpu_of_this_machine(monkeypatch):
 
     assert "NVIDIA L4" in text
     assert "MAX_MODEL_LEN=" in text
+
+
+@pytest.mark.parametrize(
+    ("profile", "gpus"),
+    [
+        pytest.param("phi-4", [1, 2], id="ten-heads"),
+        pytest.param("smollm2-135m", [1], id="three-heads"),
+        pytest.param("llama-3.1-8b", [1, 2, 4, 8], id="eight-heads"),
+    ],
+)
+def test_counts_are_those_that_get_whole_heads(profile, gpus):
+    assert list(counts(ask({}, profile))) == gpus

@@ -14,7 +14,7 @@ from worker.config.mode import ENDPOINT, JOB_SOURCE
 from worker.config.rules import View
 from worker.errors import Problem
 from worker.profile import Profile
-from worker.profile.attention import Full, Sliding
+from worker.profile.attention import count_kv_heads
 
 ANCHOR = "deployment.md#several-gpus-and-machines"
 
@@ -114,7 +114,7 @@ def _check_heads(view: View, profile: Profile | None, profiles: Path) -> Iterato
     fact = None if known is None else known.about.fact("attention")
     if fact is None or not fact.confirmed:
         return
-    counts = {part.kv_heads for part in fact.value if isinstance(part, Full | Sliding)}
+    counts = count_kv_heads(fact.value)
     size = resolved.value
     bad = [heads for heads in counts if not shares_evenly(heads, size)]
     if bad:

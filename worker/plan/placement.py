@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from worker.config.capacity import Demand
+from worker.config.parallel import shares_evenly
 from worker.plan.question import Question
+from worker.profile.attention import count_kv_heads
 from worker.profile.memory import Fit
 from worker.profile.pools import GPU_COUNTS, POOLS, Pool
 
@@ -64,10 +66,18 @@ def spread(question: Question, gpus: int) -> Demand:
 
 
 def counts(question: Question) -> Sequence[int]:
-    """Return how many GPUs a worker may have, fewest first."""
+    """Return how many GPUs a worker may have, fewest first, so that each gets whole heads."""
     if question.fixed and question.demand is not None:
         return (question.demand.layout.gpus,)
-    return GPU_COUNTS
+    if question.demand is None:
+        return GPU_COUNTS
+    heads = count_kv_heads(question.demand.model.attention)
+    pipeline = question.demand.layout.pipeline_parallel
+    return [
+        gpus
+        for gpus in GPU_COUNTS
+        if all(shares_evenly(number, max(1, gpus // pipeline)) for number in heads)
+    ]
 
 
 def place_all(question: Question, pools: Iterable[Pool] = POOLS) -> Iterator[Placement]:

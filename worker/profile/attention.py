@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -89,3 +90,8 @@ class Cross(Attention):
 AnyAttention = Annotated[
     Full | Sliding | Latent | Recurrent | Cross, Field(discriminator="kind", description="Layers.")
 ]
+
+
+def count_kv_heads(parts: Iterable[Attention]) -> set[int]:
+    """Return the numbers of key-value heads that layers have, of those that divide them at all."""
+    return {part.kv_heads for part in parts if isinstance(part, Full | Sliding)}
