@@ -134,7 +134,8 @@ async def test_realtime_of_a_model_without_it_is_refused_by_name(
 
 
 async def test_native_job(server: Server, session: aiohttp.ClientSession) -> None:
-    body = {"input": {"prompt": "Once", "sampling_params": {"max_tokens": 5}}}
+    parameters = {"max_tokens": 5, "ignore_eos": True}
+    body = {"input": {"prompt": "Once", "sampling_params": parameters}}
     async with session.post(server.url + "/runsync", json=body) as response:
         answer = await response.json()
     assert answer["status"] == "COMPLETED"
