@@ -66,6 +66,8 @@ async def test_death_of_one_server_ends_the_worker(served: tuple[LocalDeployment
     async with asyncio.timeout(30):
         job = await api.wait_for(running, "FAILED", "COMPLETED")
         error = json.loads(job["error"])["error"]
-        assert (error["code"], error["retryable"]) == ("engine_died", True)
+        # The other server may have the time to say that its engine is gone.
+        assert error["code"] in ("engine_died", "engine_error")
+        assert error["retryable"] is True
         assert await worker.wait() == ExitCode.ENGINE_DIED
     await wait_gone(tree)
