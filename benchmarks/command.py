@@ -73,6 +73,9 @@ def run(  # noqa: PLR0913  one parameter per option
     profile: Annotated[
         bool, typer.Option(help="Also show which functions of the worker its time goes to.")
     ] = False,
+    throughput: Annotated[
+        bool, typer.Option(help="Also the worker with STARTUP_PROFILE=throughput.")
+    ] = False,
     write: Annotated[Path | None, typer.Option(help="Markdown file for the report.")] = None,
     section: Annotated[str, typer.Option(help="Its section for this machine.")] = "cpu",
     save: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
@@ -99,7 +102,7 @@ def run(  # noqa: PLR0913  one parameter per option
     else:
         setting = make_setting(concurrency, rtt_ms, base_rtt_ms, tokens, cross=cross)
         record = Record(setting, Results())
-        course = Course(rounds, time.monotonic() + budget_s, peer, profile)
+        course = Course(rounds, time.monotonic() + budget_s, peer, profile, throughput)
         with suppress(asyncio.CancelledError):  # What was measured until then is reported.
             run_in_order(measure(course, record))
     if save is not None:
@@ -165,12 +168,14 @@ class Course:
         deadline_s: Time of `time.monotonic()` after which no burst begins.
         peer: Checkout of worker-vllm, if it takes part.
         profile: Whether the worker is profiled, after what the targets need.
+        throughput: Whether the worker takes part with `STARTUP_PROFILE=throughput` too.
     """
 
     rounds: int
     deadline_s: float
     peer: Path | None
     profile: bool
+    throughput: bool
 
 
 async def measure(course: Course, record: Record) -> None:
@@ -183,7 +188,8 @@ async def measure(course: Course, record: Record) -> None:
     )
     with tempfile.TemporaryDirectory(prefix="profile-") as folder:
         file = Path(folder, "worker.prof") if course.profile else None
-        async with start_systems(Choice(course.peer, file), say) as systems:
+        choice = Choice(course.peer, file, throughput=course.throughput)
+        async with start_systems(choice, say) as systems:
             setting.systems[:] = [system.name for system in systems]
             timing = (course.rounds, course.deadline_s, results, say)
             await measure_bursts(systems, urgent, *timing)

@@ -27,12 +27,14 @@ class Choice:
         peer: Checkout of worker-vllm, if it takes part.
         profile: File for a profile of the worker, if one is wanted.
         alone: Only the worker takes part.
+        throughput: The worker takes part a second time, with `STARTUP_PROFILE=throughput`.
         space: What each engine has room for.
     """
 
     peer: Path | None = None
     profile: Path | None = None
     alone: bool = False
+    throughput: bool = False
     space: Space = LOAD
 
 
@@ -85,6 +87,13 @@ def build_systems(directory: Path, choice: Choice) -> Iterator[System]:
         module = ("benchmarks.profiled_worker", str(choice.profile))
     program = Program(WORKER, (sys.executable, "-m", *module), environ)
     yield Deployed(program, directory / "worker.log")
+    if choice.throughput:
+        program = Program(
+            f"{WORKER}, throughput",
+            (sys.executable, "-m", "worker", "start"),
+            {**environ, "STARTUP_PROFILE": "throughput"},
+        )
+        yield Deployed(program, directory / "throughput.log")
     if choice.peer is not None:
         (shim := directory / "shim").mkdir()
         yield Deployed(make_peer(choice.peer, environ, shim), directory / "peer.log")

@@ -15,7 +15,12 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 14, 34, 34
 
 LEGEND = 30
 
-COLOURS = {"engine": "#666666", "worker": "#0a7d4b", "peer": "#c2410c"}
+COLOURS = {
+    "engine": "#666666",
+    "worker": "#0a7d4b",
+    "worker, throughput": "#1d4ed8",
+    "peer": "#c2410c",
+}
 
 Points = Sequence[tuple[float, float]]
 
@@ -66,7 +71,7 @@ def draw(panels: Sequence[Panel], columns: int = 2) -> str:
         f'<rect width="{width}" height="{height}" fill="white"/>',
     ]
     for number, name in enumerate(names):
-        x = LEFT + 90 * number
+        x = LEFT + 110 * number
         parts.append(_line([(x, 18), (x + 20, 18)], name))
         parts.append(_text(x + 25, 22, name, "start"))
     for number, panel in enumerate(panels):

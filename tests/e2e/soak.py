@@ -40,6 +40,9 @@ OUTSTANDING = 24
 SETTLE_S = 15.0
 """After its start a worker's memory still grows: caches and pools fill."""
 
+WEIGH_S = 10.0
+"""Between two readings of a worker's memory."""
+
 LIMITS = Limits(
     take_hold_s=2,
     stop_hold_s=2,
@@ -123,9 +126,8 @@ class Figures:
     """How often each job reached a final state, by its id."""
     faults: Counter[str] = field(default_factory=Counter)
     exits: list[int] = field(default_factory=list)
-    memory_kib: list[tuple[int, int, int]] = field(default_factory=list)
-    """Of each worker that lived long enough: resident memory, first and last, and the seconds
-    between them."""
+    memory_kib: list[list[int]] = field(default_factory=list)
+    """Resident memory of each worker that lived long enough, one reading every `WEIGH_S`."""
     wrong: list[str] = field(default_factory=list)
     """Jobs whose answer is not what it has to be."""
     pieces: int = 0
@@ -158,7 +160,7 @@ class Figures:
                 "jobs_with_a_lost_stream_reply": len(self.unsure),
                 "faults": dict(self.faults),
                 "worker_exits": self.exits,
-                "memory_first_last_kib_and_seconds": self.memory_kib,
+                "memory_kib": {f"every {WEIGH_S:.0f} s": self.memory_kib},
             },
             indent=2,
         )
@@ -289,15 +291,12 @@ class Soak:
     async def _weigh(self, worker: WorkerProcess) -> None:
         await self.endpoint.store.workers.get(worker.worker_id).ready.wait()
         await asyncio.sleep(SETTLE_S)
-        clock = asyncio.get_running_loop().time
-        began, first = clock(), read_memory_kib(worker.pid)
-        index = len(self.figures.memory_kib)
-        self.figures.memory_kib.append((first, first, 0))
+        readings = [read_memory_kib(worker.pid)]
+        self.figures.memory_kib.append(readings)
         while True:
-            await asyncio.sleep(1)
+            await asyncio.sleep(WEIGH_S)
             with suppress(OSError):
-                last = read_memory_kib(worker.pid)
-                self.figures.memory_kib[index] = (first, last, round(clock() - began))
+                readings.append(read_memory_kib(worker.pid))
 
 
 async def freeze(pids: set[int], seconds: float) -> None:

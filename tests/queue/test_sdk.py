@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from worker.queue import make_scaler, sdk
@@ -109,3 +111,24 @@ async def test_fitness_checks_are_the_registered_ones_only(monkeypatch):
     await sdk.run_fitness_checks()
     assert ran == ["custom"]
     assert len(sdk.rp_fitness._fitness_checks) == 1
+
+
+async def test_seldom_calls_once_for_all_calls_of_a_while():
+    calls = []
+    seldom = sdk.Seldom(lambda: calls.append(len(calls)), delay_s=0.01)
+    for _ in range(300):
+        seldom()
+    assert calls == []
+    await asyncio.sleep(0.05)
+    assert calls == [0]
+    seldom()
+    await asyncio.sleep(0.05)
+    assert calls == [0, 1]
+
+
+def test_seldom_calls_at_once_without_an_event_loop():
+    calls = []
+    seldom = sdk.Seldom(lambda: calls.append(True), delay_s=60)
+    seldom()
+    seldom()
+    assert calls == [True, True]

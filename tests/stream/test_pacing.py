@@ -42,14 +42,14 @@ def test_growing_batch_sizes(batch, expected):
     [
         pytest.param(1, TYPICAL_TOKEN_S, 1, id="alone"),
         pytest.param(8, TYPICAL_TOKEN_S, 1, id="few"),
-        pytest.param(32, TYPICAL_TOKEN_S, 2, id="more"),
-        pytest.param(128, TYPICAL_TOKEN_S, 10, id="many"),
+        pytest.param(32, TYPICAL_TOKEN_S, 4, id="more"),
+        pytest.param(128, TYPICAL_TOKEN_S, 16, id="many"),
         pytest.param(300, 0.05, 10, id="very-many"),
         pytest.param(10_000, 0.05, 10, id="beyond-the-longest-flush-interval"),
         pytest.param(300, 0.001, COARSEST_STREAM_INTERVAL, id="fast-model-has-a-limit"),
-        pytest.param(32, 0.004, 13, id="fast-model"),
+        pytest.param(32, 0.004, 20, id="fast-model"),
         pytest.param(1, 0.003, 1, id="fast-model-alone"),
-        pytest.param(128, 0.05, 4, id="slow-model"),
+        pytest.param(128, 0.05, 6, id="slow-model"),
         pytest.param(128, 1.0, 1, id="very-slow-model-token-by-token"),
     ],
 )
@@ -68,7 +68,7 @@ def test_note_speed_follows_the_latest_measurements():
     assert pacing.token_s == pytest.approx(0.1, rel=0.01)
 
 
-@pytest.mark.parametrize("streams", [1, 10, 100, 299, 300, 301, 5000])
+@pytest.mark.parametrize("streams", [1, 10, 100, 199, 200, 201, 5000])
 def test_flush_interval_bounds_posts_per_second(streams):
     pacing = Pacing(MAX_DELAY_S)
     pacing.active = streams
@@ -150,7 +150,7 @@ def test_flush_under_load_waits_whatever_arrives():
     wait = flush.wait(10.05, 1000)
     assert wait.seconds == pytest.approx(120 / POSTS_PER_SECOND - 0.05)
     assert wait.wake_on_data is False
-    assert flush.wait(10.21, 1000).seconds <= 0
+    assert flush.wait(10.31, 1000).seconds <= 0
 
 
 def test_flush_measures_the_time_of_a_token_after_the_first_post():

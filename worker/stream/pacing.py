@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-POSTS_PER_SECOND = 600
-"""Posts that all streams of one worker share, about a third of one core."""
+POSTS_PER_SECOND = 400
+"""Posts that all streams of one worker share, at most a fifth of one core."""
 
 LONGEST_FLUSH_INTERVAL_S = 0.5
 """Between two posts of one stream, however many streams run."""
 
-COARSEST_STREAM_INTERVAL = 16
+COARSEST_STREAM_INTERVAL = 32
 """Tokens of the largest event, where a model is fast and the load is high."""
 
 TYPICAL_TOKEN_S = 0.02
