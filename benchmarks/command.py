@@ -29,8 +29,7 @@ from benchmarks.plan import plan_bursts
 from benchmarks.record import Record, Setting, load_record, save_record
 from benchmarks.report import (
     choose_profiled,
-    describe_targets,
-    find_targets,
+    describe_all_targets,
     write_report,
     write_section,
 )
@@ -109,7 +108,7 @@ def run(  # noqa: PLR0913  one parameter per option
         save_record(save, record)
     if write is not None:
         write_report(write, section, record)
-    print(describe_targets(find_targets(record.setting, record.results)))
+    print(describe_all_targets(record.setting, record.results))
 
 
 def make_setting(

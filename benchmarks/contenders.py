@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from benchmarks.environment import LOAD, Space, make_environ
 from benchmarks.model import build_model
 from benchmarks.peer import cpu_version, make_peer
 from benchmarks.systems import Deployed, EndedError, EngineAlone, Program, System
-from benchmarks.targets import PEER, WORKER
+from benchmarks.targets import PEER, THROUGHPUT, WORKER
 from worker.config.hardware import detect_hardware
 
 
@@ -45,29 +46,45 @@ def runs_on_gpu() -> bool:
 
 @asynccontextmanager
 async def start_systems(choice: Choice, say: Callable[[str], None]) -> AsyncIterator[list[System]]:
-    """Start every system, one after the other, and end all of them on leaving.
+    """Start every system and end all of them on leaving.
 
-    The peer is left out if it does not start.
+    On a GPU those behind the first start together, with what the first has compiled; elsewhere they
+    would take the cores from each other. The peer is left out if it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         systems = list(build_systems(Path(name), choice))
+        first, *others = systems
+        groups = [[first], others] if runs_on_gpu() else [[system] for system in systems]
         running: list[System] = []
         try:
-            for system in systems:
-                began_s = time.monotonic()
-                try:
-                    await system.start()
-                except EndedError as error:
-                    if system.name != PEER:
-                        raise
-                    say(f"without the peer: {error}")
-                    continue
-                running.append(system)
-                say(f"{system.name} is ready after {time.monotonic() - began_s:.1f} s")
+            for group in groups:
+                starts = (start(system, say) for system in group)
+                found = await asyncio.gather(*starts, return_exceptions=True)
+                if failure := next((one for one in found if isinstance(one, BaseException)), None):
+                    raise failure
+                running += [system for system, runs in zip(group, found, strict=True) if runs]
             yield running
         finally:
             for system in systems:
                 await system.stop()
+
+
+async def start(system: System, say: Callable[[str], None]) -> bool:
+    """Start one system; return whether it runs.
+
+    Raises:
+        EndedError: It ended, and it is not the peer.
+    """
+    began_s = time.monotonic()
+    try:
+        await system.start()
+    except EndedError as error:
+        if system.name != PEER:
+            raise
+        say(f"without the peer: {error}")
+        return False
+    say(f"{system.name} is ready after {time.monotonic() - began_s:.1f} s")
+    return True
 
 
 def build_systems(directory: Path, choice: Choice) -> Iterator[System]:
@@ -89,7 +106,7 @@ def build_systems(directory: Path, choice: Choice) -> Iterator[System]:
     yield Deployed(program, directory / "worker.log")
     if choice.throughput:
         program = Program(
-            f"{WORKER}, throughput",
+            THROUGHPUT,
             (sys.executable, "-m", "worker", "start"),
             {**environ, "STARTUP_PROFILE": "throughput"},
         )

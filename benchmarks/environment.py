@@ -19,17 +19,25 @@ class Space:
 
     Attributes:
         model_len: Longest sequence, tokens.
-        gpu_share: Of the GPU's memory.
+        gpu_share: Of the GPU's memory, that must be free when the engine starts.
+        gpu_kv_cache_bytes: Its KV cache on a GPU. It is given, not measured: engines that start at
+            the same time could not measure what each of them leaves.
         cpu_kv_cache_bytes: Its KV cache where there is no GPU.
     """
 
     model_len: int
     gpu_share: float
+    gpu_kv_cache_bytes: int
     cpu_kv_cache_bytes: int
 
 
-LOAD = Space(model_len=2048, gpu_share=0.25, cpu_kv_cache_bytes=512 * 1024**2)
-"""For bursts, with three engines side by side."""
+LOAD = Space(
+    model_len=2048,
+    gpu_share=0.2,
+    gpu_kv_cache_bytes=8 * 1024**3,
+    cpu_kv_cache_bytes=512 * 1024**2,
+)
+"""For bursts, with up to four engines side by side."""
 
 
 def make_environ(
@@ -56,7 +64,10 @@ def make_environ(
         "RUNPOD_LOG_LEVEL": "INFO",
     }
     if gpu:
-        return common | {"GPU_MEMORY_UTILIZATION": str(space.gpu_share)}
+        return common | {
+            "GPU_MEMORY_UTILIZATION": str(space.gpu_share),
+            "KV_CACHE_MEMORY_BYTES": str(space.gpu_kv_cache_bytes),
+        }
     return common | {
         "ENFORCE_EAGER": "true",
         "KV_CACHE_MEMORY_BYTES": str(space.cpu_kv_cache_bytes),

@@ -16,7 +16,12 @@ from benchmarks.systems import Deployed
 TOKENS = 4000
 STREAMS = 300
 
-SPACE = Space(model_len=TOKENS + 128, gpu_share=0.8, cpu_kv_cache_bytes=1024**3)
+SPACE = Space(
+    model_len=TOKENS + 128,
+    gpu_share=0.8,
+    gpu_kv_cache_bytes=32 * 1024**3,
+    cpu_kv_cache_bytes=1024**3,
+)
 
 TIMEOUT_S = 540
 
