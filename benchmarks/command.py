@@ -185,16 +185,16 @@ async def measure(course: Course, record: Record) -> None:
         [burst for burst in setting.bursts if (burst in needed) is wanted]
         for wanted in (True, False)
     )
-    with tempfile.TemporaryDirectory(prefix="profile-") as folder:
-        file = Path(folder, "worker.prof") if course.profile else None
-        choice = Choice(course.peer, file, throughput=course.throughput)
+    with tempfile.TemporaryDirectory(prefix="profile-") as name:
+        folder = Path(name) if course.profile else None
+        choice = Choice(course.peer, folder, throughput=course.throughput)
         async with start_systems(choice, say) as systems:
             setting.systems[:] = [system.name for system in systems]
             timing = (course.rounds, course.deadline_s, results, say)
             await measure_bursts(systems, urgent, *timing)
-            if file is not None:
+            if folder is not None:
                 profiled = choose_profiled(setting)
-                record.hotspots[:] = await profile_worker(find_worker(systems), file, profiled)
+                record.profiles[:] = await profile_worker(find_worker(systems), folder, profiled)
             await measure_bursts(systems, rest, *timing)
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.environment import LOAD, Space, make_environ
 from benchmarks.model import build_model
 from benchmarks.peer import cpu_version, make_peer
+from benchmarks.sampler import ROOT, SITE
 from benchmarks.systems import Deployed, EndedError, EngineAlone, Program, System
 from benchmarks.targets import PEER, THROUGHPUT, WORKER
 from worker.config.hardware import detect_hardware
@@ -26,7 +27,7 @@ class Choice:
 
     Attributes:
         peer: Checkout of worker-vllm, if it takes part.
-        profile: File for a profile of the worker, if one is wanted.
+        profile: Folder for a profile of the worker, if one is wanted.
         alone: Only the worker takes part.
         throughput: The worker takes part a second time, with `STARTUP_PROFILE=throughput`.
         space: What each engine has room for.
@@ -99,21 +100,26 @@ def build_systems(directory: Path, choice: Choice) -> Iterator[System]:
     environ = make_environ(os.environ, model, choice.space, gpu=gpu)
     if not choice.alone:
         yield EngineAlone(environ, directory / "engine.log")
-    module = ("worker", "start")
-    if choice.profile is not None:
-        module = ("benchmarks.profiled_worker", str(choice.profile))
-    program = Program(WORKER, (sys.executable, "-m", *module), environ)
-    yield Deployed(program, directory / "worker.log")
+    command = (sys.executable, "-m", "worker", "start")
+    found = environ if choice.profile is None else make_sampled(environ, choice.profile)
+    yield Deployed(Program(WORKER, command, found), directory / "worker.log")
     if choice.throughput:
-        program = Program(
-            THROUGHPUT,
-            (sys.executable, "-m", "worker", "start"),
-            {**environ, "STARTUP_PROFILE": "throughput"},
-        )
+        program = Program(THROUGHPUT, command, {**environ, "STARTUP_PROFILE": "throughput"})
         yield Deployed(program, directory / "throughput.log")
     if choice.peer is not None:
         (shim := directory / "shim").mkdir()
         yield Deployed(make_peer(choice.peer, environ, shim), directory / "peer.log")
+
+
+def make_sampled(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return an environment in which every Python process samples itself when it is told to.
+
+    Args:
+        environ: The environment otherwise.
+        folder: For what the processes write.
+    """
+    (folder / "sitecustomize.py").write_text(SITE.format(root=str(ROOT), folder=str(folder)))
+    return {**environ, "PYTHONPATH": f"{folder}:{environ.get('PYTHONPATH', '')}".rstrip(":")}
 
 
 def find_worker(systems: list[System]) -> Deployed:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.load import ROUTES, Burst, build_input, build_prompts
-from benchmarks.processes import find_tree
+from benchmarks.processes import SOCKET_OPTION, find_server
 from benchmarks.quantile import percentile
 from benchmarks.report import describe_facts, make_table
 from benchmarks.systems import Deployed, System
@@ -52,11 +52,8 @@ class Server:
 
 def find_socket(pid: int, proc: Path = Path("/proc")) -> Path:
     """Return the Unix socket on which the vLLM below process `pid` serves."""
-    for child in find_tree(pid, proc):
-        arguments = (proc / str(child) / "cmdline").read_text(errors="replace").split("\0")
-        if "--uds" in arguments:
-            return Path(arguments[arguments.index("--uds") + 1])
-    raise LookupError(f"no process below {pid} serves on a Unix socket")
+    _, arguments = find_server(pid, proc)
+    return Path(arguments[arguments.index(SOCKET_OPTION) + 1])
 
 
 def describe_first_chunks(found: Mapping[str, Sequence[float]], facts: dict[str, str]) -> str:

@@ -1,26 +1,29 @@
-"""Which functions of the worker's own process its time goes to."""
+"""Where the CPU time of the worker's processes goes, by library and by function."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import pstats
-import re
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.load import Burst
+from benchmarks.processes import find_server
+from benchmarks.sampler import Samples, read_samples
 from benchmarks.systems import Deployed
 
 MOST = 15
-"""So many functions are shown."""
+"""So many functions are shown of each process."""
+
+LEAST_SHARE = 0.02
+"""Libraries below it are not shown."""
 
 WRITE_TIMEOUT_S = 20.0
 
-LIBRARY = re.compile(r"^.*/(?:site-packages|python3\.\d+)/")
-ROOT = Path(__file__).parent.parent
+OWN, SERVER = "the worker's own process", "vLLM's server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,50 +32,78 @@ class Hotspot:
 
     Attributes:
         name: Where it is and what it is called.
-        calls: How often it was called.
-        share: Of the time of all functions, without what it called.
+        own: Its share of the process's time, without the Python functions that it called.
+        within: Its share with them.
     """
 
     name: str
-    calls: int
-    share: float
+    own: float
+    within: float
 
 
-async def profile_worker(worker: Deployed, path: Path, bursts: Sequence[Burst]) -> list[Hotspot]:
-    """Run bursts at a worker that profiles itself and return where its time went.
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One process.
+
+    Attributes:
+        process: What it is.
+        samples: How many milliseconds of CPU were looked at.
+        libraries: The share of each library's functions, largest first.
+        hotspots: The functions that took most by themselves, largest first.
+    """
+
+    process: str
+    samples: int
+    libraries: dict[str, float]
+    hotspots: list[Hotspot]
+
+
+async def profile_worker(worker: Deployed, folder: Path, bursts: Sequence[Burst]) -> list[Profile]:
+    """Run bursts at a worker that samples itself and return where its processes' time went.
 
     Args:
-        worker: Started as `benchmarks.profiled_worker`.
-        path: The file that it writes.
+        worker: Started with `benchmarks.sampler.SITE`.
+        folder: Where its processes write.
         bursts: One after the other.
 
     Raises:
-        TimeoutError: It wrote nothing.
+        TimeoutError: One of them wrote nothing.
     """
-    os.kill(worker.pid, signal.SIGUSR1)
+    processes = {worker.pid: OWN, find_server(worker.pid)[0]: SERVER}
+    for pid in processes:
+        os.kill(pid, signal.SIGUSR1)
     for burst in bursts:
         await worker.run(burst)
-    os.kill(worker.pid, signal.SIGUSR2)
+    for pid in processes:
+        os.kill(pid, signal.SIGUSR2)
+    files = {pid: folder / f"{pid}.json" for pid in processes}
     async with asyncio.timeout(WRITE_TIMEOUT_S):
-        while not path.exists():
+        while not all(file.exists() for file in files.values()):
             await asyncio.sleep(0.05)
-    return read_hotspots(path)
+    return [describe(name, read_samples(files[pid])) for pid, name in processes.items()]
 
 
-def read_hotspots(path: Path) -> list[Hotspot]:
-    """Return the functions of a profile that took most time by themselves."""
-    found = pstats.Stats(str(path)).stats.items()  # type: ignore[attr-defined]
-    total_s = sum(own_s for _, (_, _, own_s, _, _) in found)
-    spots = [
-        Hotspot(name_function(*function), calls, own_s / total_s)
-        for function, (_, calls, own_s, _, _) in found
-    ]
-    return sorted(spots, key=lambda spot: spot.share, reverse=True)[:MOST]
+def describe(process: str, samples: Samples) -> Profile:
+    """Return what the samples of a process say."""
+    total = samples.own.total()
+    libraries: Counter[str] = Counter()
+    for name, times in samples.own.items():
+        libraries[name_library(name)] += times
+    return Profile(
+        process,
+        total,
+        {
+            name: times / total
+            for name, times in libraries.most_common()
+            if times >= LEAST_SHARE * total
+        },
+        [
+            Hotspot(name, times / total, samples.within[name] / total)
+            for name, times in samples.own.most_common(MOST)
+        ],
+    )
 
 
-def name_function(file: str, line: int, name: str) -> str:
-    """Return a function's name, with its file as it is called within its library."""
-    if file == "~":
-        return name
-    shown = LIBRARY.sub("", file.removeprefix(f"{ROOT}/"))
-    return f"{shown}:{line} {name}"
+def name_library(function: str) -> str:
+    """Return the library of a function named by `benchmarks.sampler.name_function`."""
+    return function.partition(":")[0].partition("/")[0].removesuffix(".py")

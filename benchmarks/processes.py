@@ -11,6 +11,9 @@ from pathlib import Path
 ENGINE_NAMES = ("VLLM::EngineCore", "VLLM::Worker", "VLLM::DP")
 """Titles that vLLM gives the processes which compute; everything else is front end."""
 
+SOCKET_OPTION = "--uds"
+"""The argument of vLLM's server before the Unix socket that it serves on."""
+
 PEAK, PRESENT = "VmHWM:", "VmRSS:"
 """Resident sizes in a process's status: the largest so far, and that of now."""
 
@@ -66,6 +69,19 @@ def find_tree(root: int, proc: Path = Path("/proc")) -> set[int]:
         found |= grown
         grown = {pid for pid, parent in parents.items() if parent in found} - found
     return found
+
+
+def find_server(root: int, proc: Path = Path("/proc")) -> tuple[int, list[str]]:
+    """Return id and arguments of the vLLM server below process `root`.
+
+    Raises:
+        LookupError: There is none.
+    """
+    for pid in sorted(find_tree(root, proc)):
+        arguments = (proc / str(pid) / "cmdline").read_text(errors="replace").split("\0")
+        if SOCKET_OPTION in arguments:
+            return pid, arguments
+    raise LookupError(f"no process below {root} serves on a Unix socket")
 
 
 def read_cpu_s(stat: Path) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks.hotspots import Hotspot
+from benchmarks.hotspots import Hotspot, Profile
 from benchmarks.load import Burst
 from benchmarks.measure import Results
 from benchmarks.sample import Sample
@@ -41,12 +41,12 @@ class Record:
     Attributes:
         setting: How it was made.
         results: Its figures.
-        hotspots: Where the worker's own time went, if that was asked for.
+        profiles: Where the time of the worker's processes went, if that was asked for.
     """
 
     setting: Setting
     results: Results
-    hotspots: list[Hotspot] = field(default_factory=list)
+    profiles: list[Profile] = field(default_factory=list)
 
 
 def save_record(path: Path, record: Record) -> None:
@@ -54,7 +54,7 @@ def save_record(path: Path, record: Record) -> None:
     results = record.results
     content = {
         "setting": record.setting,
-        "hotspots": record.hotspots,
+        "profiles": record.profiles,
         "samples": [
             {"system": system, "burst": burst, "rounds": rounds}
             for (system, burst), rounds in results.samples.items()
@@ -82,7 +82,11 @@ def load_record(path: Path) -> Record:
             (each["system"], Burst(**each["burst"])): each["why"] for each in content["failures"]
         },
     )
-    return Record(Setting(**setting), results, [Hotspot(**spot) for spot in content["hotspots"]])
+    return Record(Setting(**setting), results, [_read_profile(p) for p in content["profiles"]])
+
+
+def _read_profile(content: dict[str, Any]) -> Profile:
+    return Profile(**{**content, "hotspots": [Hotspot(**spot) for spot in content["hotspots"]]})
 
 
 def _read_sample(figures: dict[str, Any]) -> Sample:

@@ -54,9 +54,10 @@ COSTS = """\
 Where the CPU time goes, streamed chats at a round trip of {rtt_ms:g} ms, in seconds of one core for
 the whole burst; *endpoint* is the local endpoint and the measuring itself, in one process."""
 
-HOTSPOTS = """\
-The worker's own process in these bursts, by cProfile: functions by the CPU time in themselves,
-without what they call. Profiling costs time too, most where calls are many."""
+PROFILES = """\
+What the CPU time of both processes goes to in these bursts, looked at once per millisecond of it:
+*own* without the Python functions called, *in all* with them. Compiled code counts as the function
+that called it."""
 
 LEGEND = """\
 Medians of {rounds} rounds; {tokens} tokens per request; all requests of a row come at the same
@@ -109,7 +110,7 @@ def describe(record: Record, picture: str) -> str:
         describe_all_targets(setting, results),
         f"![Wall time, first chunk, CPU and bytes over concurrency]({picture})",
         *describe_costs(setting, results),
-        *describe_hotspots(record),
+        *describe_profiles(record),
         "<details><summary>All figures</summary>",
         LEGEND.format(rounds=rounds, tokens=setting.tokens),
         *describe_tables(setting, results),
@@ -183,12 +184,16 @@ def describe_costs(setting: Setting, results: Results) -> list[str]:
     return [COSTS.format(rtt_ms=setting.base_rtt_ms), make_table(head, rows)] if rows else []
 
 
-def describe_hotspots(record: Record) -> list[str]:
-    """Return where the worker's own time goes, if that was measured."""
-    if not record.hotspots:
-        return []
-    rows = [(f"`{spot.name}`", f"{spot.calls:,}", f"{spot.share:.1%}") for spot in record.hotspots]
-    return [HOTSPOTS, make_table(("function", "calls", "own time"), rows)]
+def describe_profiles(record: Record) -> list[str]:
+    """Return where the time of the worker's processes goes, if that was measured."""
+    parts = [PROFILES] if record.profiles else []
+    for profile in record.profiles:
+        libraries = ", ".join(f"{name} {share:.0%}" for name, share in profile.libraries.items())
+        rows = [(f"`{s.name}`", f"{s.own:.1%}", f"{s.within:.1%}") for s in profile.hotspots]
+        title = f"{profile.process}, {profile.samples:,} samples"
+        parts.append(f"*{title}*; by library: {libraries}.")
+        parts.append(make_table(("function", "own", "in all"), rows))
+    return parts
 
 
 def describe_tables(setting: Setting, results: Results) -> list[str]:

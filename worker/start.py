@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import orjson
 import uvloop
 
+from worker import heap
 from worker.config import Settings, load_settings
 from worker.config.check import open_console, report_problems
 from worker.config.mode import Mode, choose_mode
@@ -215,6 +216,7 @@ class Worker:
     async def _serve(self) -> int:
         front = self._front
         jobs = await front.begin(self._engine.client)
+        heap.settle()
         if self._leader is None:
             log.info("ready: up to %d jobs at once", self._settings.serving.max_concurrency)
         else:

@@ -11,8 +11,11 @@ import sys
 
 import pytest
 
+from worker.heap import YOUNG_OBJECTS
+
 PROBE = """
-import inspect, json, os
+import gc, inspect, json, os
+from fastapi import FastAPI
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.cli.serve import ServeSubcommand
 from vllm.entrypoints.launchers.api_server import entry
@@ -22,9 +25,11 @@ from vllm.model_executor.models import registry
 from vllm.multimodal.media import MediaConnector
 from vllm.platforms import current_platform
 from vllm.utils.argparse_utils import FlexibleArgumentParser
-from worker.engine.child import fork_engine_processes, fork_is_safe
+from vllm import envs
+from vllm.entrypoints.serve.middleware.register import init_entrypoints_middleware
+from worker.engine.child import SETTLED, fork_engine_processes, fork_is_safe
 
-ADDED = {"--uds", "--disable-uvicorn-access-log", "--shutdown-timeout"}
+ADDED = {"--uds", "--middleware", "--disable-uvicorn-access-log", "--shutdown-timeout"}
 
 def parameters(function):
     return list(inspect.signature(function).parameters)
@@ -37,7 +42,15 @@ def configure():
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
 fork_engine_processes(configure)()
 
+app = FastAPI()
+init_entrypoints_middleware(parser.parse_args(["--middleware", SETTLED]), app, ())
+remembers = [envs._is_envs_cache_enabled()]
+app.build_middleware_stack()
+remembers.append(envs._is_envs_cache_enabled())
+
 print(json.dumps({
+    "remembers_environment": remembers,
+    "young_objects": gc.get_threshold()[0],
     "make_arg_parser": parameters(make_arg_parser),
     "validate_parsed_serve_args": parameters(validate_parsed_serve_args),
     "configure_logging_from_args": parameters(configure_logging_from_args),
@@ -82,6 +95,12 @@ def contract() -> dict[str, object]:
         ),
         ("create_engine_config_on", True, "the child wraps it to choose fork over spawn"),
         ("server_calls_create_engine_config", True, "the wrapped method must be on the way"),
+        (
+            "remembers_environment",
+            [False, True],
+            "the child lets vLLM's server remember its environment when its app is built",
+        ),
+        ("young_objects", YOUNG_OBJECTS, "the same middleware settles the server's heap"),
         ("missing_flags", [], "the worker adds these arguments"),
         (
             "platform_forces_spawn",

@@ -4,10 +4,11 @@ Run as `python -m worker.engine.child PARENT_PID REPORT_FD [vLLM arguments]`. Ea
 start is one JSON line on the file descriptor REPORT_FD, as is the reason for a failed start. What
 vLLM prints goes to stdout and stderr as ever.
 
-Of vLLM it uses `make_arg_parser`, `validate_parsed_serve_args`, `ServeSubcommand.cmd`, the
-registry of media connectors and the signature of `AsyncEngineArgs.create_engine_config`;
-`tests/e2e/test_vllm_contract.py` fails with the reason when one of them changes. To start sooner
-it also replaces, where it is there, how vLLM's registry inspects a model's class.
+Of vLLM it uses `make_arg_parser`, `validate_parsed_serve_args`, `ServeSubcommand.cmd`,
+`enable_envs_cache`, the registry of media connectors and the signature of
+`AsyncEngineArgs.create_engine_config`; `tests/e2e/test_vllm_contract.py` fails with the reason when
+one of them changes. To start sooner it also replaces, where it is there, how vLLM's registry
+inspects a model's class.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from worker import heap
 from worker.engine import media
 from worker.engine.amx import permit_amx
 from worker.engine.forked import ForkError, run_in_fork
@@ -27,6 +29,9 @@ from worker.engine.lifeline import die_with_parent, tie_forks_to_parent
 
 LONGEST_MESSAGE = 10_000
 """Characters of an exception's message that are reported."""
+
+SETTLED = "worker.engine.child.Settled"
+"""How vLLM imports the class; this module runs under another name."""
 
 
 class Reporter:
@@ -136,6 +141,24 @@ def register_media_connectors() -> None:
     MEDIA_CONNECTOR_REGISTRY.register(media.PUBLIC)(PublicConnector)
 
 
+class Settled:
+    """Middleware that is none: it settles an API server that is about to serve.
+
+    vLLM looks at environment variables for each request and at each step, an eighth of its server's
+    CPU time when many streams run. Its engine remembers them once it is initialised, its API server
+    does not; nor does it spare collections of garbage. Middleware is made in each API server, in
+    spawned ones too, after all processes have been started with the environment that they need.
+    """
+
+    def __new__(cls, app: Any) -> Any:
+        """Return the application itself, so that requests pass through nothing more."""
+        from vllm.envs import enable_envs_cache
+
+        enable_envs_cache()
+        heap.settle()
+        return app
+
+
 def serve(arguments: Sequence[str], report: Reporter) -> None:
     """Start vLLM's API server with `arguments` and stay until it ends."""
     report.phase("import")
@@ -150,6 +173,7 @@ def serve(arguments: Sequence[str], report: Reporter) -> None:
     parsed = parser.parse_args(list(arguments))
     configure_logging_from_args(parsed)
     validate_parsed_serve_args(parsed)
+    parsed.middleware = [*parsed.middleware, SETTLED]
 
     register_media_connectors()
     inspect_models_in_a_fork()
