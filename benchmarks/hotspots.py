@@ -47,7 +47,7 @@ class Profile:
 
     Attributes:
         process: What it is.
-        samples: How many milliseconds of CPU were looked at.
+        samples: How many there are; a kernel takes one at each of its ticks, 1 to 4 ms.
         libraries: The share of each library's functions, largest first.
         hotspots: The functions that took most by themselves, largest first.
     """

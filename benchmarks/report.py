@@ -55,8 +55,8 @@ Where the CPU time goes, streamed chats at a round trip of {rtt_ms:g} ms, in sec
 the whole burst; *endpoint* is the local endpoint and the measuring itself, in one process."""
 
 PROFILES = """\
-What the CPU time of both processes goes to in these bursts, looked at once per millisecond of it:
-*own* without the Python functions called, *in all* with them. Compiled code counts as the function
+What the CPU time of both processes goes to in these bursts, by samples at equal steps of it: *own*
+without the Python functions called, *in all* with them. Compiled code counts as the function
 that called it."""
 
 LEGEND = """\

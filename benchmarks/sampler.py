@@ -1,4 +1,4 @@
-"""Where a process's CPU time goes: at each millisecond of it, the function that is then running.
+"""Where a process's CPU time goes: at equal steps of it, the function that is then running.
 
 `SITE` in a file `sitecustomize.py` on PYTHONPATH installs it in every Python process. It costs
 nothing until SIGUSR1; at SIGUSR2 what was found is in the folder, as `PID.json`.
@@ -10,8 +10,8 @@ from outside, where a compiled event loop's last function seems to go on while t
 from __future__ import annotations
 
 import os
-import re
 import signal
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +20,8 @@ from types import CodeType, FrameType
 import orjson
 
 INTERVAL_S = 0.001
-"""CPU time of the process, all its threads, between two samples."""
+"""CPU time of the process, all its threads, between two samples; a kernel may take larger steps."""
 
-LIBRARY = re.compile(r"^.*/(?:site-packages|dist-packages|python3\.\d+|site)/")
 ROOT = Path(__file__).parent.parent
 
 SITE = """\
@@ -105,9 +104,10 @@ def read_samples(path: Path) -> Samples:
 
 
 def name_function(code: CodeType) -> str:
-    """Return a function's name, with its file as it is called within its library."""
-    shown = LIBRARY.sub("", code.co_filename.removeprefix(f"{ROOT}/"))
-    return f"{shown}:{code.co_firstlineno} {code.co_qualname}"
+    """Return a function's name, with its file as it is called where Python imports from."""
+    folders = sorted({f"{folder}/" for folder in [*sys.path, str(ROOT)]}, key=len, reverse=True)
+    inside = next((len(folder) for folder in folders if code.co_filename.startswith(folder)), 0)
+    return f"{code.co_filename[inside:]}:{code.co_firstlineno} {code.co_qualname}"
 
 
 def _name_all(found: Counter[CodeType]) -> Counter[str]:

@@ -1,76 +1,70 @@
 from __future__ import annotations
 
-import cProfile
+import asyncio
 import os
 import signal
-import sysconfig
+from collections import Counter
 from pathlib import Path
 
+import orjson
 import pytest
 
-from benchmarks.hotspots import name_function, profile_worker, read_hotspots
+from benchmarks import hotspots
+from benchmarks.hotspots import Hotspot, describe, name_library, profile_worker
+from benchmarks.sampler import Samples
+
+SAMPLES = Samples(
+    own=Counter({"aiohttp/client.py:7 request": 6, "worker/start.py:9 run": 3, "rare.py:1 f": 1}),
+    within=Counter(
+        {"aiohttp/client.py:7 request": 6, "worker/start.py:9 run": 10, "rare.py:1 f": 1}
+    ),
+)
 
 
-class Clock:
-    """Goes on where a function says so, not by itself."""
+def test_describe_gives_shares_of_libraries_and_functions():
+    profile = describe("the worker", SAMPLES)
 
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-def work(clock: Clock) -> None:
-    rest(clock)
-    clock.now_s += 0.75
+    assert profile.samples == 10
+    assert profile.libraries == {"aiohttp": 0.6, "worker": 0.3, "rare": 0.1}
+    assert profile.hotspots == [
+        Hotspot("aiohttp/client.py:7 request", 0.6, 0.6),
+        Hotspot("worker/start.py:9 run", 0.3, 1.0),
+        Hotspot("rare.py:1 f", 0.1, 0.1),
+    ]
 
 
-def rest(clock: Clock) -> None:
-    clock.now_s += 0.25
+def test_describe_leaves_out_what_is_little(monkeypatch):
+    monkeypatch.setattr(hotspots, "LEAST_SHARE", 0.2)
+    monkeypatch.setattr(hotspots, "MOST", 1)
+
+    profile = describe("the worker", SAMPLES)
+
+    assert list(profile.libraries) == ["aiohttp", "worker"]
+    assert len(profile.hotspots) == 1
 
 
-@pytest.fixture
-def profile(tmp_path: Path) -> Path:
-    clock = Clock()
-    found = cProfile.Profile(clock)
-    found.runcall(work, clock)
-    found.dump_stats(tmp_path / "worker.prof")
-    return tmp_path / "worker.prof"
+def test_a_process_that_did_nothing_has_an_empty_profile():
+    profile = describe("the worker", Samples())
 
-
-def test_read_hotspots_begins_with_what_took_most_time(profile):
-    spots = read_hotspots(profile)
-
-    assert [spot.name.split()[-1] for spot in spots[:2]] == ["work", "rest"]
-    assert spots[0].name.startswith("tests/benchmarks/test_hotspots.py:")
-    assert [(spot.calls, spot.share) for spot in spots[:2]] == [(1, 0.75), (1, 0.25)]
+    assert (profile.samples, profile.libraries, profile.hotspots) == (0, {}, [])
 
 
 @pytest.mark.parametrize(
-    ("function", "shown"),
+    ("function", "library"),
     [
-        pytest.param(("~", 0, "<built-in method select>"), "<built-in method select>", id="c"),
-        pytest.param(
-            (f"{sysconfig.get_path('purelib')}/aiohttp/client.py", 7, "request"),
-            "aiohttp/client.py:7 request",
-            id="library",
-        ),
-        pytest.param(
-            (f"{sysconfig.get_path('stdlib')}/asyncio/tasks.py", 9, "sleep"),
-            "asyncio/tasks.py:9 sleep",
-            id="standard-library",
-        ),
+        ("aiohttp/client.py:7 request", "aiohttp"),
+        ("threading.py:9 Thread.run", "threading"),
+        ("<frozen os>:1 getenv", "<frozen os>"),
     ],
 )
-def test_name_function_hides_where_libraries_lie(function, shown):
-    assert name_function(*function) == shown
+def test_name_library(function, library):
+    assert name_library(function) == library
 
 
 class Worker:
-    """Stands for a worker in this process."""
+    """Stands for a worker whose processes are not there."""
 
-    pid = os.getpid()
+    pid = 1
 
     def __init__(self) -> None:
         self.ran: list[object] = []
@@ -79,16 +73,45 @@ class Worker:
         self.ran.append(burst)
 
 
-async def test_profile_worker_runs_the_bursts_between_two_signals(profile, monkeypatch):
-    worker, signals = Worker(), []
-    monkeypatch.setattr(
-        os, "kill", lambda pid, number: signals.append((pid, number, worker.ran[:]))
-    )
+@pytest.fixture
+def signals(monkeypatch, tmp_path: Path):
+    """Signals sent, each with the bursts before it; at the last a process writes its file."""
+    worker, sent = Worker(), []
 
-    spots = await profile_worker(worker, profile, ["first", "second"])
+    def kill(pid: int, number: int) -> None:
+        sent.append((pid, number, worker.ran[:]))
+        if number == signal.SIGUSR2:
+            content = {"own": {f"of.py:{pid} f": 2}, "within": {f"of.py:{pid} f": 2}}
+            (tmp_path / f"{pid}.json").write_bytes(orjson.dumps(content))
 
-    assert signals == [
-        (worker.pid, signal.SIGUSR1, []),
-        (worker.pid, signal.SIGUSR2, ["first", "second"]),
+    monkeypatch.setattr(os, "kill", kill)
+    monkeypatch.setattr(hotspots, "find_server", lambda _pid: (2, []))
+    return worker, sent
+
+
+async def test_profile_worker_runs_the_bursts_between_two_signals_to_both_processes(
+    signals, tmp_path
+):
+    worker, sent = signals
+
+    profiles = await profile_worker(worker, tmp_path, ["first", "second"])
+
+    assert sent == [
+        (1, signal.SIGUSR1, []),
+        (2, signal.SIGUSR1, []),
+        (1, signal.SIGUSR2, ["first", "second"]),
+        (2, signal.SIGUSR2, ["first", "second"]),
     ]
-    assert spots == read_hotspots(profile)
+    assert [(p.process, p.hotspots[0].name) for p in profiles] == [
+        ("the worker's own process", "of.py:1 f"),
+        ("vLLM's server", "of.py:2 f"),
+    ]
+
+
+async def test_profile_worker_does_not_wait_for_ever(signals, tmp_path, monkeypatch):
+    worker, _ = signals
+    monkeypatch.setattr(os, "kill", lambda *_: None)
+    monkeypatch.setattr(hotspots, "WRITE_TIMEOUT_S", 0.1)
+
+    with pytest.raises(asyncio.TimeoutError):
+        await profile_worker(worker, tmp_path, [])

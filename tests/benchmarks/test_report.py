@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from measured import SAMPLE
 
-from benchmarks.hotspots import Hotspot
+from benchmarks.hotspots import Hotspot, Profile
 from benchmarks.load import Burst
 from benchmarks.measure import Results, describe
 from benchmarks.record import Record, Setting, load_record, save_record
@@ -60,18 +60,20 @@ def test_write_report_shows_where_the_cpu_time_of_large_loads_goes(tmp_path, rec
     many, alone = Burst(128, 128, 20), Burst(128, 128)
     record.setting.bursts.append(many)
     record.results.samples |= {("engine", alone): [SAMPLE], ("worker", many): [SAMPLE]}
-    record.hotspots.append(Hotspot("library/module.py:7 send", 1234, 0.25))
+    spots = [Hotspot("library/module.py:7 send", 0.25, 0.75)]
+    record.profiles.append(Profile("vLLM's server", 1234, {"library": 0.5, "other": 0.1}, spots))
 
     write_report(tmp_path / "page.md", "cpu", record)
 
     text = (tmp_path / "page.md").read_text()
     assert "| 128 | engine | - | 1.00 | 3.00 | 0.10 | 4.00 |" in text
     assert "| 128 | worker | 0.40 | 0.60 | 3.00 | 0.10 | 4.00 |" in text
-    assert "| `library/module.py:7 send` | 1,234 | 25.0% |" in text
+    assert "*vLLM's server, 1,234 samples*; by library: library 50%, other 10%." in text
+    assert "| `library/module.py:7 send` | 25.0% | 75.0% |" in text
 
 
 def test_load_record_gives_the_same_report(tmp_path, record):
-    record.hotspots.append(Hotspot("send", 1, 0.5))
+    record.profiles.append(Profile("server", 2, {"a": 1.0}, [Hotspot("send", 0.5, 1.0)]))
     write_report(tmp_path / "page.md", "cpu", record)
     save_record(tmp_path / "record.json", record)
 
