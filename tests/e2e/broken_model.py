@@ -8,12 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 ORDER = "BREAK_FORWARD"
-"""Variable with the path of a file; what it says is done at the next forward."""
+"""Variable with the path of a file; what it says is done at each forward from then on."""
 
-RAISE, ALLOCATE = "raise", "allocate"
+SLOW, RAISE, ALLOCATE = "slow", "raise", "allocate"
 
 PLUGIN = f'''
 import os
+import time
 from pathlib import Path
 
 def register():
@@ -27,6 +28,8 @@ def obey():
         order = Path(os.environ["{ORDER}"]).read_text()
     except FileNotFoundError:
         return
+    if order == "{SLOW}":
+        time.sleep(0.05)
     if order == "{RAISE}":
         raise RuntimeError("a layer of the model is broken")
     if order == "{ALLOCATE}":

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from broken_model import ALLOCATE, ORDER, RAISE, install
+from broken_model import ALLOCATE, ORDER, RAISE, SLOW, install
 from PIL import Image
 from process_tree import descendants, wait_gone
 from served import Api, connect, deploy, make_environ
@@ -144,9 +144,10 @@ async def test_media_in_the_request_is_read(first: tuple[LocalDeployment, Api], 
 async def break_forward(worker: WorkerProcess, api: Api, environ: dict[str, str], how: str) -> None:
     """Let the forward fail under a running job; see the job, the worker and its processes end."""
     tree = {worker.pid, *descendants(worker.pid)}
+    order = Path(environ[ORDER])
+    order.write_text(SLOW)  # so that the job still runs when the next order comes
     running = await api.run(LONG)
     await api.wait_for(running, "IN_PROGRESS")
-    order = Path(environ[ORDER])
     order.write_text(how)
     async with asyncio.timeout(20):
         job = await api.wait_for(running, "FAILED", "COMPLETED")
