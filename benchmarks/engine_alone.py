@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from worker.engine.amx import permit_amx
-from worker.engine.child import fork_engine_processes
+from worker.engine.child import fork_engine_processes, sleep_while_polling
 from worker.engine.lifeline import die_with_parent, tie_forks_to_parent
 
 
@@ -29,6 +29,7 @@ def start_engine(arguments: Sequence[str]) -> Any:
     from vllm.v1.engine.async_llm import AsyncLLM
 
     parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(list(arguments))
+    sleep_while_polling()
     AsyncEngineArgs.create_engine_config = fork_engine_processes(
         AsyncEngineArgs.create_engine_config
     )

@@ -14,7 +14,7 @@ import pytest
 from worker.heap import YOUNG_OBJECTS
 
 PROBE = """
-import gc, inspect, json, os
+import gc, inspect, json, os, time
 from fastapi import FastAPI
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.cli.serve import ServeSubcommand
@@ -26,8 +26,11 @@ from vllm.multimodal.media import MediaConnector
 from vllm.platforms import current_platform
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm import envs
+from vllm.distributed.device_communicators import shm_broadcast
 from vllm.entrypoints.serve.middleware.register import init_entrypoints_middleware
-from worker.engine.child import SETTLED, fork_engine_processes, fork_is_safe
+from worker.engine.child import (
+    SETTLED, fork_engine_processes, fork_is_safe, sleep_while_polling
+)
 
 ADDED = {"--uds", "--middleware", "--disable-uvicorn-access-log", "--shutdown-timeout"}
 
@@ -48,7 +51,19 @@ remembers = [envs._is_envs_cache_enabled()]
 app.build_middleware_stack()
 remembers.append(envs._is_envs_cache_enabled())
 
+def count_yields():
+    # How often a wait for shared memory yields, and how often it sleeps.
+    yields, sleeps = [], []
+    os.sched_yield, time.sleep = (lambda: yields.append(0)), sleeps.append
+    shm_broadcast.sched_yield()
+    return [len(yields), len(sleeps)]
+
+yields_then_sleeps = [count_yields()]
+sleep_while_polling()
+yields_then_sleeps.append(count_yields())
+
 print(json.dumps({
+    "yields_then_sleeps": yields_then_sleeps,
     "remembers_environment": remembers,
     "young_objects": gc.get_threshold()[0],
     "make_arg_parser": parameters(make_arg_parser),
@@ -101,6 +116,12 @@ def contract() -> dict[str, object]:
             "the child lets vLLM's server remember its environment when its app is built",
         ),
         ("young_objects", YOUNG_OBJECTS, "the same middleware settles the server's heap"),
+        (
+            "yields_then_sleeps",
+            [[1, 0], [0, 1]],
+            "on CPU the child has vLLM's processes sleep where they would yield without end; if "
+            "vLLM does so itself, child.sleep_while_polling can go",
+        ),
         ("missing_flags", [], "the worker adds these arguments"),
         (
             "platform_forces_spawn",

@@ -5,7 +5,7 @@ start is one JSON line on the file descriptor REPORT_FD, as is the reason for a 
 vLLM prints goes to stdout and stderr as ever.
 
 Of vLLM it uses `make_arg_parser`, `validate_parsed_serve_args`, `ServeSubcommand.cmd`,
-`enable_envs_cache`, the registry of media connectors and the signature of
+`enable_envs_cache`, `USE_SCHED_YIELD`, the registry of media connectors and the signature of
 `AsyncEngineArgs.create_engine_config`; `tests/e2e/test_vllm_contract.py` fails with the reason when
 one of them changes. To start sooner it also replaces, where it is there, how vLLM's registry
 inspects a model's class.
@@ -81,6 +81,23 @@ def fork_engine_processes(create_engine_config: Callable[..., Any]) -> Callable[
         return config
 
     return create
+
+
+def sleep_while_polling() -> None:
+    """Let vLLM's processes sleep for a moment between two looks, where they share the cores.
+
+    On CPU the scheduler's process and the computing one hand work to each other through shared
+    memory; whichever waits calls `sched_yield` without end. Linux since 6.18 (and 6.12.63) takes
+    the rest of its turn from who yields, by which the order of all others on that core is lost:
+    processes that had something to do waited for it up to 0.6 s, vLLM's server and this worker
+    among them. With vLLM's own other way to wait, for a Python without a good `sched_yield`, it is
+    3 ms, and the engine is as fast. On a GPU one process does both, or there are cores for each.
+    """
+    from vllm.distributed import utils
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        utils.USE_SCHED_YIELD = False
 
 
 def inspect_models_in_a_fork() -> None:
@@ -176,6 +193,7 @@ def serve(arguments: Sequence[str], report: Reporter) -> None:
     parsed.middleware = [*parsed.middleware, SETTLED]
 
     register_media_connectors()
+    sleep_while_polling()
     inspect_models_in_a_fork()
     create_engine_config = fork_engine_processes(AsyncEngineArgs.create_engine_config)
 
@@ -215,3 +233,4 @@ elif __name__ == "__mp_main__":
     die_with_parent()
     permit_amx()
     register_media_connectors()
+    sleep_while_polling()
