@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.load import ROUTES, Burst, build_input, build_prompts
+from benchmarks.measure import wait_quiet
 from benchmarks.processes import SOCKET_OPTION, find_server
 from benchmarks.quantile import percentile
 from benchmarks.report import describe_facts, make_table
@@ -18,8 +20,13 @@ TOKENS = 16
 
 PERCENTS = (10, 50, 90, 99)
 
-WARM_UP = 5
-"""Repetitions of everything that do not count."""
+IN_A_ROW = 10
+"""Requests that a system gets before it is another one's turn."""
+
+WARM_UP = 3
+"""Requests before them that do not count."""
+
+Ask = Callable[[Burst], Awaitable[float]]
 
 
 class Server:
@@ -80,7 +87,7 @@ def describe_first_chunks(found: Mapping[str, Sequence[float]], facts: dict[str,
 async def measure_first_chunks(
     systems: list[System], worker: Deployed, repetitions: int, say: Callable[[str], None]
 ) -> dict[str, list[float]]:
-    """Take turns with one request at a time.
+    """Take turns, each with a few requests, one after the other.
 
     Args:
         systems: What is compared, `worker` among it; all running and idle.
@@ -93,19 +100,22 @@ async def measure_first_chunks(
     """
     burst = Burst(concurrency=1, tokens=TOKENS)
     server = Server(worker)
-    names = [*(system.name for system in systems), server.name]
-    found: dict[str, list[float]] = {name: [] for name in names}
+    turns: list[tuple[str, System, Ask]] = [(server.name, worker, server.first_chunk_s)]
+    turns += [(system.name, system, partial(ask, system)) for system in systems]
+    found: dict[str, list[float]] = {name: [] for name, _, _ in turns}
     try:
-        for turn in range(-WARM_UP, repetitions):
-            taken = {server.name: await server.first_chunk_s(burst)}
-            for system in systems:
-                [stream] = await system.run(burst)
-                taken[system.name] = stream.chunks_s[0] - stream.submitted_s
-            if turn >= 0:
-                for name, seconds in taken.items():
-                    found[name].append(seconds)
-                if (turn + 1) % 50 == 0:
-                    say(f"{turn + 1} of {repetitions} repetitions")
+        for begun in range(0, repetitions, IN_A_ROW):
+            for name, asked, ask_once in turns:
+                await wait_quiet([other for other in systems if other is not asked])
+                count = WARM_UP + min(IN_A_ROW, repetitions - begun)
+                found[name] += [await ask_once(burst) for _ in range(count)][WARM_UP:]
+            say(f"{len(found[server.name])} of {repetitions} repetitions")
     finally:
         await server.close()
     return found
+
+
+async def ask(system: System, burst: Burst) -> float:
+    """Let a system answer one request and return the seconds until its first chunk."""
+    [stream] = await system.run(burst)
+    return stream.chunks_s[0] - stream.submitted_s

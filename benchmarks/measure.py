@@ -19,6 +19,15 @@ BURST_TIMEOUT_S = 120
 SETTLE_S = 0.2
 """Between two bursts, so that the one before has ended everywhere."""
 
+QUIET_LOOK_S = 0.1
+"""How long systems are looked at to tell whether they are idle."""
+
+QUIET_SHARE = 0.1
+"""A system that takes less of one core is idle."""
+
+QUIET_TIMEOUT_S = 5.0
+"""Nothing waits longer for the other systems."""
+
 FEW, REPEATS = 8, 3
 """Up to so many requests are too few to tell from one burst: so many bursts make one round."""
 
@@ -81,6 +90,7 @@ async def measure_bursts(
                 if time.monotonic() > deadline_s:
                     say(f"the time is over in round {turn + 1} of {rounds}")
                     return False
+                await wait_quiet([other for other in systems if other is not system])
                 await _measure(system, key, results)
                 say(f"round {turn + 1}: {describe(key, results)}")
     return True
@@ -112,6 +122,27 @@ async def _measure(system: System, key: Key, results: Results) -> None:
         results.failures[key] = str(error) or f"not done within {BURST_TIMEOUT_S} s"
         return
     results.samples.setdefault(key, []).append(median_sample(samples))
+
+
+async def wait_quiet(systems: Sequence[System]) -> None:
+    """Return when all `systems` are idle, or after `QUIET_TIMEOUT_S`.
+
+    Without a GPU, vLLM's processes look for work without a pause for a second after the last. The
+    system that is measured next would have to do without what they take.
+    """
+    deadline_s = time.monotonic() + QUIET_TIMEOUT_S
+    used_s = measure_cpu_s(systems)
+    while time.monotonic() < deadline_s:
+        await asyncio.sleep(QUIET_LOOK_S)
+        before_s, used_s = used_s, measure_cpu_s(systems)
+        if used_s - before_s <= QUIET_SHARE * QUIET_LOOK_S:
+            return
+
+
+def measure_cpu_s(systems: Sequence[System]) -> float:
+    """Return the CPU seconds that all processes of `systems` have used."""
+    usages = [measure_tree(system.pid) for system in systems]
+    return sum(usage.front_cpu_s + usage.engine_cpu_s for usage in usages)
 
 
 async def measure_once(system: System, burst: Burst) -> Sample:

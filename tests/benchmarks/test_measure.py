@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import time
@@ -9,6 +10,7 @@ import pytest
 from benchmarks import measure
 from benchmarks.load import WARM_UP_TOKENS, Burst, Stream
 from benchmarks.measure import Results, measure_bursts
+from benchmarks.processes import Usage
 from benchmarks.systems import JobError
 
 
@@ -36,6 +38,7 @@ class Named:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
     monkeypatch.setattr(measure, "SETTLE_S", 0)
+    monkeypatch.setattr(measure, "QUIET_LOOK_S", 0)
 
 
 async def run(systems, bursts, rounds, results=None, seconds=60.0) -> Results:
@@ -100,6 +103,40 @@ async def test_measure_failed_burst_is_told_and_not_tried_again():
     assert results.failures == {("worker", Burst(16, 64)): "no reason"}
     assert len(ran) == 1
     assert results.median("worker", Burst(16, 64)) is None
+
+
+async def test_measure_waits_until_all_other_systems_are_idle(monkeypatch):
+    waited: list[list[str]] = []
+
+    async def note(others):
+        waited.append([other.name for other in others])
+
+    monkeypatch.setattr(measure, "wait_quiet", note)
+
+    await run([Named(name, []) for name in ("engine", "worker", "peer")], [Burst(16, 64)], 1)
+
+    assert waited == [["worker", "peer"], ["engine", "peer"], ["engine", "worker"]]
+
+
+async def test_wait_quiet_looks_until_nothing_is_computed(monkeypatch):
+    used_s = iter([0.0, 0.9, 1.0, 1.0])
+    monkeypatch.setattr(measure, "measure_tree", lambda _pid: Usage(0.0, 0.0, next(used_s), 0))
+
+    await measure.wait_quiet([Named("engine", [])])
+
+    assert next(used_s, None) is None
+
+
+async def test_measure_does_not_wait_for_ever(monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(measure, "measure_cpu_s", lambda _systems: float(next(clock)))
+    monkeypatch.setattr(measure, "QUIET_TIMEOUT_S", 0.01)
+    ran: list[tuple[str, Burst]] = []
+
+    await run([Named("worker", ran)], [Burst(16, 64)], 1)
+
+    assert ran
+    assert next(clock) > 1
 
 
 async def test_measure_tells_what_the_endpoint_itself_costs():
