@@ -7,6 +7,8 @@ from worker.config.hardware import GIB, Hardware
 from worker.errors import ConfigurationError
 
 GPU = Hardware(1, 24 * GIB)
+ADAPTERS = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
+KEPT_ANSWERS = "VLLM_ENABLE_RESPONSES_API_STORE"
 
 
 @pytest.fixture
@@ -167,12 +169,16 @@ def test_promised_defaults_depend_on_the_machine():
         pytest.param(8, 1, {}, 2, id="eight-cores"),
         pytest.param(7, 1, {}, None, id="too-few-cores"),
         pytest.param(16, 0, {}, None, id="no-gpu"),
-        pytest.param(16, 1, {"STARTUP_PROFILE": "balanced"}, None, id="another-profile"),
+        pytest.param(16, 1, {"STARTUP_PROFILE": "balanced"}, 2, id="balanced"),
+        pytest.param(16, 1, {"STARTUP_PROFILE": "fast"}, None, id="fast"),
+        pytest.param(16, 1, {"MAX_CONCURRENCY": "64"}, None, id="few-jobs"),
+        pytest.param(16, 1, {"MAX_CONCURRENCY": "65"}, 2, id="one-job-more"),
         pytest.param(16, 1, {"API_SERVER_COUNT": "1"}, 1, id="set"),
         pytest.param(16, 2, {"DATA_PARALLEL_SIZE": "2"}, None, id="several-engines"),
-        pytest.param(
-            16, 1, {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "true"}, None, id="runtime-adapters"
-        ),
+        pytest.param(16, 1, {"ENABLE_FAULT_TOLERANCE": "true"}, None, id="fault-tolerance"),
+        pytest.param(16, 1, {"ENABLE_ELASTIC_EP": "true"}, None, id="elastic"),
+        pytest.param(16, 1, {ADAPTERS: "true"}, None, id="runtime-adapters"),
+        pytest.param(16, 1, {KEPT_ANSWERS: "1"}, None, id="kept-answers"),
     ],
 )
 def test_throughput_takes_requests_through_several_servers(cores, gpus, environ, servers):
@@ -180,3 +186,17 @@ def test_throughput_takes_requests_through_several_servers(cores, gpus, environ,
     hardware = Hardware(gpus, 64 * GIB, cores=cores)
     found = source_of(load_settings(environ, hardware=hardware), "API_SERVER_COUNT")
     assert (found and found[0]) == servers
+
+
+@pytest.mark.parametrize(
+    ("cores", "gib", "found"),
+    [
+        pytest.param(16, 64, (2, "default (cores: 16)"), id="room-for-two"),
+        pytest.param(8, 16, (2, "default (cores: 8)"), id="just-enough"),
+        pytest.param(7, 64, None, id="too-few-cores"),
+        pytest.param(16, 15, None, id="too-little-memory"),
+    ],
+)
+def test_two_servers_take_requests_where_there_is_room(cores, gib, found):
+    settings = load_settings({}, hardware=Hardware(1, gib * GIB, cores=cores))
+    assert source_of(settings, "API_SERVER_COUNT") == found

@@ -179,5 +179,6 @@ async def test_routes_that_need_a_setting_are_there_with_it(whole: Api) -> None:
 
 
 async def test_chat_still_answers_after_all_of_them(whole: Api) -> None:
-    body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
+    messages = [{"role": "user", "content": "Hi"}]
+    body = {"messages": messages, "max_tokens": 2, "ignore_eos": True}
     assert (await read(whole, CHAT, body))["usage"]["completion_tokens"] == 2

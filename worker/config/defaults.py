@@ -10,12 +10,16 @@ from worker.config.cluster import count_machines
 from worker.config.hardware import GIB, Hardware
 from worker.config.overlay import OVERLAY
 from worker.config.resolve import Resolved
-from worker.config.startup import CORES_PER_API_SERVER, MOST_API_SERVERS, OPTIMIZATION_LEVELS
+from worker.config.startup import OPTIMIZATION_LEVELS, choose_api_servers
 
 DEFAULT = "default"
 NO_GPU = "default (no GPU)"
 STARTUP_PROFILE = "STARTUP_PROFILE"
-RUNTIME_ADAPTERS = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
+MAX_CONCURRENCY = "MAX_CONCURRENCY"
+ONE_SERVER_OPTIONS = ("enable_fault_tolerance", "enable_elastic_ep")
+ONE_SERVER_VARIABLES = ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_ENABLE_RESPONSES_API_STORE")
+"""What vLLM has with one API server only, or what a second one would not know of: adapters that
+come and go, and the answers of `/v1/responses` that it keeps."""
 CPU_SHARE = 8
 """Without a GPU the KV cache gets this fraction (1/n) of main memory …"""
 CPU_MOST_GIB = 4
@@ -46,12 +50,13 @@ def promise_defaults(
     if startup is not None and startup.value in OPTIMIZATION_LEVELS:
         level = OPTIMIZATION_LEVELS[startup.value]
         values["optimization_level"] = (level, f"from {STARTUP_PROFILE}")
-        alone = count_machines(given) == 1 and value_of("data_parallel_size", 1) == 1
-        # For several engines vLLM chooses its API servers itself; and it has adapters that come and
-        # go at run time with one API server only.
-        fits = machine.has_gpu and alone and not environ.get(RUNTIME_ADAPTERS)
-        if startup.value == "throughput" and fits:
-            values |= _share_requests(machine.cores)
+    # For several engines vLLM chooses its API servers itself.
+    alone = count_machines(given) == 1 and value_of("data_parallel_size", 1) == 1
+    several = not any(value_of(key, False) for key in ONE_SERVER_OPTIONS) and not any(
+        environ.get(name) for name in ONE_SERVER_VARIABLES
+    )
+    if machine.has_gpu and alone and several:
+        values |= _share_requests(given, catalogue, machine)
     # vLLM refuses fewer tokens than sequences per step; a default must not be what breaks that.
     sequences, source = values["max_num_seqs"]
     values["max_num_seqs"] = (min(sequences, value_of("max_num_batched_tokens", sequences)), source)
@@ -90,10 +95,23 @@ def _spread(
     return sizes
 
 
-def _share_requests(cores: int) -> dict[str, tuple[Any, str]]:
-    """Return how many API servers `cores` have room for, if there is room for several."""
-    servers = min(MOST_API_SERVERS, cores // CORES_PER_API_SERVER)
-    source = f"from {STARTUP_PROFILE} (cores: {cores})"
+def _share_requests(
+    given: Mapping[str, Resolved], catalogue: Catalogue, machine: Hardware
+) -> dict[str, tuple[Any, str]]:
+    """Return how many API servers fit the load and the machine, if that is more than one."""
+
+    def setting_of(name: str) -> Any:
+        resolved = given.get(name)
+        return catalogue.by_variable[name].default if resolved is None else resolved.value
+
+    servers = choose_api_servers(
+        setting_of(STARTUP_PROFILE),
+        jobs=setting_of(MAX_CONCURRENCY),
+        cores=machine.cores,
+        memory_bytes=machine.memory_bytes,
+    )
+    asked = f"from {STARTUP_PROFILE}" if STARTUP_PROFILE in given else "default"
+    source = f"{asked} (cores: {machine.cores})"
     return {"api_server_count": (servers, source)} if servers > 1 else {}
 
 

@@ -7,17 +7,25 @@ from pathlib import Path
 from typing import Literal
 
 from worker.config.field import Group, Words, setting
+from worker.config.hardware import GIB
 
 StartupProfile = Literal["balanced", "fast", "throughput"]
 
 OPTIMIZATION_LEVELS: Mapping[str, str] = {"fast": "0", "throughput": "3"}
 """Start-up profile -> vLLM's optimization level; `balanced` leaves it to vLLM."""
 
-MOST_API_SERVERS = 4
-"""That many kept up with one small model on an H100 and 300 streams; each takes about 0.6 GB."""
+MOST_API_SERVERS: Mapping[str, int] = {"balanced": 2, "throughput": 4}
+"""Start-up profile -> most of vLLM's API servers. One prepares the requests of a burst one after
+the other, which keeps a fast engine waiting (docs/performance.md)."""
 
 CORES_PER_API_SERVER = 4
 """One for itself; the engine, the worker and vLLM's threads need the others."""
+
+JOBS_PER_API_SERVER = 64
+"""With no more at once, one keeps up."""
+
+GIB_PER_API_SERVER = 8
+"""Main memory, GiB: 1.5 for the process; up to 4 for the images it remembers; some to spare."""
 
 CACHE_FOLDER = "worker-cache"
 """Below the volume's folder."""
@@ -30,8 +38,12 @@ class StartupSettings(Group):
         "balanced",
         "What a start is tuned for. `fast` skips compilation and CUDA graphs, for a model that "
         "starts often and answers little at a time; `throughput` optimizes most, starts slowest "
-        "and, where a GPU has cores beside it, takes requests through several API servers; "
-        "`balanced` is vLLM's own choice. OPTIMIZATION_LEVEL and API_SERVER_COUNT win over it.",
+        f"and takes requests through up to {MOST_API_SERVERS['throughput']} of vLLM's API servers; "
+        "`balanced` optimizes as vLLM itself chooses and has up to "
+        f"{MOST_API_SERVERS['balanced']} of them. Several are started only beside a GPU, with "
+        f"{CORES_PER_API_SERVER} cores and {GIB_PER_API_SERVER} GiB of main memory for each, and "
+        f"one for every {JOBS_PER_API_SERVER} jobs of MAX_CONCURRENCY. OPTIMIZATION_LEVEL and "
+        "API_SERVER_COUNT win over it.",
         Words(env="STARTUP_PROFILE", title="Start-up profile"),
     )
     prefetch_weights: bool = setting(
@@ -50,6 +62,20 @@ class StartupSettings(Group):
             unset="`worker-cache` on the volume, where there is one",
         ),
     )
+
+
+def choose_api_servers(profile: str, *, jobs: int, cores: int, memory_bytes: int) -> int:
+    """Return how many of vLLM's API servers to start before one engine on a GPU.
+
+    Args:
+        profile: The start-up profile.
+        jobs: Most of them at once.
+        cores: That this process may use.
+        memory_bytes: Main memory that it may use, bytes.
+    """
+    load = -(-jobs // JOBS_PER_API_SERVER)
+    room = min(cores // CORES_PER_API_SERVER, memory_bytes // (GIB_PER_API_SERVER * GIB))
+    return max(1, min(MOST_API_SERVERS.get(profile, 1), load, room))
 
 
 def choose_cache(startup: StartupSettings, base: Path | None, version: str) -> Path | None:
