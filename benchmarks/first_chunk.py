@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 from benchmarks.load import ROUTES, Burst, build_input, build_prompts
 from benchmarks.measure import wait_quiet
-from benchmarks.processes import SOCKET_OPTION, find_server
+from benchmarks.processes import find_socket
 from benchmarks.quantile import percentile
 from benchmarks.report import describe_facts, make_table
 from benchmarks.systems import Deployed, System
@@ -55,12 +54,6 @@ class Server:
     async def close(self) -> None:
         """Close its connections."""
         await self._client.close()
-
-
-def find_socket(pid: int, proc: Path = Path("/proc")) -> Path:
-    """Return the Unix socket on which the vLLM below process `pid` serves."""
-    _, arguments = find_server(pid, proc)
-    return Path(arguments[arguments.index(SOCKET_OPTION) + 1])
 
 
 def describe_first_chunks(found: Mapping[str, Sequence[float]], facts: dict[str, str]) -> str:

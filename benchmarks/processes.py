@@ -84,6 +84,12 @@ def find_server(root: int, proc: Path = Path("/proc")) -> tuple[int, list[str]]:
     raise LookupError(f"no process below {root} serves on a Unix socket")
 
 
+def find_socket(pid: int, proc: Path = Path("/proc")) -> Path:
+    """Return the Unix socket on which the vLLM below process `pid` serves."""
+    _, arguments = find_server(pid, proc)
+    return Path(arguments[arguments.index(SOCKET_OPTION) + 1])
+
+
 def read_cpu_s(stat: Path) -> float:
     """Return user and system time of a process, seconds, its ended threads included."""
     fields = stat.read_text(errors="replace").rpartition(")")[2].split()

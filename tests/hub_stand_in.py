@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -34,15 +35,18 @@ class Hub:
 
     Attributes:
         repositories: By id.
-        broken: Bytes after which the connection breaks, by file name; each breaks once.
+        broken: Bytes after which the connection breaks, by file name; each breaks once, in a reply
+            that is longer.
         damaged: Files that arrive with another first byte.
         asked: Method and path of every request.
+        sent: Bytes that were sent of each file.
     """
 
     repositories: dict[str, Repository] = field(default_factory=dict)
     broken: dict[str, int] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
+    sent: Counter[str] = field(default_factory=Counter)
     url: str = ""
 
     def __enter__(self) -> Hub:
@@ -142,9 +146,10 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"ETag": f'"{etag}"', "X-Repo-Commit": repository.commit}
         status = 200
         if (span := self.headers.get("Range")) and self.command == "GET":
-            start = int(span.removeprefix("bytes=").split("-")[0])
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-            data, status = data[start:], 206
+            first, _, last = span.removeprefix("bytes=").partition("-")
+            start, end = int(first), min(int(last or len(data)), len(data) - 1)
+            headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
+            data, status = data[start : end + 1], 206
         if file in self.hub.damaged:
             data = b"?" + data[1:]
         self._send(status, data, headers, file)
@@ -162,10 +167,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        if file in self.hub.broken:
-            self.wfile.write(body[: self.hub.broken.pop(file)])
+        if len(body) > self.hub.broken.get(file or "", len(body)):
+            body = body[: self.hub.broken.pop(file or "")]
             self.close_connection = True
-            return
+        if file is not None:
+            self.hub.sent[file] += len(body)
         self.wfile.write(body)
 
 

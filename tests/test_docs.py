@@ -16,13 +16,20 @@ from readme_blocks import RUNPOD_URL, Block, read_blocks
 from worker.config.build import BUILD_ARGUMENTS
 from worker.config.catalogue import read_catalogue
 from worker.config.deprecated import REMOVED, RENAMED
+from worker.engine.report import COMPILE_ANEW, StartReport
+from worker.queue.account import Account
 from worker.render.deployment import find_sizes
 from worker.request import Code
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("deployment", "image", "troubleshooting")
+PAGES = ("deployment", "image", "observability", "troubleshooting")
 TEXTS = {page: (ROOT / f"docs/{page}.md").read_text(encoding="utf-8") for page in PAGES}
-BLOCKS = [(page, block) for page in PAGES for block in read_blocks(ROOT / f"docs/{page}.md")]
+BLOCKS = [
+    (page, block)
+    for page in PAGES
+    for block in read_blocks(ROOT / f"docs/{page}.md")
+    if block.language != "text"
+]
 
 LOCAL_URL = "http://127.0.0.1:8000/"
 """Where requests to a pod go; tests/serve/test_docs.py sends them."""
@@ -129,6 +136,34 @@ def test_log_lines_that_are_quoted_are_written_somewhere() -> None:
     parts = [part.strip() for line in quoted for part in re.split(r"\b\d+\b", line)]
     missing = [part for part in parts if part and not any(part in text for text in constants)]
     assert missing == []
+
+
+def words_of(text: str) -> str:
+    return re.sub(r"[\d.]+", "1", text)
+
+
+def test_line_of_a_job_is_as_the_worker_writes_it() -> None:
+    [shown] = re.findall(r"^(\{\"requestId\".*)$", TEXTS["observability"], re.MULTILINE)
+    answer = {
+        "choices": [{"finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 412, "completion_tokens": 187},
+        "metrics": {"queue_time_ms": 840},
+    }
+    account = Account()
+    account.post(10245)
+    written = account.describe({"output": [answer]})
+    assert words_of(json.loads(shown)["message"]) == words_of(written)
+
+
+def test_start_report_is_as_the_worker_writes_it() -> None:
+    report = StartReport(0)
+    for page in ("observability", "cold-start"):
+        text = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
+        [shown] = re.findall(r"^start: \{(.*)\}$", text, re.MULTILINE)
+        named = re.findall(r'"(\w+)":', re.sub(r"\{[^}]*\}", "", shown))
+        assert named == list(report.data())
+    [remedy] = re.findall(r'"shorter":\["(.*?) …"\]', TEXTS["observability"])
+    assert COMPILE_ANEW.startswith(remedy)
 
 
 def test_console_values_are_those_of_the_profile() -> None:

@@ -17,7 +17,7 @@ from worker.config import Settings, load_settings
 from worker.config.check import open_console, report_problems
 from worker.config.mode import Mode, choose_mode
 from worker.config.startup import cache_variables
-from worker.engine.environment import build_environment
+from worker.engine.environment import build_environment, has_bytecode
 from worker.engine.lifeline import tie_forks_to_parent
 from worker.engine.machine import UnfitError, check_machine, find_machine
 from worker.engine.preparation import LOCAL_CACHE, plan_preparation
@@ -132,10 +132,16 @@ class Worker:
         self, settings: Settings, environ: Mapping[str, str], redact: Redactor, mode: Mode
     ) -> None:
         self._settings = settings
+        self._redact = redact
         self._leader = find_leader(settings, mode)
         self._front = build_front(settings, mode, self._leader)
         self._stop = asyncio.Event()
-        self._report = StartReport(process_age_s())
+        self._serves = False
+        self._report = StartReport(
+            process_age_s(),
+            keeps_caches=settings.cache is not None,
+            has_bytecode=has_bytecode("vllm"),
+        )
         variables = settings.engine_environment()
         if settings.cache is not None:
             variables |= cache_variables(LOCAL_CACHE, environ)
@@ -152,7 +158,7 @@ class Worker:
             ],
             self._environment,
             on_phase=self._note_phase,
-            on_output=lambda line: print(redact(line), flush=True),
+            on_output=self._pass_on,
             limits=WatchLimits(serving.engine_silence_timeout_s, serving.engine_stall_timeout_s),
             is_ready=self._leader.is_ready if self._leader else None,
         )
@@ -180,6 +186,11 @@ class Worker:
             await self._engine.stop(ENGINE_STOP_S)
             await self._front.close()
             log.info("stopped")
+
+    def _pass_on(self, line: str) -> None:
+        if not self._serves:
+            self._report.read(line)
+        print(self._redact(line), flush=True)
 
     def _note_phase(self, name: str, seconds: float) -> None:
         title = PHASES.get(name, name)
@@ -222,6 +233,7 @@ class Worker:
         else:
             cluster = self._settings.cluster
             log.info("ready: machine %d of %d; 0 answers", cluster.rank, cluster.nodes)
+        self._serves = True
         log.info("start: %s", orjson.dumps(self._report.data()).decode())
         self._preparation.keep()
         failed = asyncio.create_task(self._engine.wait_failed())

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 from measured import put_process
 
-from benchmarks.processes import PRESENT, TICKS_PER_S, find_tree, measure_tree, read_memory_bytes
+from benchmarks.processes import (
+    PRESENT,
+    TICKS_PER_S,
+    find_socket,
+    find_tree,
+    measure_tree,
+    read_memory_bytes,
+)
 
 
 @pytest.fixture
@@ -44,3 +51,18 @@ def test_read_memory_of_a_zombie_is_zero(tmp_path):
     status.write_text("Name:\tgone\nState:\tZ (zombie)\n")
 
     assert read_memory_bytes(status, PRESENT) == 0
+
+
+def test_find_socket_is_that_of_the_process_below(tmp_path):
+    put_process(tmp_path, 1, 0, "python -m worker start")
+    put_process(tmp_path, 2, 1, "python -m worker.engine.child --uds /run/ours.sock")
+    put_process(tmp_path, 3, 0, "python -m worker.engine.child --uds /run/another.sock")
+
+    assert find_socket(1, tmp_path) == Path("/run/ours.sock")
+
+
+def test_find_socket_without_server_says_so(tmp_path):
+    put_process(tmp_path, 1, 0, "python -m worker start")
+
+    with pytest.raises(LookupError, match="no process below 1"):
+        find_socket(1, tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,15 @@ from typing import Any
 import openai
 import pytest
 import pytest_asyncio
-from served import READY_TIMEOUT_S, TEXT, Api, connect, deploy, make_environ
+from served import (
+    READY_TIMEOUT_S,
+    TEXT,
+    Api,
+    connect,
+    connect_engine,
+    deploy,
+    make_environ,
+)
 from tiny_model import build_tiny_model
 
 from worker.dev import LocalDeployment
@@ -82,15 +89,6 @@ def text_choice() -> dict[str, Any]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def engine(deployment: LocalDeployment) -> AsyncIterator[EngineClient]:
     """A connection of our own to the worker's vLLM, past the worker."""
-    for command in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            arguments = command.read_text().split("\0")
-            if "worker.engine.child" in arguments and "--uds" in arguments:
-                parent = arguments[arguments.index("worker.engine.child") + 1]
-                if int(parent) == deployment.processes[0].pid:
-                    client = EngineClient(Path(arguments[arguments.index("--uds") + 1]))
-                    break
-    else:
-        raise LookupError("no engine process below the worker")
+    client = connect_engine(deployment.processes[0].pid)
     yield client
     await client.close()

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 from tiny_model import MAX_MODEL_LEN
 
+from benchmarks.processes import find_socket
 from worker.dev import LocalDeployment
 from worker.engine.client import EngineClient
 from worker.errors import WorkerError
@@ -73,13 +74,37 @@ LONG = {
 """Native input that keeps the engine busy for some seconds."""
 
 
-async def count_running(engine: EngineClient) -> int:
-    """Return how many sequences vLLM works on, by its own metric."""
+async def read_metric(engine: EngineClient, name: str) -> float:
+    """Return the value of one of vLLM's own metrics."""
     async with engine.request("GET", "/metrics") as response:
         for line in (await response.text()).splitlines():
-            if line.startswith("vllm:num_requests_running"):
-                return int(float(line.split()[-1]))
-    raise LookupError("vllm:num_requests_running")
+            if line.startswith((f"{name} ", f"{name}{{")):
+                return float(line.split()[-1])
+    raise LookupError(name)
+
+
+async def count_running(engine: EngineClient) -> int:
+    """Return how many sequences vLLM works on."""
+    return int(await read_metric(engine, "vllm:num_requests_running"))
+
+
+async def wait_idle(engine: EngineClient, seconds: float = 5) -> None:
+    """Return when vLLM works on nothing and no block of its KV cache is taken.
+
+    Raises:
+        TimeoutError: It still did after `seconds`.
+    """
+    async with asyncio.timeout(seconds):
+        while await count_running(engine) or await read_metric(engine, KV_CACHE_USAGE):
+            await asyncio.sleep(0.02)
+
+
+KV_CACHE_USAGE = "vllm:kv_cache_usage_perc"
+
+
+def connect_engine(worker_pid: int) -> EngineClient:
+    """Return a connection of our own to a worker's vLLM, past the worker."""
+    return EngineClient(find_socket(worker_pid))
 
 
 class Api:

@@ -7,14 +7,26 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hub_stand_in import Hub, repository_of
 from own_code import build_own_code_model
-from served import make_environ
+from served import deploy, make_environ
+from tiny_model import build_tiny_model
+from tiny_weights import write_weights
 
 from worker.dev import LocalDeployment
 from worker.dev.deployment import WorkerExitError
+from worker.engine.report import DOWNLOAD
 from worker.errors import ExitCode
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+REPO = "Test/Tiny-Llama"
+
+HEAD_BYTES = 100_001
+"""Of each weight file vLLM first reads so much, for what is in it."""
+
+KEPT_BYTES = 10 * 1024 * 1024
+"""The hub's library writes pieces of this size; of a piece that broke off it keeps nothing."""
 
 
 async def test_damaged_weights_end_the_worker_with_the_remedy(
@@ -41,6 +53,23 @@ async def test_own_code_of_a_model_is_not_run_and_the_switch_is_named(tmp_path: 
         "The model brings program code of its own: set TRUST_REMOTE_CODE=true",
     )
     assert not mark.exists()
+
+
+async def test_download_that_breaks_goes_on_where_it_broke(tmp_path: Path) -> None:
+    model = build_tiny_model(tmp_path / "tiny", changes={"intermediate_size": 20_000})
+    write_weights(model)
+    shard = "model-00002-of-00002.safetensors"
+    size, broken_at = (model / shard).stat().st_size, int(2.5 * KEPT_BYTES)
+    assert size > broken_at
+    output: list[str] = []
+    with Hub({REPO: repository_of(model)}, broken={shard: broken_at}) as hub:
+        environ = make_environ(model, HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "home"))
+        environ |= {"MODEL_NAME": REPO, "LOAD_FORMAT": "auto", "HF_HUB_OFFLINE": "0"}
+        async with deploy(environ, output):
+            assert hub.broken == {}
+            assert hub.sent[shard] == size + HEAD_BYTES + broken_at % KEPT_BYTES
+    report = next(line for line in output if "start: " in line)
+    assert DOWNLOAD in json.loads(report.partition("start: ")[2])["within"]
 
 
 async def expect_failure(environ: dict[str, str], message: str) -> None:

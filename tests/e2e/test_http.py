@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -14,16 +15,30 @@ import pytest
 import pytest_asyncio
 from http_worker import WORKER, Server, run, serve_http
 from hub_stand_in import Hub, repository_of
-from served import TEXT, make_environ
+from served import (
+    KV_CACHE_USAGE,
+    LONG_SEQUENCES,
+    TEXT,
+    connect_engine,
+    count_running,
+    make_environ,
+    read_metric,
+    wait_idle,
+)
 from tiny_model import build_tiny_model
 from tiny_weights import write_weights
 
+from worker.engine.client import EngineClient
+from worker.engine.report import READ
 from worker.errors import ExitCode
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 REPO = "Test/Tiny-Llama"
 KEY = "sk-for-this-test"
+DEADLINE_S = 3
+"""Of one request."""
+
 FIRST_ANSWER_S = 5.0
 """From the start of the process; about 1 s on an idle machine."""
 
@@ -58,7 +73,8 @@ async def server(
     assert bake.returncode == 0, output.decode()
     assert "pytorch_model.bin" not in hub.downloads()
     hub.asked.clear()
-    async with serve_http(session, {**environ, "WORKER_API_KEY": KEY}) as server:
+    environ |= {"WORKER_API_KEY": KEY, "REQUEST_TIMEOUT_S": str(DEADLINE_S)}
+    async with serve_http(session, environ) as server:
         yield server
 
 
@@ -140,6 +156,55 @@ async def test_native_job(server: Server, session: aiohttp.ClientSession) -> Non
         answer = await response.json()
     assert answer["status"] == "COMPLETED"
     assert answer["output"][0]["usage"]["output"] == 5
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine(server: Server) -> AsyncIterator[EngineClient]:
+    client = connect_engine(server.process.pid)
+    yield client
+    await client.close()
+
+
+ENDLESS: Any = {"model": REPO, "prompt": "Once", "max_tokens": 1900}
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+async def test_client_that_leaves_ends_its_request_in_vllm(
+    server: Server, session: aiohttp.ClientSession, engine: EngineClient, stream: bool
+) -> None:
+    body = {**ENDLESS, "n": LONG_SEQUENCES, "ignore_eos": True, "stream": stream}
+    asking = asyncio.create_task(session.post(server.url + "/v1/completions", json=body))
+    while await count_running(engine) < LONG_SEQUENCES:
+        await asyncio.sleep(0.02)
+    assert await read_metric(engine, KV_CACHE_USAGE) > 0
+    if stream:
+        (await asking).close()
+    else:
+        asking.cancel()
+    await wait_idle(engine)
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+async def test_request_beyond_the_deadline_is_ended_in_vllm(
+    server: Server, client: openai.AsyncOpenAI, engine: EngineClient, stream: bool
+) -> None:
+    async def ask() -> None:
+        answer: Any = await client.completions.create(
+            **ENDLESS, n=6 * LONG_SEQUENCES, stream=stream, extra_body={"ignore_eos": True}
+        )
+        async for _chunk in answer:
+            pass
+
+    with pytest.raises(openai.APIError) as caught:
+        await ask()
+    assert caught.value.code == "engine_timeout"
+    assert "REQUEST_TIMEOUT_S" in caught.value.message
+    await wait_idle(engine)
+
+
+async def test_start_report_tells_what_reading_the_weights_took(server: Server) -> None:
+    line = next(line for line in server.output if "start: " in line)
+    assert json.loads(line.partition("start: ")[2])["within"].keys() == {READ}
 
 
 async def test_sigterm_finishes_what_runs_and_ends(

@@ -7,7 +7,17 @@ import json
 from typing import Any
 
 import pytest
-from served import LONG, LONG_SEQUENCES, MODEL, TEXT, Api, count_running
+from served import (
+    KV_CACHE_USAGE,
+    LONG,
+    LONG_SEQUENCES,
+    MODEL,
+    TEXT,
+    Api,
+    count_running,
+    read_metric,
+    wait_idle,
+)
 
 from worker.engine.client import EngineClient
 
@@ -71,10 +81,24 @@ async def test_cancel_aborts_the_request_in_vllm_and_no_other(
     other = await api.run({"prompt": "Once", "sampling_params": FIVE})
     assert (await api.call("POST", f"/cancel/{job_id}"))["status"] == "CANCELLED"
     assert (await api.wait_for(other, "COMPLETED"))["output"][0]["usage"]["output"] == 5
-    async with asyncio.timeout(5):
-        while await count_running(engine) > 0:
-            await asyncio.sleep(0.02)
+    await wait_idle(engine)
     assert (await api.call("GET", f"/status/{job_id}"))["status"] == "CANCELLED"
+
+
+async def test_job_beyond_its_execution_timeout_is_aborted_in_vllm_and_no_other(
+    api: Api, engine: EngineClient
+) -> None:
+    longer = {**LONG["sampling_params"], "n": 6 * LONG_SEQUENCES}
+    body = {"input": {**LONG, "sampling_params": longer}, "policy": {"executionTimeout": 5000}}
+    job_id = (await api.call("POST", "/run", body))["id"]
+    while await count_running(engine) < LONG_SEQUENCES:
+        await asyncio.sleep(0.02)
+    assert await read_metric(engine, KV_CACHE_USAGE) > 0
+    other = await api.run({"prompt": "Once", "sampling_params": FIVE})
+    assert (await api.wait_for(other, "COMPLETED"))["output"][0]["usage"]["output"] == 5
+    job = await api.wait_for(job_id, "TIMED_OUT", "COMPLETED")
+    assert job["status"] == "TIMED_OUT"
+    await wait_idle(engine)
 
 
 async def test_jobs_at_the_same_time_are_all_answered(api: Api) -> None:

@@ -6,7 +6,9 @@ tokenizer has a form for gaps in a text.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ SETTINGS = {
     "REASONING_PARSER": "deepseek_r1",
     "STREAM_MAX_DELAY_MS": "60000",
     "TOKENIZER_MODE": "deepseek_v4",
+    "ENABLE_PER_REQUEST_METRICS": "true",
 }
 ASK: Any = {
     "model": MODEL,
@@ -39,12 +42,20 @@ ASK: Any = {
 }
 
 
+@pytest.fixture(scope="module")
+def printed() -> list[str]:
+    """Every line that this module's worker has printed so far."""
+    return []
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def thinker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalDeployment]:
+async def thinker(
+    tmp_path_factory: pytest.TempPathFactory, printed: list[str]
+) -> AsyncIterator[LocalDeployment]:
     folder: Path = tmp_path_factory.mktemp("models") / "tiny-thinker"
     model = build_tiny_model(folder, thinking=True, changes=QWEN3, words=("yes", "no"))
     environ = make_environ(model, **SETTINGS)
-    async with deploy(environ, []) as running:
+    async with deploy(environ, printed) as running:
         yield running
 
 
@@ -110,3 +121,26 @@ async def test_decisions_are_taken(thinking: Api) -> None:
     assert answer["answers"].keys() == {"street"}
     assert options.keys() & set(map(str, answer["answers"]["street"].values()))
     assert answer["usage"]["input_tokens"] > 0
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("openai_route", [None, CHAT], ids=["native", "openai"])
+async def test_how_long_a_job_waited_is_in_its_line(
+    thinking: Api, printed: list[str], openai_route: str | None, stream: bool
+) -> None:
+    messages = [{"role": "user", "content": "Shall we?"}]
+    body = {"messages": messages, "max_tokens": 3, "stream": stream}
+    job_input: Any = {
+        "messages": messages,
+        "stream": stream,
+        "sampling_params": {"max_tokens": 3, "ignore_eos": True},
+    }
+    if openai_route:
+        usage = {"stream_options": {"include_usage": True}} if stream else {}
+        job_input = {"openai_route": openai_route, "openai_input": {**body, **usage}}
+    job_id = await thinking.run(job_input)
+    await thinking.wait_for(job_id, "COMPLETED")
+    async with asyncio.timeout(5):
+        while not (lines := [line for line in printed if job_id in line and "Finished" in line]):
+            await asyncio.sleep(0.01)
+    assert re.search(r"waited \d+\.\d\d s in vLLM", lines[0])

@@ -5,12 +5,15 @@ After a change of the pinned version this is the first thing to read.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from worker.engine.report import COMPILE, DOWNLOAD, GRAPHS, READ, WITHIN
 from worker.heap import YOUNG_OBJECTS
 
 PROBE = """
@@ -136,3 +139,49 @@ def test_vllm_has_what_the_child_uses(
     contract: dict[str, object], name: str, expected: object, reason: str
 ) -> None:
     assert contract[name] == expected, reason
+
+
+@pytest.mark.parametrize(
+    ("part", "module", "text", "values"),
+    [
+        pytest.param(
+            DOWNLOAD,
+            "model_executor/model_loader/weight_utils.py",
+            "Time spent downloading weights for %s: %.6f seconds",
+            ("org/model", 61.25),
+            id="download",
+        ),
+        pytest.param(
+            READ,
+            "model_executor/model_loader/default_loader.py",
+            "Loading weights took %.2f seconds",
+            (61.25,),
+            id="read",
+        ),
+        pytest.param(
+            COMPILE,
+            "compilation/monitor.py",
+            "%storch.compile took %.2f s in total",
+            ("", 61.25),
+            id="compile",
+        ),
+        pytest.param(
+            GRAPHS,
+            "v1/worker/gpu_model_runner.py",
+            "Graph capturing finished in %.0f secs, took %.2f GiB",
+            (61.0, 0.4),
+            id="graphs",
+        ),
+    ],
+)
+def test_vllm_says_what_the_start_report_reads(
+    part: str, module: str, text: str, values: tuple[object, ...]
+) -> None:
+    spec = importlib.util.find_spec("vllm")
+    assert spec is not None
+    assert spec.origin is not None
+    source = Path(spec.origin).parent / module
+    assert text in source.read_text(encoding="utf-8"), f"{part}: vLLM words it otherwise now"
+    found = WITHIN[part].search(text % values)
+    assert found is not None
+    assert float(found[1]) in (61.25, 61.0)

@@ -1,6 +1,6 @@
 import pytest
 
-from worker.queue.account import Account, find_finish_reason, find_usage
+from worker.queue.account import Account, find_finish_reason, find_queue_time_ms, find_usage
 from worker.request.codes import Code, fail
 
 NATIVE = {
@@ -14,6 +14,11 @@ WHOLE = {
 EVENTS = (
     'data: {"choices":[{"delta":{"content":"secret text"},"finish_reason":"stop"}]}\n\n'
     'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7}}\n\ndata: [DONE]\n\n'
+)
+TIMED = {"metrics": {"time_to_first_token_ms": 9.0, "queue_time_ms": 1250.0}}
+TIMED_EVENTS = (
+    'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7},'
+    '"metrics":{"queue_time_ms":1250.0}}\n\ndata: [DONE]\n\n'
 )
 PLAIN_EVENTS = 'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 
@@ -34,6 +39,27 @@ PLAIN_EVENTS = 'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata:
 def test_account_finds_what_the_answer_says(outputs, usage, reason):
     assert find_usage(outputs) == usage
     assert find_finish_reason(outputs) == reason
+
+
+@pytest.mark.parametrize(
+    ("outputs", "queued_ms"),
+    [
+        pytest.param([{**NATIVE, **TIMED}], 1250.0, id="native"),
+        pytest.param([{**WHOLE, **TIMED}], 1250.0, id="whole"),
+        pytest.param(["data: {}\n\n", TIMED_EVENTS], 1250.0, id="raw-events"),
+        pytest.param([[{**WHOLE, **TIMED}]], 1250.0, id="parsed-events"),
+        pytest.param([WHOLE], None, id="not-asked-for"),
+        pytest.param([{**WHOLE, "metrics": None}], None, id="null"),
+        pytest.param([{**WHOLE, "metrics": {"queue_time_ms": None}}], None, id="several-sequences"),
+    ],
+)
+def test_account_finds_how_long_the_request_waited(outputs, queued_ms):
+    assert find_queue_time_ms(outputs) == queued_ms
+
+
+def test_account_tells_how_long_the_request_waited():
+    line = Account().describe({"output": [{**NATIVE, **TIMED}]})
+    assert line.startswith("Finished: 0.00 s, waited 1.25 s in vLLM, 5 tokens in")
 
 
 def test_account_describes_a_job_in_one_line_without_its_text():

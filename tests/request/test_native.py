@@ -279,3 +279,22 @@ def test_thoughts_without_a_form_are_left_out_by_vllm():
     call = call_for(messages="Hi", include_reasoning=False)
     assert call.body["include_reasoning"] is False
     assert not call.drop_reasoning
+
+
+TIMES = {"time_to_first_token_ms": 9.0, "queue_time_ms": 1.5}
+
+
+def test_native_reply_keeps_the_times_of_a_deployment_that_tells_them():
+    answer = body([text(0, "a", finish_reason="stop")], metrics=TIMES)
+
+    assert build_reply(call_for(False), answer)["metrics"] == TIMES
+
+
+def test_native_stream_ends_with_the_times_of_a_deployment_that_tells_them():
+    stream = NativeStream(call_for())
+    stream.feed([event([text(0, "a", finish_reason="stop")], (3, 1))])
+
+    last = stream.feed([event([], (3, 1), metrics=TIMES), DONE])
+
+    assert last is not None
+    assert last["metrics"] == TIMES

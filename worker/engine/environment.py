@@ -82,6 +82,12 @@ def find_preloads() -> list[Path]:
     return found
 
 
+def has_bytecode(name: str) -> bool:
+    """Return whether a package's modules are compiled; True where it is not installed."""
+    package = find_package(name)
+    return package is None or (package / "__pycache__").is_dir()
+
+
 def find_package(name: str) -> Path | None:
     """Return a package's folder without importing it."""
     spec = importlib.util.find_spec(name)

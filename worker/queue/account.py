@@ -13,7 +13,8 @@ USAGE_NAMES = (("input", "output"), ("prompt_tokens", "completion_tokens"))
 
 USAGE_MARK = '"usage":{'
 REASON_MARK = '"finish_reason":"'
-"""How both stand in a raw stream; looking for them costs less than parsing every event."""
+METRICS_MARK = '"metrics":{'
+"""How these stand in a raw stream; looking for them costs less than parsing every event."""
 
 
 class Account:
@@ -40,9 +41,11 @@ class Account:
         """
         seconds = time.monotonic() - self._began_s
         parts = [f"{seconds:.2f} s"]
+        outputs = result.get("output") or []
+        if (queued_ms := find_queue_time_ms(outputs)) is not None:
+            parts.append(f"waited {queued_ms / 1000:.2f} s in vLLM")
         if self._first_s is not None:
             parts.append(f"first output after {self._first_s:.2f} s")
-        outputs = result.get("output") or []
         tokens_in, tokens_out = find_usage(outputs)
         if tokens_in is not None:
             parts.append(f"{tokens_in} tokens in")
@@ -74,6 +77,15 @@ def find_usage(outputs: list[Any]) -> tuple[int | None, int | None]:
             if name_in in usage:
                 return usage[name_in], usage.get(name_out)
     return None, None
+
+
+def find_queue_time_ms(outputs: list[Any]) -> float | None:
+    """Return how long vLLM let the request wait; None without ENABLE_PER_REQUEST_METRICS."""
+    for message in _messages_from_the_end(outputs, METRICS_MARK):
+        metrics = message.get("metrics")
+        if isinstance(metrics, Mapping) and metrics.get("queue_time_ms") is not None:
+            return float(metrics["queue_time_ms"])
+    return None
 
 
 def find_finish_reason(outputs: list[Any]) -> str | None:

@@ -31,6 +31,7 @@ _BODY_EXTRAS = (
     "prompt_token_ids",
     "kv_transfer_params",
     "ec_transfer_params",
+    "metrics",
 )
 
 
