@@ -25,6 +25,7 @@ def start_engine(arguments: Sequence[str]) -> Any:
     """Start vLLM's engine with the arguments that `vllm serve` would be given."""
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.usage.usage_lib import UsageContext
     from vllm.utils.argparse_utils import FlexibleArgumentParser
     from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -33,7 +34,10 @@ def start_engine(arguments: Sequence[str]) -> Any:
     AsyncEngineArgs.create_engine_config = fork_engine_processes(
         AsyncEngineArgs.create_engine_config
     )
-    return AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(parsed))
+    # Some of vLLM's defaults depend on who asks: a server's engine takes more tokens in a step.
+    return AsyncLLM.from_engine_args(
+        AsyncEngineArgs.from_cli_args(parsed), usage_context=UsageContext.OPENAI_API_SERVER
+    )
 
 
 async def generate(engine: Any, prompt: str, max_tokens: int, stream: bool) -> dict[str, Any]:
