@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.load import Burst
-from benchmarks.processes import find_server
+from benchmarks.processes import find_api_servers
 from benchmarks.sampler import Samples, read_samples
 from benchmarks.systems import Deployed
 
@@ -23,7 +24,7 @@ LEAST_SHARE = 0.02
 
 WRITE_TIMEOUT_S = 20.0
 
-OWN, SERVER = "the worker's own process", "vLLM's server"
+OWN, SERVER = "the worker's own process", "vLLM's API servers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Hotspot:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One process.
+    """One process, or several of a kind.
 
     Attributes:
         process: What it is.
@@ -69,18 +70,31 @@ async def profile_worker(worker: Deployed, folder: Path, bursts: Sequence[Burst]
     Raises:
         TimeoutError: One of them wrote nothing.
     """
-    processes = {worker.pid: OWN, find_server(worker.pid)[0]: SERVER}
-    for pid in processes:
+    processes = {OWN: [worker.pid], SERVER: find_api_servers(worker.pid)}
+    pids = list(itertools.chain(*processes.values()))
+    for pid in pids:
         os.kill(pid, signal.SIGUSR1)
     for burst in bursts:
         await worker.run(burst)
-    for pid in processes:
+    for pid in pids:
         os.kill(pid, signal.SIGUSR2)
-    files = {pid: folder / f"{pid}.json" for pid in processes}
+    files = {pid: folder / f"{pid}.json" for pid in pids}
     async with asyncio.timeout(WRITE_TIMEOUT_S):
         while not all(file.exists() for file in files.values()):
             await asyncio.sleep(0.05)
-    return [describe(name, read_samples(files[pid])) for pid, name in processes.items()]
+    return [
+        describe(name, add_samples(read_samples(files[pid]) for pid in group))
+        for name, group in processes.items()
+    ]
+
+
+def add_samples(found: Iterable[Samples]) -> Samples:
+    """Return the samples of several processes as if they were one's."""
+    total = Samples()
+    for samples in found:
+        total.own.update(samples.own)
+        total.within.update(samples.within)
+    return total
 
 
 def describe(process: str, samples: Samples) -> Profile:

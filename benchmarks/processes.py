@@ -11,6 +11,9 @@ from pathlib import Path
 ENGINE_NAMES = ("VLLM::EngineCore", "VLLM::Worker", "VLLM::DP")
 """Titles that vLLM gives the processes which compute; everything else is front end."""
 
+API_SERVER = "VLLM::APIServer"
+"""How the titles of vLLM's API servers begin where there are several."""
+
 SOCKET_OPTION = "--uds"
 """The argument of vLLM's server before the Unix socket that it serves on."""
 
@@ -43,7 +46,7 @@ def measure_tree(root: int, proc: Path = Path("/proc")) -> Usage:
     peak_bytes = 0
     for pid in find_tree(root, proc):
         with suppress(OSError):  # It may end while we look.
-            cpu_s = read_cpu_s(proc / str(pid) / "stat")
+            cpu_s = read_cpu_s(proc / str(pid))
             if is_engine(proc / str(pid)):
                 engine_s += cpu_s
             else:
@@ -90,10 +93,29 @@ def find_socket(pid: int, proc: Path = Path("/proc")) -> Path:
     return Path(arguments[arguments.index(SOCKET_OPTION) + 1])
 
 
-def read_cpu_s(stat: Path) -> float:
-    """Return user and system time of a process, seconds, its ended threads included."""
-    fields = stat.read_text(errors="replace").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+def find_api_servers(root: int, proc: Path = Path("/proc")) -> list[int]:
+    """Return the ids of the processes below `root` that answer requests for vLLM.
+
+    Raises:
+        LookupError: There are none.
+    """
+    several = [pid for pid in find_tree(root, proc) if read_title(proc, pid).startswith(API_SERVER)]
+    return sorted(several) or [find_server(root, proc)[0]]
+
+
+def read_cpu_s(process: Path) -> float:
+    """Return user and system time of a process, seconds.
+
+    The kernel tells a process's time in steps of 10 ms, and that of each thread that runs in
+    nanoseconds, where it does (`schedstat`); the larger of both has the ended threads' as well.
+    """
+    fields = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    coarse_s = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    fine_s = 0.0
+    for schedule in process.glob("task/*/schedstat"):
+        with suppress(OSError):
+            fine_s += int(schedule.read_text().split()[0]) / 1e9
+    return max(coarse_s, fine_s)
 
 
 def read_memory_bytes(status: Path, kind: str) -> int:
@@ -111,8 +133,14 @@ def read_memory_bytes(status: Path, kind: str) -> int:
 
 def is_engine(process: Path) -> bool:
     """Return whether a process belongs to vLLM's engine, by the title that vLLM gave it."""
-    title = (process / "cmdline").read_text(errors="replace")
-    return title.startswith(ENGINE_NAMES)
+    return read_title(process.parent, int(process.name)).startswith(ENGINE_NAMES)
+
+
+def read_title(proc: Path, pid: int) -> str:
+    """Return a process's title, or its command line where it has none of its own."""
+    with suppress(OSError):
+        return (proc / str(pid) / "cmdline").read_text(errors="replace")
+    return ""
 
 
 def _read_parents(proc: Path) -> Iterator[tuple[int, int]]:

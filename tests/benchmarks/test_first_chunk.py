@@ -31,7 +31,7 @@ async def test_systems_take_turns_and_count_only_when_they_are_awake(monkeypatch
             asked.append("closed")
 
     monkeypatch.setattr(first_chunk, "Server", Server)
-    monkeypatch.setattr(measure, "QUIET_LOOK_S", 0)
+    monkeypatch.setattr(measure, "QUIET_TIMEOUT_S", 0)
     worker = System()
 
     found = await measure_first_chunks([worker], worker, IN_A_ROW + 1, lambda _text: None)

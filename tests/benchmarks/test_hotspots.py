@@ -85,11 +85,11 @@ def signals(monkeypatch, tmp_path: Path):
             (tmp_path / f"{pid}.json").write_bytes(orjson.dumps(content))
 
     monkeypatch.setattr(os, "kill", kill)
-    monkeypatch.setattr(hotspots, "find_server", lambda _pid: (2, []))
+    monkeypatch.setattr(hotspots, "find_api_servers", lambda _pid: [2, 3])
     return worker, sent
 
 
-async def test_profile_worker_runs_the_bursts_between_two_signals_to_both_processes(
+async def test_profile_worker_runs_the_bursts_between_two_signals_to_all_processes(
     signals, tmp_path
 ):
     worker, sent = signals
@@ -99,12 +99,14 @@ async def test_profile_worker_runs_the_bursts_between_two_signals_to_both_proces
     assert sent == [
         (1, signal.SIGUSR1, []),
         (2, signal.SIGUSR1, []),
+        (3, signal.SIGUSR1, []),
         (1, signal.SIGUSR2, ["first", "second"]),
         (2, signal.SIGUSR2, ["first", "second"]),
+        (3, signal.SIGUSR2, ["first", "second"]),
     ]
-    assert [(p.process, p.hotspots[0].name) for p in profiles] == [
-        ("the worker's own process", "of.py:1 f"),
-        ("vLLM's server", "of.py:2 f"),
+    assert [(p.process, p.samples, [h.name for h in p.hotspots]) for p in profiles] == [
+        ("the worker's own process", 2, ["of.py:1 f"]),
+        ("vLLM's API servers", 4, ["of.py:2 f", "of.py:3 f"]),
     ]
 
 

@@ -39,6 +39,7 @@ class Named:
 def at_once(monkeypatch):
     monkeypatch.setattr(measure, "SETTLE_S", 0)
     monkeypatch.setattr(measure, "QUIET_LOOK_S", 0)
+    monkeypatch.setattr(measure, "QUIET_TIMEOUT_S", 0)
 
 
 async def run(systems, bursts, rounds, results=None, seconds=60.0) -> Results:
@@ -120,6 +121,7 @@ async def test_measure_waits_until_all_other_systems_are_idle(monkeypatch):
 
 async def test_wait_quiet_looks_until_nothing_is_computed(monkeypatch):
     used_s = iter([0.0, 0.9, 1.0, 1.0])
+    monkeypatch.setattr(measure, "QUIET_TIMEOUT_S", 60)
     monkeypatch.setattr(measure, "measure_tree", lambda _pid: Usage(0.0, 0.0, next(used_s), 0))
 
     await measure.wait_quiet([Named("engine", [])])

@@ -9,9 +9,11 @@ from measured import put_process
 from benchmarks.processes import (
     PRESENT,
     TICKS_PER_S,
+    find_api_servers,
     find_socket,
     find_tree,
     measure_tree,
+    read_cpu_s,
     read_memory_bytes,
 )
 
@@ -66,3 +68,33 @@ def test_find_socket_without_server_says_so(tmp_path):
 
     with pytest.raises(LookupError, match="no process below 1"):
         find_socket(1, tmp_path)
+
+
+def test_find_api_servers_is_the_one_or_all_of_several(tmp_path):
+    put_process(tmp_path, 1, 0, "python -m worker start")
+    put_process(tmp_path, 2, 1, "python -m worker.engine.child --uds /run/ours.sock")
+
+    assert find_api_servers(1, tmp_path) == [2]
+
+    put_process(tmp_path, 3, 2, "VLLM::APIServer_0")
+    put_process(tmp_path, 4, 2, "VLLM::APIServer_1")
+    put_process(tmp_path, 5, 0, "VLLM::APIServer_0")
+
+    assert find_api_servers(1, tmp_path) == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("threads_ns", "seconds"),
+    [
+        pytest.param([], 0.04, id="not-told"),
+        pytest.param([41_500_000, 2_000_000], 0.0435, id="of-threads"),
+        pytest.param([10_000_000], 0.04, id="threads-have-ended"),
+    ],
+)
+def test_read_cpu_takes_the_finer_figure(tmp_path, threads_ns, seconds):
+    put_process(tmp_path, 1, 0, "python", ticks=int(0.02 * TICKS_PER_S))
+    for number, ns in enumerate(threads_ns):
+        (tmp_path / f"1/task/{number}").mkdir(parents=True)
+        (tmp_path / f"1/task/{number}/schedstat").write_text(f"{ns} 5 6\n")
+
+    assert read_cpu_s(tmp_path / "1") == pytest.approx(seconds)
