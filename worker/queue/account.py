@@ -104,7 +104,7 @@ def _messages_from_the_end(outputs: list[Any], mark: str) -> Iterator[Mapping[st
             yield output
         elif isinstance(output, list):
             yield from (item for item in reversed(output) if isinstance(item, Mapping))
-        elif isinstance(output, str):
+        elif isinstance(output, str) and mark in output:
             for line in reversed(output.splitlines()):
                 if line.startswith("data: {") and mark in line:
                     yield orjson.loads(line.removeprefix("data: "))
