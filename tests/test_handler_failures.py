@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import logging
 from contextlib import aclosing
 
@@ -26,6 +27,7 @@ from handler_bench import (
 )
 
 from worker.engine.client import EngineClient
+from worker.errors import RequestError
 from worker.handler import HandlerOptions
 from worker.request import Code
 from worker.stream.events import split_events
@@ -35,6 +37,23 @@ from worker.stream.events import split_events
 async def build(tmp_path):
     async with open_benches(tmp_path) as build_one:
         yield build_one
+
+
+async def test_refused_job_leaves_no_garbage_behind(build):
+    bench = await build(say({}))
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            [output] = await bench.run(native(temprature=1))
+            assert error_of(output)["code"] == Code.UNKNOWN_PARAMETER
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert [found for found in gc.garbage if isinstance(found, RequestError)] == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 # Errors of the input and of the engine

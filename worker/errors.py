@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 GOT_LIMIT = 80
@@ -114,6 +114,14 @@ class RequestError(WorkerError):
 
     def __post_init__(self) -> None:
         Exception.__init__(self, self.message)
+
+    def detached(self) -> RequestError:
+        """Return the same error without the way that it came, for whoever keeps it.
+
+        That way leads through the frame that keeps it, so that neither would go before a
+        collection of garbage, which a worker that serves makes seldom (`worker.heap`).
+        """
+        return replace(self)
 
     def body(self) -> dict[str, Any]:
         """Return the OpenAI error object, `{"error": {...}}`."""

@@ -104,7 +104,7 @@ class Handler:
                     yield output
             return
         except RequestError as error:
-            failure = error
+            failure = error.detached()
         except TimeoutError:
             failure = self._timed_out(expired=now() >= deadline)
         except (aiohttp.ClientError, OSError) as error:

@@ -73,6 +73,9 @@ LONG = {
 }
 """Native input that keeps the engine busy for some seconds."""
 
+LONGER_SEQUENCES = 12 * LONG_SEQUENCES
+"""So many of them keep a fast one busy for longer than any deadline of a test."""
+
 
 async def read_metric(engine: EngineClient, name: str) -> float:
     """Return the value of one of vLLM's own metrics."""

@@ -18,6 +18,7 @@ from hub_stand_in import Hub, repository_of
 from served import (
     KV_CACHE_USAGE,
     LONG_SEQUENCES,
+    LONGER_SEQUENCES,
     TEXT,
     connect_engine,
     count_running,
@@ -190,7 +191,7 @@ async def test_request_beyond_the_deadline_is_ended_in_vllm(
 ) -> None:
     async def ask() -> None:
         answer: Any = await client.completions.create(
-            **ENDLESS, n=6 * LONG_SEQUENCES, stream=stream, extra_body={"ignore_eos": True}
+            **ENDLESS, n=LONGER_SEQUENCES, stream=stream, extra_body={"ignore_eos": True}
         )
         async for _chunk in answer:
             pass

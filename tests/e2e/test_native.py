@@ -11,6 +11,7 @@ from served import (
     KV_CACHE_USAGE,
     LONG,
     LONG_SEQUENCES,
+    LONGER_SEQUENCES,
     MODEL,
     TEXT,
     Api,
@@ -88,10 +89,10 @@ async def test_cancel_aborts_the_request_in_vllm_and_no_other(
 async def test_job_beyond_its_execution_timeout_is_aborted_in_vllm_and_no_other(
     api: Api, engine: EngineClient
 ) -> None:
-    longer = {**LONG["sampling_params"], "n": 6 * LONG_SEQUENCES}
+    longer = {**LONG["sampling_params"], "n": LONGER_SEQUENCES}
     body = {"input": {**LONG, "sampling_params": longer}, "policy": {"executionTimeout": 5000}}
     job_id = (await api.call("POST", "/run", body))["id"]
-    while await count_running(engine) < LONG_SEQUENCES:
+    while await count_running(engine) < LONGER_SEQUENCES:
         await asyncio.sleep(0.02)
     assert await read_metric(engine, KV_CACHE_USAGE) > 0
     other = await api.run({"prompt": "Once", "sampling_params": FIVE})

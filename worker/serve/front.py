@@ -166,7 +166,7 @@ class HttpFront:
             whole = await self._within_time(request, begun)
             return whole or begun[0]
         except RequestError as error:
-            failure = error
+            failure = error.detached()
         except TimeoutError:
             failure = self._ended()
         except (aiohttp.ClientError, ConnectionError) as error:
