@@ -15,6 +15,9 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 14, 34, 34
 
 LEGEND = 30
 
+MARK, LETTER = 20, 7
+"""Width of a line in the legend, and of a letter at most, pixels."""
+
 COLOURS = {
     "engine": "#666666",
     "worker": "#0a7d4b",
@@ -70,10 +73,11 @@ def draw(panels: Sequence[Panel], columns: int = 2) -> str:
         f'width="{width}" height="{height}" font-family="sans-serif" font-size="11">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
     ]
-    for number, name in enumerate(names):
-        x = LEFT + 110 * number
-        parts.append(_line([(x, 18), (x + 20, 18)], name))
-        parts.append(_text(x + 25, 22, name, "start"))
+    x = LEFT
+    for name in names:
+        parts.append(_line([(x, 18), (x + MARK, 18)], name))
+        parts.append(_text(x + MARK + 5, 22, name, "start"))
+        x += MARK + 25 + LETTER * len(name)
     for number, panel in enumerate(panels):
         x, y = (number % columns) * WIDTH, LEGEND + (number // columns) * HEIGHT
         parts.append(f'<g transform="translate({x} {y})">')

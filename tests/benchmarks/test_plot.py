@@ -46,3 +46,16 @@ def test_draw_makes_a_line_per_system_in_each_panel():
     texts = [element.text for element in root.iter(f"{SVG}text")]
     assert len(lines) == 3
     assert {"engine", "worker", "kB <per stream>", "nothing"} <= set(texts)
+
+
+def test_names_in_the_legend_do_not_run_into_each_other():
+    names = ["engine", "worker", "worker, throughput", "peer"]
+    root = ElementTree.fromstring(draw([Panel("s", {name: [(1, 1.0)] for name in names})]))
+
+    marks = [line for line in root.iter(f"{SVG}polyline") if line in list(root)]
+    texts = [text for text in root.iter(f"{SVG}text") if text in list(root)]
+
+    assert [text.text for text in texts] == names
+    for text, following in zip(texts, marks[1:], strict=False):
+        end = float(text.attrib["x"]) + 6 * len(text.text or "")
+        assert end < float(following.attrib["points"].split(",")[0])
