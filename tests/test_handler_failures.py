@@ -1,10 +1,10 @@
 import asyncio
-import gc
 import logging
 from contextlib import aclosing
 
 import orjson
 import pytest
+from garbage import garbage_of
 from handler_bench import (
     CHAT,
     CHUNKS,
@@ -41,19 +41,11 @@ async def build(tmp_path):
 
 async def test_refused_job_leaves_no_garbage_behind(build):
     bench = await build(say({}))
-    gc.collect()
-    gc.disable()
-    try:
+    with garbage_of(RequestError) as left:
         for _ in range(3):
             [output] = await bench.run(native(temprature=1))
             assert error_of(output)["code"] == Code.UNKNOWN_PARAMETER
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        assert [found for found in gc.garbage if isinstance(found, RequestError)] == []
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
+    assert left == []
 
 
 # Errors of the input and of the engine

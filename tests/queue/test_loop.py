@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
+from garbage import garbage_of
 
 from worker.queue import loop as loop_module
 from worker.queue import sdk
@@ -28,9 +29,12 @@ class Platform:
     async def take(self, _session, count: int):
         self.asked.append(count)
         answer = await self._answers.get()
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+        try:
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+        finally:
+            del answer  # As the SDK, keep no error in the frame that its traceback leads to.
 
 
 class Delivery:
@@ -233,6 +237,15 @@ async def test_takes_that_failed_are_repeated_until_one_succeeds(monkeypatch, be
     await turn(100)
     assert bench.started == ["a"]
     assert len(bench.platform.asked) == count + 2
+
+
+async def test_take_that_failed_leaves_no_garbage_behind(bench, monkeypatch):
+    monkeypatch.setattr(loop_module, "TOO_MANY_REQUESTS_WAIT_S", 0)
+    with garbage_of(sdk.TooManyRequests) as left:
+        bench.platform.give(sdk.TooManyRequests(None, ()))
+        await turn()
+    assert len(bench.platform.asked) == 2
+    assert left == []
 
 
 async def test_shutdown_lets_jobs_end_and_takes_no_more(bench):

@@ -143,6 +143,8 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
             return fetch.result()
         finally:
             fetch.cancel()
+            # Its error knows this frame: together they would wait for a collection of garbage.
+            del fetch
 
     async def _watch_stop_signals(self, session: aiohttp.ClientSession) -> None:
         """Wait for jobs to stop, on a new connection after each freeze."""
