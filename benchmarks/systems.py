@@ -26,8 +26,9 @@ START_TIMEOUT_S = 300
 
 STOP_S = 20.0
 
-TAIL_LINES = 30
-"""Of what a system printed, to explain why it ended."""
+TAIL_LINES = 120
+"""Of what a system printed, to explain why it ended: vLLM prints the cause before the tracebacks of
+the processes that waited for the one that failed."""
 
 REPORT_LIMIT_BYTES = 2**26
 

@@ -43,6 +43,9 @@ SETTLE_S = 15.0
 WEIGH_S = 10.0
 """Between two readings of a worker's memory."""
 
+TELL_S = 30.0
+"""Between two lines of progress."""
+
 LIMITS = Limits(
     take_hold_s=2,
     stop_hold_s=2,
@@ -197,6 +200,7 @@ class Soak:
         workers = asyncio.create_task(self._keep_a_worker())
         await self.endpoint.store.workers.get("worker-1").ready.wait()
         disturb = [asyncio.create_task(self._stumble()), asyncio.create_task(self._attack())]
+        disturb.append(asyncio.create_task(self._tell(began, seconds)))
         places = [asyncio.create_task(self._submit(began + seconds)) for _ in range(OUTSTANDING)]
         try:
             await asyncio.sleep(max(0.0, began + seconds - clock()))
@@ -216,6 +220,19 @@ class Soak:
             await self.endpoint.stop()
         self.figures.seconds = clock() - began
         return self.figures
+
+    async def _tell(self, began: float, seconds: float) -> None:
+        """Show progress, where nobody takes it for the report."""
+        while True:
+            await asyncio.sleep(TELL_S)
+            passed_s = asyncio.get_running_loop().time() - began
+            print(
+                f"{passed_s:.0f} of {seconds:.0f} s: {self.figures.jobs} jobs, "
+                f"{sum(self.figures.faults.values())} faults, {len(self.figures.exits)} workers "
+                f"ended, wrong: {len(self.figures.wrong)}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     async def _submit(self, until: float) -> None:
         while asyncio.get_running_loop().time() < until:
