@@ -29,7 +29,8 @@ from benchmarks.plan import plan_bursts
 from benchmarks.record import Record, Setting, load_record, save_record
 from benchmarks.report import (
     choose_profiled,
-    describe_all_targets,
+    describe_targets,
+    find_targets,
     write_report,
     write_section,
 )
@@ -72,9 +73,6 @@ def run(  # noqa: PLR0913  one parameter per option
     profile: Annotated[
         bool, typer.Option(help="Also show which functions of the worker its time goes to.")
     ] = False,
-    throughput: Annotated[
-        bool, typer.Option(help="Also the worker with STARTUP_PROFILE=throughput.")
-    ] = False,
     write: Annotated[Path | None, typer.Option(help="Markdown file for the report.")] = None,
     section: Annotated[str, typer.Option(help="Its section for this machine.")] = "cpu",
     save: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
@@ -101,14 +99,14 @@ def run(  # noqa: PLR0913  one parameter per option
     else:
         setting = make_setting(concurrency, rtt_ms, base_rtt_ms, tokens, cross=cross)
         record = Record(setting, Results())
-        course = Course(rounds, time.monotonic() + budget_s, peer, profile, throughput)
+        course = Course(rounds, time.monotonic() + budget_s, peer, profile)
         with suppress(asyncio.CancelledError):  # What was measured until then is reported.
             run_in_order(measure(course, record))
     if save is not None:
         save_record(save, record)
     if write is not None:
         write_report(write, section, record)
-    print(describe_all_targets(record.setting, record.results))
+    print(describe_targets(find_targets(record.setting, record.results)))
 
 
 def make_setting(
@@ -167,14 +165,12 @@ class Course:
         deadline_s: Time of `time.monotonic()` after which no burst begins.
         peer: Checkout of worker-vllm, if it takes part.
         profile: Whether the worker is profiled, after what the targets need.
-        throughput: Whether the worker takes part with `STARTUP_PROFILE=throughput` too.
     """
 
     rounds: int
     deadline_s: float
     peer: Path | None
     profile: bool
-    throughput: bool
 
 
 async def measure(course: Course, record: Record) -> None:
@@ -187,8 +183,7 @@ async def measure(course: Course, record: Record) -> None:
     )
     with tempfile.TemporaryDirectory(prefix="profile-") as name:
         folder = Path(name) if course.profile else None
-        choice = Choice(course.peer, folder, throughput=course.throughput)
-        async with start_systems(choice, say) as systems:
+        async with start_systems(Choice(course.peer, folder), say) as systems:
             setting.systems[:] = [system.name for system in systems]
             timing = (course.rounds, course.deadline_s, results, say)
             await measure_bursts(systems, urgent, *timing)

@@ -17,7 +17,7 @@ from benchmarks.model import build_model
 from benchmarks.peer import cpu_version, make_peer
 from benchmarks.sampler import ROOT, SITE
 from benchmarks.systems import Deployed, EndedError, EngineAlone, Program, System
-from benchmarks.targets import PEER, THROUGHPUT, WORKER
+from benchmarks.targets import PEER, WORKER
 from worker.config.hardware import detect_hardware
 
 
@@ -29,14 +29,12 @@ class Choice:
         peer: Checkout of worker-vllm, if it takes part.
         profile: Folder for a profile of the worker, if one is wanted.
         alone: Only the worker takes part.
-        throughput: The worker takes part a second time, with `STARTUP_PROFILE=throughput`.
         space: What each engine has room for.
     """
 
     peer: Path | None = None
     profile: Path | None = None
     alone: bool = False
-    throughput: bool = False
     space: Space = LOAD
 
 
@@ -103,9 +101,6 @@ def build_systems(directory: Path, choice: Choice) -> Iterator[System]:
     command = (sys.executable, "-m", "worker", "start")
     found = environ if choice.profile is None else make_sampled(environ, choice.profile)
     yield Deployed(Program(WORKER, command, found), directory / "worker.log")
-    if choice.throughput:
-        program = Program(THROUGHPUT, command, {**environ, "STARTUP_PROFILE": "throughput"})
-        yield Deployed(program, directory / "throughput.log")
     if choice.peer is not None:
         (shim := directory / "shim").mkdir()
         yield Deployed(make_peer(choice.peer, environ, shim), directory / "peer.log")

@@ -21,7 +21,6 @@ MARK, LETTER = 20, 7
 COLOURS = {
     "engine": "#666666",
     "worker": "#0a7d4b",
-    "worker, throughput": "#1d4ed8",
     "peer": "#c2410c",
 }
 

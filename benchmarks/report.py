@@ -12,7 +12,7 @@ from benchmarks.measure import Results, count_rounds
 from benchmarks.plot import Panel, draw
 from benchmarks.record import Record, Setting
 from benchmarks.sample import Sample
-from benchmarks.targets import ENGINE, THROUGHPUT, WORKER, Finding, check_targets
+from benchmarks.targets import ENGINE, Finding, check_targets
 
 Show = Callable[[Sample], str]
 
@@ -45,10 +45,6 @@ PLOTTED: dict[str, Callable[[Sample], float]] = {
 
 MANY = 128
 """From so many requests on it is shown where the CPU time goes."""
-
-WITH_THROUGHPUT = """\
-The same for *worker, throughput*, which is the worker with `STARTUP_PROFILE=throughput`: as many of
-vLLM's API servers as the cores allow, each with its own memory."""
 
 COSTS = """\
 Where the CPU time goes, streamed chats at a round trip of {rtt_ms:g} ms, in seconds of one core for
@@ -107,7 +103,7 @@ def describe(record: Record, picture: str) -> str:
     rounds = str(most) if fewest == most else f"{fewest} to {most}"
     parts = [
         describe_facts(setting.facts),
-        describe_all_targets(setting, results),
+        describe_targets(find_targets(setting, results)),
         f"![Wall time, first chunk, CPU and bytes over concurrency]({picture})",
         *describe_costs(setting, results),
         *describe_profiles(record),
@@ -131,27 +127,9 @@ def make_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines])
 
 
-def describe_all_targets(setting: Setting, results: Results) -> str:
-    """Return the targets as a table, and as another one for the worker set to throughput."""
-    parts = [describe_targets(find_targets(setting, results))]
-    if findings := find_targets(setting, results, THROUGHPUT):
-        parts += [WITH_THROUGHPUT, describe_targets(findings)]
-    return "\n\n".join(parts)
-
-
-def find_targets(setting: Setting, results: Results, worker: str = WORKER) -> list[Finding]:
-    """Return the targets for which there are figures.
-
-    Args:
-        setting: What was measured.
-        results: The figures.
-        worker: The system that has to meet them.
-    """
-
-    def find(system: str, burst: Burst) -> Sample | None:
-        return results.median(worker if system == WORKER else system, burst)
-
-    return check_targets(find, list(setting.bursts), setting.tokens, setting.base_rtt_ms)
+def find_targets(setting: Setting, results: Results) -> list[Finding]:
+    """Return the targets for which there are figures."""
+    return check_targets(results.median, list(setting.bursts), setting.tokens, setting.base_rtt_ms)
 
 
 def describe_targets(findings: Iterable[Finding]) -> str:

@@ -11,9 +11,6 @@ from benchmarks.sample import Sample
 
 ENGINE, WORKER, PEER = "engine", "worker", "peer"
 
-THROUGHPUT = f"{WORKER}, throughput"
-"""The worker with `STARTUP_PROFILE=throughput`."""
-
 Lookup = Callable[[str, Burst], Sample | None]
 """Returns the medians of a system's burst, if it was measured."""
 

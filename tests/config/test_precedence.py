@@ -165,14 +165,15 @@ def test_promised_defaults_depend_on_the_machine():
     ("cores", "gpus", "environ", "servers"),
     [
         pytest.param(16, 1, {}, 4, id="sixteen-cores"),
-        pytest.param(64, 1, {}, 4, id="never-more"),
+        pytest.param(64, 1, {"MAX_CONCURRENCY": "1000"}, 4, id="never-more"),
         pytest.param(8, 1, {}, 2, id="eight-cores"),
         pytest.param(7, 1, {}, None, id="too-few-cores"),
         pytest.param(16, 0, {}, None, id="no-gpu"),
-        pytest.param(16, 1, {"STARTUP_PROFILE": "balanced"}, 2, id="balanced"),
+        pytest.param(16, 1, {"STARTUP_PROFILE": "throughput"}, 4, id="throughput"),
         pytest.param(16, 1, {"STARTUP_PROFILE": "fast"}, None, id="fast"),
         pytest.param(16, 1, {"MAX_CONCURRENCY": "64"}, None, id="few-jobs"),
         pytest.param(16, 1, {"MAX_CONCURRENCY": "65"}, 2, id="one-job-more"),
+        pytest.param(16, 1, {"MAX_CONCURRENCY": "128"}, 2, id="twice-as-many"),
         pytest.param(16, 1, {"API_SERVER_COUNT": "1"}, 1, id="set"),
         pytest.param(16, 2, {"DATA_PARALLEL_SIZE": "2"}, None, id="several-engines"),
         pytest.param(16, 1, {"ENABLE_FAULT_TOLERANCE": "true"}, None, id="fault-tolerance"),
@@ -181,8 +182,7 @@ def test_promised_defaults_depend_on_the_machine():
         pytest.param(16, 1, {KEPT_ANSWERS: "1"}, None, id="kept-answers"),
     ],
 )
-def test_throughput_takes_requests_through_several_servers(cores, gpus, environ, servers):
-    environ = {"STARTUP_PROFILE": "throughput", **environ}
+def test_many_requests_go_through_several_servers(cores, gpus, environ, servers):
     hardware = Hardware(gpus, 64 * GIB, cores=cores)
     found = source_of(load_settings(environ, hardware=hardware), "API_SERVER_COUNT")
     assert (found and found[0]) == servers
@@ -191,12 +191,14 @@ def test_throughput_takes_requests_through_several_servers(cores, gpus, environ,
 @pytest.mark.parametrize(
     ("cores", "gib", "found"),
     [
-        pytest.param(16, 64, (2, "default (cores: 16)"), id="room-for-two"),
-        pytest.param(8, 16, (2, "default (cores: 8)"), id="just-enough"),
+        pytest.param(16, 64, (4, "default (cores: 16)"), id="room-for-all"),
+        pytest.param(16, 31, (3, "default (cores: 16)"), id="memory-for-three"),
+        pytest.param(12, 64, (3, "default (cores: 12)"), id="cores-for-three"),
+        pytest.param(8, 16, (2, "default (cores: 8)"), id="enough-for-two"),
         pytest.param(7, 64, None, id="too-few-cores"),
         pytest.param(16, 15, None, id="too-little-memory"),
     ],
 )
-def test_two_servers_take_requests_where_there_is_room(cores, gib, found):
+def test_so_many_servers_take_requests_as_there_is_room_for(cores, gib, found):
     settings = load_settings({}, hardware=Hardware(1, gib * GIB, cores=cores))
     assert source_of(settings, "API_SERVER_COUNT") == found

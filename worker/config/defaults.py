@@ -110,8 +110,7 @@ def _share_requests(
         cores=machine.cores,
         memory_bytes=machine.memory_bytes,
     )
-    asked = f"from {STARTUP_PROFILE}" if STARTUP_PROFILE in given else "default"
-    source = f"{asked} (cores: {machine.cores})"
+    source = f"default (cores: {machine.cores})"
     return {"api_server_count": (servers, source)} if servers > 1 else {}
 
 

@@ -14,9 +14,9 @@ StartupProfile = Literal["balanced", "fast", "throughput"]
 OPTIMIZATION_LEVELS: Mapping[str, str] = {"fast": "0", "throughput": "3"}
 """Start-up profile -> vLLM's optimization level; `balanced` leaves it to vLLM."""
 
-MOST_API_SERVERS: Mapping[str, int] = {"balanced": 2, "throughput": 4}
-"""Start-up profile -> most of vLLM's API servers. One prepares the requests of a burst one after
-the other, which keeps a fast engine waiting (docs/performance.md)."""
+MOST_API_SERVERS = 4
+"""One prepares the requests of a burst one after the other, which keeps a fast engine waiting
+(docs/performance.md); more were not measured."""
 
 CORES_PER_API_SERVER = 4
 """One for itself; the engine, the worker and vLLM's threads need the others."""
@@ -37,12 +37,11 @@ class StartupSettings(Group):
     profile: StartupProfile = setting(
         "balanced",
         "What a start is tuned for. `fast` skips compilation and CUDA graphs, for a model that "
-        "starts often and answers little at a time; `throughput` optimizes most, starts slowest "
-        f"and takes requests through up to {MOST_API_SERVERS['throughput']} of vLLM's API servers; "
-        "`balanced` optimizes as vLLM itself chooses and has up to "
-        f"{MOST_API_SERVERS['balanced']} of them. Several are started only beside a GPU, with "
-        f"{CORES_PER_API_SERVER} cores and {GIB_PER_API_SERVER} GiB of main memory for each, and "
-        f"one for every {JOBS_PER_API_SERVER} jobs of MAX_CONCURRENCY. OPTIMIZATION_LEVEL and "
+        "starts often and answers little at a time; `throughput` optimizes most and starts "
+        "slowest; `balanced` optimizes as vLLM itself chooses. The last two take requests through "
+        f"one of vLLM's API servers for every {JOBS_PER_API_SERVER} jobs of MAX_CONCURRENCY, up to "
+        f"{MOST_API_SERVERS}, as far as a GPU has {CORES_PER_API_SERVER} cores and "
+        f"{GIB_PER_API_SERVER} GiB of main memory beside it for each. OPTIMIZATION_LEVEL and "
         "API_SERVER_COUNT win over it.",
         Words(env="STARTUP_PROFILE", title="Start-up profile"),
     )
@@ -64,7 +63,7 @@ class StartupSettings(Group):
     )
 
 
-def choose_api_servers(profile: str, *, jobs: int, cores: int, memory_bytes: int) -> int:
+def choose_api_servers(profile: StartupProfile, *, jobs: int, cores: int, memory_bytes: int) -> int:
     """Return how many of vLLM's API servers to start before one engine on a GPU.
 
     Args:
@@ -73,9 +72,11 @@ def choose_api_servers(profile: str, *, jobs: int, cores: int, memory_bytes: int
         cores: That this process may use.
         memory_bytes: Main memory that it may use, bytes.
     """
+    if profile == "fast":
+        return 1
     load = -(-jobs // JOBS_PER_API_SERVER)
     room = min(cores // CORES_PER_API_SERVER, memory_bytes // (GIB_PER_API_SERVER * GIB))
-    return max(1, min(MOST_API_SERVERS.get(profile, 1), load, room))
+    return max(1, min(MOST_API_SERVERS, load, room))
 
 
 def choose_cache(startup: StartupSettings, base: Path | None, version: str) -> Path | None:
