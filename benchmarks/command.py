@@ -30,7 +30,6 @@ from benchmarks.record import Record, Setting, load_record, save_record
 from benchmarks.report import (
     choose_profiled,
     describe_targets,
-    find_targets,
     write_report,
     write_section,
 )
@@ -106,7 +105,7 @@ def run(  # noqa: PLR0913  one parameter per option
         save_record(save, record)
     if write is not None:
         write_report(write, section, record)
-    print(describe_targets(find_targets(record.setting, record.results)))
+    print(describe_targets(record.setting, record.results))
 
 
 def make_setting(

@@ -12,7 +12,7 @@ from benchmarks.measure import Results, count_rounds
 from benchmarks.plot import Panel, draw
 from benchmarks.record import Record, Setting
 from benchmarks.sample import Sample
-from benchmarks.targets import ENGINE, Finding, check_targets
+from benchmarks.targets import ENGINE, check_targets
 
 Show = Callable[[Sample], str]
 
@@ -103,7 +103,7 @@ def describe(record: Record, picture: str) -> str:
     rounds = str(most) if fewest == most else f"{fewest} to {most}"
     parts = [
         describe_facts(setting.facts),
-        describe_targets(find_targets(setting, results)),
+        describe_targets(setting, results),
         f"![Wall time, first chunk, CPU and bytes over concurrency]({picture})",
         *describe_costs(setting, results),
         *describe_profiles(record),
@@ -127,15 +127,11 @@ def make_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines])
 
 
-def find_targets(setting: Setting, results: Results) -> list[Finding]:
-    """Return the targets for which there are figures."""
-    return check_targets(results.median, list(setting.bursts), setting.tokens, setting.base_rtt_ms)
-
-
-def describe_targets(findings: Iterable[Finding]) -> str:
-    """Return the targets as a table."""
+def describe_targets(setting: Setting, results: Results) -> str:
+    """Return the targets for which there are figures as a table."""
     rows = []
-    for finding in findings:
+    bursts = list(setting.bursts)
+    for finding in check_targets(results.median, bursts, setting.tokens, setting.base_rtt_ms):
         figure, limit = (
             f"{_number(v, 2 if v < 10 else 1)} {finding.unit}"
             for v in (finding.figure, finding.limit)

@@ -199,8 +199,8 @@ class Soak:
         await self.endpoint.start()
         workers = asyncio.create_task(self._keep_a_worker())
         await self.endpoint.store.workers.get("worker-1").ready.wait()
-        disturb = [asyncio.create_task(self._stumble()), asyncio.create_task(self._attack())]
-        disturb.append(asyncio.create_task(self._tell(began, seconds)))
+        beside = (self._stumble(), self._attack(), self._tell(began, seconds))
+        disturb = [asyncio.create_task(work) for work in beside]
         places = [asyncio.create_task(self._submit(began + seconds)) for _ in range(OUTSTANDING)]
         try:
             await asyncio.sleep(max(0.0, began + seconds - clock()))

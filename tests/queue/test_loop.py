@@ -34,7 +34,7 @@ class Platform:
                 raise answer
             return answer
         finally:
-            del answer  # As the SDK, keep no error in the frame that its traceback leads to.
+            del answer  # An error that its own traceback leads to would be in a cycle.
 
 
 class Delivery:
