@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from worker.suggest import did_you_mean
+
 GOT_LIMIT = 80
 """Characters of a rejected value that an error repeats."""
 
@@ -68,7 +70,7 @@ class Problem:
         if self.expected is not None:
             text += f"; expected {self.expected}"
         if self.suggestions:
-            text += f". Did you mean {' or '.join(self.suggestions[:3])}?"
+            text += f".{did_you_mean(self.suggestions[:3])}"
         if self.anchor is not None:
             text += f"{'' if self.suggestions else '.'} See docs/{self.anchor}"
         return text

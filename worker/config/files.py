@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worker.config.names import nearest
 from worker.config.resolve import Layer
 from worker.errors import Problem
 from worker.profile import (
@@ -17,6 +16,7 @@ from worker.profile import (
     names,
     read_mapping,
 )
+from worker.suggest import HINT, suggest
 
 PROFILES = builtin_folder()
 """Folder of the built-in profiles."""
@@ -68,7 +68,7 @@ def read_profile(name: str, variable: str, folder: Path = PROFILES) -> Profile |
         "no such profile",
         got=name,
         expected="the name of a built-in profile or the path of a YAML file",
-        suggestions=nearest(name.lower(), names(folder)),
+        suggestions=suggest(name, names(folder), HINT),
         anchor=PROFILES_ANCHOR,
     )
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from worker.config.catalogue import Catalogue
 from worker.config.deprecated import REMOVED, RENAMED
 from worker.errors import Problem
-
-CUTOFF = 0.8
-"""Similarity above which a name counts as misspelt; measured: finds all, hardly errs."""
+from worker.suggest import CERTAIN, TYPO, suggest
 
 SHORT = 8
-"""Names up to this length need `SHORT_CUTOFF`: too many words look like `SEED`."""
+"""Names up to this length must match almost exactly: too many words look like `SEED`."""
 
-SHORT_CUTOFF = 0.9
 SHORTEST = 5
 """Shorter names are never taken for misspelt ones."""
 
@@ -96,11 +92,6 @@ PAGE = "configuration.md"
 ALLOW = "WORKER_ALLOWED_VARIABLES"
 
 
-def nearest(name: str, known: Iterable[str], *, count: int = 3) -> tuple[str, ...]:
-    """Return the known names that `name` may have been meant to be, best first."""
-    return tuple(difflib.get_close_matches(name, list(known), n=count, cutoff=0.6))
-
-
 def find_misspelt(
     environ: Mapping[str, str], catalogue: Catalogue, allowed: str | None
 ) -> Iterator[Problem]:
@@ -140,13 +131,4 @@ def _meant(name: str, known: set[str]) -> tuple[str, ...]:
             return (bare,)
     if upper.startswith(FOREIGN) or len(upper) < SHORTEST or upper.startswith(PREFIXES[0]):
         return ()
-    cutoff = SHORT_CUTOFF if len(upper) <= SHORT else CUTOFF
-    candidates = [other for other in known if _could_match(upper, other, cutoff)]
-    return tuple(difflib.get_close_matches(upper, candidates, n=3, cutoff=cutoff))
-
-
-def _could_match(one: str, other: str, cutoff: float) -> bool:
-    """Whether the lengths alone allow the similarity; saves most of the comparisons."""
-    if len(other) <= SHORT:
-        cutoff = max(cutoff, SHORT_CUTOFF)
-    return 2 * min(len(one), len(other)) >= cutoff * (len(one) + len(other))
+    return suggest(upper, known, CERTAIN if len(upper) <= SHORT else TYPO)

@@ -7,11 +7,11 @@ takes longer to import than the whole check may last.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from worker.config.rejection import Rejected, expected_choices
+from worker.suggest import HINT, suggest
 
 Schema = Mapping[str, Any]
 
@@ -55,8 +55,8 @@ def _check_choice(value: str, choices: list[Any], path: str) -> None:
     names = [str(choice) for choice in choices]
     if value.lower() in (name.lower() for name in names):
         return
-    near = difflib.get_close_matches(value, names, n=3, cutoff=0.6)
-    raise Rejected(f"unknown value {value!r}{_at(path)}", expected_choices(choices), tuple(near))
+    near = suggest(value, names, HINT)
+    raise Rejected(f"unknown value {value!r}{_at(path)}", expected_choices(choices), near)
 
 
 def _check_properties(value: Any, schema: Schema, path: str) -> None:
@@ -69,9 +69,9 @@ def _check_properties(value: Any, schema: Schema, path: str) -> None:
         if known_key in properties:
             check_object(item, properties[known_key], inner)
         elif properties and schema.get("additionalProperties") is False:
-            near = difflib.get_close_matches(str(key), properties, n=3, cutoff=0.6)
+            near = suggest(str(key), properties, HINT)
             known = expected_choices(sorted(properties))
-            raise Rejected(f"unknown key {str(key)!r}{_at(path)}", known, tuple(near))
+            raise Rejected(f"unknown key {str(key)!r}{_at(path)}", known, near)
 
 
 def _check_items(value: Any, schema: Schema, path: str) -> None:

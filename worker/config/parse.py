@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 from worker.config.objects import check_object
 from worker.config.option import SWITCH_KINDS, Option
 from worker.config.rejection import Rejected, expected_choices, expected_number
+from worker.suggest import HINT, suggest
 
 N = TypeVar("N", int, float)
 
@@ -71,11 +71,9 @@ def choose(value: Any, choices: list[Any]) -> Any:
     folded = {_fold(choice): choice for choice in choices}
     if _fold(value) in folded:
         return folded[_fold(value)]
-    words = folded if isinstance(choices[0], str) else ()
-    near = difflib.get_close_matches(_fold(value), words, n=3, cutoff=0.6)
-    raise Rejected(
-        "unknown value", expected_choices(choices), tuple(str(folded[name]) for name in near)
-    )
+    names = choices if isinstance(choices[0], str) else ()
+    near = suggest(str(value), names, HINT)
+    raise Rejected("unknown value", expected_choices(choices), near)
 
 
 def _fold(value: Any) -> str:

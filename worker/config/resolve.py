@@ -8,12 +8,13 @@ from typing import Any
 
 from worker.config.catalogue import Catalogue
 from worker.config.deprecated import REMOVED, RENAMED, RETIRED, Renamed
-from worker.config.names import PAGE, nearest
+from worker.config.names import PAGE
 from worker.config.option import OBJECT_KINDS, Option
 from worker.config.overlay import COMMON
 from worker.config.parse import is_unset, parse_boolean, parse_integer, parse_string, parse_value
 from worker.config.rejection import Rejected
 from worker.errors import Problem
+from worker.suggest import HINT, suggest
 
 ENVIRONMENT = "environment"
 REMOVED_ANCHOR = f"{PAGE}#removed-and-renamed-variables"
@@ -143,7 +144,7 @@ def _known_names(layer: Layer, catalogue: Catalogue, findings: Findings) -> dict
         if option is None and key.upper() in {**RENAMED, **REMOVED}:
             written[key.upper()] = name
         elif option is None:
-            near = nearest(key, catalogue.by_key)
+            near = suggest(key, catalogue.by_key, HINT)
             findings.problems.append(
                 Problem(layer.place(name), "unknown setting", suggestions=near, anchor=PAGE)
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from worker.config.hardware import Hardware
 from worker.config.rejection import expected_choices
 from worker.config.resolve import Resolved
 from worker.errors import Problem
+from worker.suggest import HINT, suggest
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +142,9 @@ def _check_names(view: View) -> Iterator[Problem]:
         extended = bool(view.get(plugin)) if plugin else bool(view.environ.get("VLLM_PLUGINS"))
         if extended or value in ("", *option.names) or "." in value:
             continue
-        near = difflib.get_close_matches(value.lower(), option.names, n=3, cutoff=0.6)
+        near = suggest(value, option.names, HINT)
         found = view.problem(key, "unknown name", expected_choices(option.names))
-        yield dataclasses.replace(found, suggestions=tuple(near))
+        yield dataclasses.replace(found, suggestions=near)
 
 
 def _check_batch(view: View) -> Iterator[Problem]:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from worker.config.names import nearest
 from worker.deploy.wishes import Wishes
 from worker.errors import ConfigurationError, Problem
 from worker.plan import Placement, Question, advise, ask, place_on, text
 from worker.plan.placement import counts
 from worker.profile.pools import POOLS, Pool, find_pool, known_gpus
+from worker.suggest import HINT, suggest
 
 MOST_POOLS = 3
 """Choices that RunPod ranks; more are not looked at.
@@ -85,7 +85,7 @@ def _named(names: Iterable[str], problems: list[Problem]) -> tuple[Pool, ...] | 
             unknown = True
             message = "no RunPod pool has a GPU of this name"
             expected = f"one of {', '.join(known_gpus())}"
-            near = tuple(nearest(name.upper(), known_gpus()))
+            near = suggest(name, known_gpus(), HINT)
             problems.append(Problem("--gpu", message, name, expected, near))
         else:
             pools[pool] = None

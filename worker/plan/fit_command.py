@@ -11,7 +11,6 @@ from rich.table import Table
 from worker.config.capacity import Demand
 from worker.config.check import open_console, report_problems
 from worker.config.hardware import detect_hardware
-from worker.config.names import nearest
 from worker.errors import ConfigurationError, ExitCode
 from worker.plan import text
 from worker.plan.advice import advise
@@ -27,6 +26,7 @@ from worker.plan.placement import (
 from worker.plan.question import Question, ask
 from worker.profile.memory import token_bytes
 from worker.profile.pools import PRICES_SOURCE, find_pool, known_gpus
+from worker.suggest import HINT, did_you_mean, suggest
 
 
 def run_fit(
@@ -60,8 +60,7 @@ def run_fit(
         return ExitCode.FAILURE
     unknown = [gpu for gpu in gpus if find_pool(gpu) is None]
     if unknown:
-        near = nearest(unknown[0].upper(), known_gpus())
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = did_you_mean(suggest(unknown[0], known_gpus(), HINT))
         out.print(
             f"No RunPod pool has a GPU called {escape(unknown[0])}.{hint} Known: "
             f"{', '.join(known_gpus())}",

@@ -17,9 +17,9 @@ from worker.request.openai import complete_body, known_fields
 from worker.request.question import build_native_call, parse_native
 from worker.request.routes import CHAT, COMPLETIONS, Route, resolve_route
 from worker.request.sampling import SamplingParameters
-from worker.request.suggest import suggest
 from worker.request.upload import FORM_ROUTES, take_upload
 from worker.request.validation import validate
+from worker.suggest import suggest
 
 SHAPES = (
     '{"prompt": …, "sampling_params": {…}}',

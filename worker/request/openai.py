@@ -18,7 +18,7 @@ from worker.request.json_value import kind_of
 from worker.request.removed import REMOVED, RENAMED, UNREACHABLE, drop_removed
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.selection import ask_best_of, find_conflict
-from worker.request.suggest import ask, suggest
+from worker.suggest import did_you_mean, suggest
 
 CAPTURED_FILE = "captured.json"
 """Routes and names of request fields, captured from the pinned vLLM; inside this package."""
@@ -144,7 +144,7 @@ def _explain_unknown(route: str, name: str, fields: RouteFields) -> RequestError
         return None
     return fail(
         Code.UNKNOWN_PARAMETER,
-        f"{name}: unknown name, which vLLM would ignore.{ask(near)}",
+        f"{name}: unknown name, which vLLM would ignore.{did_you_mean(near)}",
         name,
     )
 

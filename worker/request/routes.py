@@ -9,7 +9,7 @@ from typing import Any, Literal
 from worker.request.call import Method
 from worker.request.codes import Code, fail
 from worker.request.json_value import kind_of
-from worker.request.suggest import ask, suggest
+from worker.suggest import did_you_mean, suggest
 
 Access = Literal["open", "closed"]
 
@@ -171,7 +171,7 @@ def resolve_route(
     route = find_route(path) or find_route(f"/v1{path}")
     if route is None:
         known = [r.path for r in ROUTES if r.access == "open" or open_control]
-        near = ask(suggest(path, known) or suggest(f"/v1{path}", known))
+        near = did_you_mean(suggest(path, known) or suggest(f"/v1{path}", known))
         raise fail(
             Code.UNKNOWN_ROUTE,
             f"{param}: no route {path[:80]!r} in this version of vLLM.{near} "

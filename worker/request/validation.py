@@ -13,7 +13,7 @@ from worker.errors import RequestError, shorten
 from worker.request.codes import Code, fail
 from worker.request.field import Parameters
 from worker.request.json_value import kind_of
-from worker.request.suggest import ask, suggest
+from worker.suggest import did_you_mean, suggest
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -156,10 +156,10 @@ def _unknown(path: str, model: type[BaseModel], elsewhere: Mapping[str, str]) ->
     names = [field.alias or key for key, field in model.model_fields.items()]
     near = suggest(name, names)
     if near:
-        return Finding(path, Code.UNKNOWN_PARAMETER, f"unknown name.{ask(near)}")
+        return Finding(path, Code.UNKNOWN_PARAMETER, f"unknown name.{did_you_mean(near)}")
     far = suggest(name, elsewhere)
     if far:
-        hint = f"unknown name.{ask(far)} That belongs {elsewhere[far[0]]}"
+        hint = f"unknown name.{did_you_mean(far)} That belongs {elsewhere[far[0]]}"
         return Finding(path, Code.UNKNOWN_PARAMETER, hint)
     return Finding(path, Code.UNKNOWN_PARAMETER, "unknown name; see docs/requests.md for all names")
 
