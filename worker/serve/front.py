@@ -97,12 +97,12 @@ class HttpFront:
 
         Args:
             client: The connections to vLLM.
-            pacing: The load that all streams share.
+            pacing: The load that native streams share.
             options: What the settings say about answering.
         """
         self._client = client
         self._handler = Handler(client, pacing, options)
-        self._relay = Relay(client, pacing, options)
+        self._relay = Relay(client, options)
         self._timeout_s = options.request_timeout_s
         self._state = State.READY
 

@@ -13,16 +13,10 @@ from multidict import CIMultiDict
 
 from worker.engine.client import EngineClient
 from worker.errors import RequestError
-from worker.handler import (
-    STREAM_INTERVAL_ROUTES,
-    HandlerOptions,
-    choose_interval,
-    retell_errors,
-)
+from worker.handler import HandlerOptions, retell_errors
 from worker.request import Call, Code, build_reply, fail, map_engine_error, parse_job
 from worker.request.routes import resolve_route
 from worker.stream.events import EventBuffer
-from worker.stream.pacing import Pacing
 
 MAX_BODY_BYTES = 30_000_000
 """RunPod's load balancer takes no more, in either direction."""
@@ -64,13 +58,11 @@ class Relay:
 
     Args:
         client: The connections to vLLM.
-        pacing: The load that all streams share.
         options: What the settings say.
     """
 
-    def __init__(self, client: EngineClient, pacing: Pacing, options: HandlerOptions) -> None:
+    def __init__(self, client: EngineClient, options: HandlerOptions) -> None:
         self._client = client
-        self._pacing = pacing
         self._options = options
 
     async def answer(self, request: web.Request, begun: list[web.StreamResponse]) -> None:
@@ -91,15 +83,8 @@ class Relay:
             opened = self._client.forward(call.method, call.path, request.content, headers)
             return await self._pass_on(request, call, opened, begun)
         call = self._check(request, await read_body(request))
-        body = call.body
-        with self._pacing.stream() if call.stream else contextlib.nullcontext():
-            if call.stream and call.path in STREAM_INTERVAL_ROUTES and body is not None:
-                body = {
-                    "stream_interval": choose_interval(call, self._pacing, self._options),
-                    **body,
-                }
-            opened = self._client.request(call.method, call.path, body, call.upload, headers)
-            return await self._pass_on(request, call, opened, begun)
+        opened = self._client.request(call.method, call.path, call.body, call.upload, headers)
+        return await self._pass_on(request, call, opened, begun)
 
     def _check(self, request: web.Request, body: dict[str, Any] | None) -> Call:
         """Return what is asked for, refused where a job would be."""
