@@ -6,30 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.logs import (
-    LONGEST_MESSAGE,
-    REDACTED,
-    Redactor,
-    about_job,
-    configure_logging,
-    keep_output_writable,
-)
-
-
-@pytest.mark.parametrize(
-    ("secrets", "text", "expected"),
-    [
-        pytest.param([], "as it is", "as it is", id="no-secrets"),
-        pytest.param(["hf_abc"], "token hf_abc.", f"token {REDACTED}.", id="one"),
-        pytest.param(["aaaa"], "aaaa aaaa", f"{REDACTED} {REDACTED}", id="every-occurrence"),
-        pytest.param(["abcd", "abcdef"], "abcdef", REDACTED, id="one-secret-within-another"),
-        pytest.param(["abc"], "abc", "abc", id="too-short-to-be-one"),
-        pytest.param([""], "text", "text", id="empty-secret"),
-        pytest.param(["a.c*"], "abcc a.c*", f"abcc {REDACTED}", id="not-a-pattern"),
-    ],
-)
-def test_redactor(secrets, text, expected):
-    assert Redactor(secrets)(text) == expected
+from worker.logs import LONGEST_MESSAGE, about_job, configure_logging, keep_output_writable
+from worker.redaction import REDACTED, Redactor
 
 
 @pytest.fixture

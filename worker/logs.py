@@ -8,41 +8,16 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 from worker.errors import shorten
-
-REDACTED = "[redacted]"
+from worker.redaction import Redactor
 
 JOB_ID = "job_id"
 """Attribute of a log record that is about one job."""
 
 LONGEST_MESSAGE = 4096
 """Characters; RunPod's SDK cuts its own messages there."""
-
-SHORTEST_SECRET = 4
-"""Shorter values are not redacted: they would blot out half of every line."""
-
-
-class Redactor:
-    """Replaces secret values in text.
-
-    Args:
-        secrets: The values that must not be printed.
-    """
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        # Longest first, so that a secret that contains another leaves nothing of itself.
-        self._secrets = sorted(
-            {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}, key=len, reverse=True
-        )
-
-    def __call__(self, text: str) -> str:
-        """Return `text` with every secret replaced."""
-        for secret in self._secrets:
-            text = text.replace(secret, REDACTED)
-        return text
 
 
 class _RedactingFormatter(logging.Formatter):

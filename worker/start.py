@@ -26,7 +26,8 @@ from worker.engine.report import StartReport, process_age_s
 from worker.engine.watch import WatchLimits
 from worker.errors import ConfigurationError, ExitCode, WorkerError
 from worker.front import build_front, find_leader
-from worker.logs import Redactor, configure_logging, keep_output_writable
+from worker.logs import configure_logging, keep_output_writable
+from worker.redaction import Redactor
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +67,11 @@ FAILURE_DRAIN_S = 10.0
 def run_worker(environ: Mapping[str, str]) -> int:
     """Serve jobs until a signal asks to stop or something fails; return the exit status."""
     keep_output_writable()
-    redact = Redactor(())
+    redact = Redactor()
     try:
         settings = load_settings(environ)
         mode = choose_mode(settings.endpoint, environ)
-        redact = Redactor(settings.secret_values())
+        redact = settings.redact
         configure_logging(settings.logging.level, redact, as_json=writes_json(settings, environ))
         for warning in settings.warnings:
             log.warning("%s", warning)

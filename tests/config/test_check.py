@@ -86,6 +86,14 @@ def test_check_hides_a_rejected_secret():
     assert "hf_secretsecret" not in text
 
 
+@pytest.mark.parametrize("secret", ['": "name", "', "settings", "MODEL_NAME"])
+def test_check_as_json_keeps_its_shape_whatever_the_secret_is(secret):
+    code, text = check({**PRODUCTION, "WORKER_API_KEY": secret}, as_json=True)
+
+    assert code == ExitCode.OK
+    assert {"name", "value", "source"} <= set(json.loads(text)["settings"][0])
+
+
 def test_check_as_json_is_json():
     code, text = check(PRODUCTION, as_json=True)
     data = json.loads(text)

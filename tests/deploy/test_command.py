@@ -16,7 +16,7 @@ REFUSED = [
     pytest.param(
         Fault(401, {"title": "Unauthorized", "status": 401, "detail": f"bad token {KEY}"}),
         ExitCode.FAILURE,
-        ["(401)", "bad token ••••••", "check RUNPOD_API_KEY"],
+        ["(401)", "bad token [redacted]", "check RUNPOD_API_KEY"],
         id="wrong-key",
     ),
     pytest.param(

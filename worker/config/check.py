@@ -15,9 +15,9 @@ from rich.table import Table
 from worker.config.defaults import NO_GPU
 from worker.config.load import load_settings
 from worker.config.resolve import Resolved
-from worker.config.secrets import HIDDEN
 from worker.config.settings import Settings
 from worker.errors import ConfigurationError, ExitCode, Problem, shorten
+from worker.redaction import REDACTED
 
 LOG_WIDTH = 160
 """Columns of the output where it goes to a file or log."""
@@ -65,24 +65,24 @@ def open_console(*, stderr: bool = False) -> Console:
 
 def describe_settings(settings: Settings) -> dict[str, Any]:
     """Return the configuration as data, secrets hidden."""
-    data = {
+    redact = settings.redact
+    return {
         "ok": True,
         "settings": [
             {
                 "name": item.option.name,
-                "value": HIDDEN if item.option.secret and item.value else item.value,
+                "value": REDACTED if item.option.secret and item.value else redact.data(item.value),
                 "source": item.source,
                 "engine_option": item.option.flag,
             }
             for item in settings.values
         ],
-        "engine_arguments": settings.engine_arguments(),
-        "engine_environment": settings.engine_environment(),
+        "engine_arguments": redact.data(settings.engine_arguments()),
+        "engine_environment": {
+            name: redact(value) for name, value in settings.engine_environment().items()
+        },
         "warnings": [problem_data(problem) for problem in settings.warnings],
     }
-    # Hidden in the text, because a secret may be part of any value.
-    hidden: dict[str, Any] = orjson.loads(settings.redact(orjson.dumps(data, default=str).decode()))
-    return hidden
 
 
 def problem_data(problem: Problem) -> dict[str, Any]:
@@ -122,9 +122,8 @@ def _print_settings(out: Console, settings: Settings) -> None:
     if any(item.source == NO_GPU for item in settings.values):
         out.print("\nThis machine has no GPU; on one, the values from 'no GPU' do not apply.")
     out.print("\n[bold]Engine arguments[/bold]")
-    out.print(
-        settings.redact(shlex.join(settings.engine_arguments())), markup=False, soft_wrap=True
-    )
+    arguments = map(settings.redact, settings.engine_arguments())
+    out.print(shlex.join(arguments), markup=False, soft_wrap=True)
     for problem in settings.warnings:
         out.print(f"[yellow]Warning:[/yellow] {escape(str(problem))}", soft_wrap=True)
 
@@ -133,7 +132,7 @@ def _value_text(item: Resolved) -> str:
     if item.value is None:
         return item.option.unset or "—"
     if item.option.secret:
-        return HIDDEN
+        return REDACTED
     if isinstance(item.value, bool):
         return "true" if item.value else "false"
     if isinstance(item.value, (dict, list)):

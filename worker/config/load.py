@@ -28,6 +28,7 @@ from worker.config.settings import Settings
 from worker.config.sources import Sources, collect_sources
 from worker.config.startup import choose_cache
 from worker.errors import ConfigurationError, Problem
+from worker.redaction import Redactor
 
 
 def load_settings(
@@ -68,13 +69,13 @@ def load_settings(
     findings.problems += check_parallel(view, sources.profile, profiles)
     findings.warnings += warn_alone(view)
     findings.warnings += _check_streaming(values)
-    secrets = secret_values(values.values(), environ)
+    redact = Redactor(secret_values(values.values(), environ))
     if findings.problems:
-        raise ConfigurationError([redact_problem(p, secrets) for p in findings.problems])
+        raise ConfigurationError([redact_problem(p, redact) for p in findings.problems])
     findings.warnings += check_capacity(view, sources.profile, profiles)
-    warnings = [redact_problem(warning, secrets) for warning in findings.warnings]
+    warnings = [redact_problem(warning, redact) for warning in findings.warnings]
     settings = _build(
-        values, environ, offline_variables(values, catalogue, sources.baked), secrets, warnings
+        values, environ, offline_variables(values, catalogue, sources.baked), redact, warnings
     )
     return dataclasses.replace(settings, profile=sources.profile)
 
@@ -130,7 +131,7 @@ def _build(
     values: Mapping[str, Resolved],
     environ: Mapping[str, str],
     offline: Mapping[str, str],
-    secrets: frozenset[str],
+    redact: Redactor,
     warnings: list[Problem],
 ) -> Settings:
     groups: dict[str, dict[str, Any]] = {}
@@ -156,7 +157,7 @@ def _build(
             **network_variables(worker.cluster, environ),
             **{name: value for name, value in offline.items() if name not in environ},
         },
-        secrets=secrets,
+        redact=redact,
         values=tuple(values.values()),
         cache=choose_cache(worker.startup, base_path(worker.storage), read_catalogue().version),
         warnings=tuple(warnings),

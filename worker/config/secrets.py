@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from worker.config.groups import StorageSettings, WorkerSettings
 from worker.config.resolve import Resolved
 from worker.errors import Problem
-
-HIDDEN = "••••••"
+from worker.redaction import Redactor
 
 SECRET_NAME = re.compile(
     r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)"
     r"(_ID)?$"
 )
-SHORTEST_SECRET = 6
-"""Shorter values are not redacted: replacing `1` everywhere would destroy every text."""
-
 CACHE_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE")
 """Setting any of them means that the user has placed the model cache."""
 
@@ -46,27 +42,32 @@ def base_path(storage: StorageSettings) -> Path | None:
     return VOLUME if VOLUME.is_dir() else None
 
 
-def secret_values(values: Iterable[Resolved], environ: Mapping[str, str]) -> frozenset[str]:
-    """Return every value that must not leave the process in any text.
+def secret_values(values: Iterable[Resolved], environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield every value that must not leave the process in any text.
 
     Args:
         values: Resolved settings; those declared secret count.
-        environ: The environment; variables named like a credential count, whoever reads them.
+        environ: The environment; variables named like a credential count, and passwords in URLs.
     """
-    named = (value for name, value in environ.items() if SECRET_NAME.search(name.upper()))
-    declared = (str(item.value) for item in values if item.option.secret and item.value)
-    return frozenset(text for text in (*named, *declared) if len(text) >= SHORTEST_SECRET)
+    for name, value in environ.items():
+        if SECRET_NAME.search(name.upper()):
+            yield value
+        elif password := _url_password(value):
+            yield password
+    yield from (str(item.value) for item in values if item.option.secret and item.value)
 
 
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return `text` with every secret hidden, also where JSON has escaped it."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, HIDDEN).replace(json.dumps(secret)[1:-1], HIDDEN)
-    return text
+def _url_password(value: str) -> str | None:
+    """Return the password of a URL such as `http://user:password@proxy:3128`."""
+    if "://" not in value or "@" not in value:
+        return None
+    try:
+        return urlsplit(value).password
+    except ValueError:
+        return None
 
 
-def redact_problem(problem: Problem, secrets: Iterable[str]) -> Problem:
+def redact_problem(problem: Problem, redact: Redactor) -> Problem:
     """Return the problem with every secret hidden in what it repeats of the user's input."""
-    secrets = tuple(secrets)
-    got = None if problem.got is None else redact(problem.got, secrets)
-    return dataclasses.replace(problem, got=got, message=redact(problem.message, secrets))
+    got = None if problem.got is None else redact(problem.got)
+    return dataclasses.replace(problem, got=got, message=redact(problem.message))

@@ -18,10 +18,10 @@ from worker.config.groups import (
     StreamingSettings,
 )
 from worker.config.resolve import Resolved
-from worker.config.secrets import redact
 from worker.config.startup import StartupSettings
 from worker.errors import Problem
 from worker.profile import Profile
+from worker.redaction import Redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Settings:
         sources: Which profile and file were read.
         arguments: Engine arguments, as vLLM's own parser takes them.
         environment: Variables that the engine's process needs beside the worker's own.
-        secrets: Values that must not leave the process in any text.
+        redact: Hides secrets in any text that leaves the process.
         values: Every value with its origin, in the order of the docs.
         cache: Folder that keeps compiled code between starts; None where nothing lasts.
         warnings: What is not wrong and still worth a line in the log.
@@ -59,9 +59,9 @@ class Settings:
     storage: StorageSettings
     sources: SourceSettings
     arguments: tuple[str, ...]
-    # Hold secrets in the clear, so that they stay out of what `repr` shows.
+    # Hold secrets in the clear: `repr` must not show them.
     environment: Mapping[str, str] = field(repr=False)
-    secrets: frozenset[str] = field(repr=False)
+    redact: Redactor = field(repr=False, compare=False)
     values: tuple[Resolved, ...] = field(repr=False)
     cache: Path | None
     warnings: tuple[Problem, ...]
@@ -75,10 +75,6 @@ class Settings:
         """Return the variables to add to the engine process's environment, secrets included."""
         return dict(self.environment)
 
-    def secret_values(self) -> frozenset[str]:
-        """Return every secret's value, to be redacted from any text that leaves the process."""
-        return self.secrets
-
     def profile_text(self) -> str:
         """Return which profile was read and why, for the log; empty without one."""
         if self.profile is None:
@@ -88,7 +84,3 @@ class Settings:
             "" if origin == "environment" else f", {origin}; AUTO_PROFILE=false switches it off"
         )
         return f"profile {self.profile.name}{chosen}"
-
-    def redact(self, text: str) -> str:
-        """Return `text` with every secret hidden."""
-        return redact(text, self.secrets)

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from worker.config.check import open_console, print_json, problem_data, report_problems
 from worker.config.files import PROFILES
-from worker.config.secrets import redact
 from worker.deploy.address import console_url
 from worker.deploy.api import KEYS_PAGE, TIMEOUT_S, Api, Endpoint, RefusedError, UnclearError
 from worker.deploy.derivation import Deployment, derive
@@ -26,6 +25,7 @@ from worker.deploy.report import (
 from worker.deploy.request import BASE_URL_VARIABLE, endpoint_body, endpoints_url
 from worker.deploy.wishes import Wishes
 from worker.errors import ConfigurationError, ExitCode, Problem, UnavailableError, WorkerError
+from worker.redaction import Redactor
 
 KEY = "RUNPOD_API_KEY"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -79,7 +79,7 @@ def _execute(
     try:
         endpoint = asyncio.run(_create(deployment, endpoints_url(environ), key, timeout_s))
     except WorkerError as error:
-        message = redact(str(error), [key])
+        message = Redactor([key])(str(error))
         if as_json:
             print_json(out, {**data, "ok": False, "error": message})
         else:

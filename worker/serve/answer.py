@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 
+import aiohttp
 import orjson
 from aiohttp import web
 
@@ -42,6 +43,17 @@ async def fail_stream(response: web.StreamResponse, error: RequestError, path: s
     raise ConnectionResetError(error.message)
 
 
+async def meet_expectation(request: web.Request) -> None:
+    """Let a client send its body that waits for the permission; other expectations are ignored.
+
+    aiohttp's own handler repeats an unknown one in its reply, and fails where it is not UTF-8.
+    """
+    expected = request.headers.get("Expect", "").lower()
+    if expected == "100-continue" and request.version >= aiohttp.HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+
+
 def check_key(request: web.Request, key: str | None) -> None:
     """Refuse a request without the key.
 
@@ -52,8 +64,10 @@ def check_key(request: web.Request, key: str | None) -> None:
         return
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
     sent = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
-    # In constant time, on bytes, because a string with other characters than ASCII is refused.
-    if not hmac.compare_digest(sent.encode(), key.encode()):
+    # In constant time, on bytes: a string with other characters than ASCII is refused. Headers and
+    # environment may hold bytes that are not UTF-8; both are decoded with `surrogateescape`.
+    expected = key.encode(errors="surrogateescape")
+    if not hmac.compare_digest(sent.encode(errors="surrogateescape"), expected):
         raise fail(
             Code.INVALID_API_KEY,
             "The API key is missing or wrong: send `Authorization: Bearer <key>` or `x-api-key`.",

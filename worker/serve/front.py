@@ -13,7 +13,7 @@ from worker.engine.client import EngineClient
 from worker.errors import RequestError, UnavailableError
 from worker.handler import Handler, HandlerOptions
 from worker.request import Code, fail
-from worker.serve.answer import check_key, error_response, fail_stream
+from worker.serve.answer import check_key, error_response, fail_stream, meet_expectation
 from worker.serve.health import State, health_response
 from worker.serve.machines import MACHINE, Followers
 from worker.serve.native import PATH as NATIVE_PATH
@@ -84,7 +84,7 @@ class HttpFront:
         options = self._options
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         self._add_health(app)
-        app.router.add_route("*", "/{path:.*}", self._answer)
+        app.router.add_route("*", "/{path:.*}", self._answer, expect_handler=meet_expectation)
         await self._listen(app, options.port)
         if options.health_port != options.port:
             health = web.Application()
@@ -133,7 +133,7 @@ class HttpFront:
 
     def _add_health(self, app: web.Application) -> None:
         for path in {self._options.health_path, "/ping", "/health"}:
-            app.router.add_get(path, self._health)
+            app.router.add_get(path, self._health, expect_handler=meet_expectation)
 
     async def _listen(self, app: web.Application, port: int) -> None:
         runner = web.AppRunner(
