@@ -14,7 +14,7 @@ from worker.config.mode import Mode, choose_ports
 from worker.engine.client import EngineClient
 from worker.handler import Handler, HandlerOptions
 from worker.request import Batching, Code, RequestDefaults, fail
-from worker.serve import Followers, FrontOptions, HttpFront, Leader, State
+from worker.serve import Cors, Followers, FrontOptions, HttpFront, Leader, State
 from worker.stream.pacing import Pacing
 
 log = logging.getLogger(__name__)
@@ -114,6 +114,7 @@ class HttpServer:
                 endpoint.health_path,
                 None if key is None else key.get_secret_value(),
                 settings.serving.max_concurrency,
+                cors=build_cors(settings),
             ),
             self._followers,
         )
@@ -199,6 +200,20 @@ def find_leader(settings: Settings, mode: Mode) -> Leader | None:
 def build_pacing(settings: Settings) -> Pacing:
     """Return what all streams of this worker share."""
     return Pacing(settings.streaming.max_delay_ms / 1000)
+
+
+def build_cors(settings: Settings) -> Cors | None:
+    """Return which pages of other origins may use the HTTP server; None where none may."""
+    given = {item.option.engine_key: item.value for item in settings.values}
+    if not given.get("allowed_origins"):
+        return None
+    options = {
+        "origins": "allowed_origins",
+        "methods": "allowed_methods",
+        "headers": "allowed_headers",
+        "credentials": "allow_credentials",
+    }
+    return Cors(**{name: given[key] for name, key in options.items() if key in given})
 
 
 def build_options(settings: Settings) -> HandlerOptions:

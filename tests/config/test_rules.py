@@ -51,10 +51,14 @@ WRONG = {
         {"ENABLE_PER_REQUEST_METRICS": "1", "DISABLE_LOG_STATS": "1"},
         "needs engine statistics",
     ),
+    "origin": ({"ALLOWED_ORIGINS": "https://a.com,b.com"}, "'b.com' is not an origin"),
+    "origin-path": ({"ALLOWED_ORIGINS": "https://a.com/chat"}, "is not an origin"),
     "template": ({"CHAT_TEMPLATE": "/nowhere/chat.jinja"}, "no such file"),
 }
 
 RIGHT = {
+    "origins": {"ALLOWED_ORIGINS": "https://a.com,http://localhost:3000,http://[::1]:80"},
+    "origins-all": {"ALLOWED_ORIGINS": "*"},
     "tools": {"ENABLE_AUTO_TOOL_CHOICE": "1", "TOOL_CALL_PARSER": "hermes"},
     "plugin": {
         "ENABLE_AUTO_TOOL_CHOICE": "1",

@@ -157,6 +157,10 @@ OVERLAY: Mapping[str, Overlay] = {
     "structured_outputs_config": Overlay(OPENAI, example='{"backend": "xgrammar"}'),
     "default_chat_template_kwargs": Overlay(OPENAI, example='{"enable_thinking": false}'),
     "enable_force_include_usage": Overlay(OPENAI),
+    "allowed_origins": Overlay(
+        example="https://app.example.com,http://localhost:3000",
+        unset="pages of other origins may not use the server",
+    ),
     # Images, audio, video
     "limit_mm_per_prompt": Overlay(MEDIA, pairs=True, example='{"image": 1, "video": 0}'),
     "mm_processor_kwargs": Overlay(MEDIA, example='{"num_crops": 4}'),

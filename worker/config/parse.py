@@ -185,14 +185,16 @@ def _expand(match: re.Match[str]) -> str:
 
 
 def parse_object(raw: Any, option: Option) -> Any:
-    """Parse a JSON object, checked as far as the schema knows it."""
+    """Parse a JSON object, checked as far as the schema knows it; an array may be comma-separated."""
+    wanted = option.schema.get("type")
+    if wanted == "array" and isinstance(raw, str) and not raw.startswith(("{", "[")):
+        return parse_list(raw, option)
     if isinstance(raw, str) and option.pairs and not raw.startswith(("{", "[")):
         value: Any = _parse_pairs(raw)
     else:
         value = parse_json(raw) if isinstance(raw, str) else raw
-    wanted = option.schema.get("type")
     if wanted == "array" and not isinstance(value, list):
-        raise Rejected("not a JSON array", 'a JSON array, for example ["*"]')
+        raise Rejected("not a list", "comma-separated values or a JSON array")
     if wanted != "array" and not isinstance(value, dict):
         raise Rejected("not a JSON object", 'a JSON object, for example {"key": 1}')
     check_object(value, option.schema)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,9 @@ PLUGINS = {
 
 PATH_STARTS = ("/", "./", "../", "~")
 """How a model that can only be a local path begins."""
+
+ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s]+/?")
+"""What a browser sends in `Origin`; a final slash does no harm."""
 
 MODEL_FILES = ("config.json", "params.json", "*.gguf")
 """One of these makes a folder a model: Hugging Face's form, Mistral's, GGUF."""
@@ -229,6 +233,13 @@ def _check_model(view: View) -> Iterator[Problem]:
         yield view.problem("model", message, "the folder that holds the weights")
 
 
+def _check_origins(view: View) -> Iterator[Problem]:
+    for origin in view.get("allowed_origins"):
+        if origin != "*" and not ORIGIN.fullmatch(origin):
+            expected = "* or origins without a path, e.g. https://example.com,http://localhost:3000"
+            yield view.problem("allowed_origins", f"{origin!r} is not an origin", expected)
+
+
 RULES: tuple[Callable[[View], Iterator[Problem]], ...] = (
     _check_needs,
     _check_names,
@@ -238,4 +249,5 @@ RULES: tuple[Callable[[View], Iterator[Problem]], ...] = (
     _check_metrics,
     _check_template,
     _check_model,
+    _check_origins,
 )

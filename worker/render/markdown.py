@@ -84,8 +84,9 @@ def type_text(option: Option) -> str:
         return expected_number(option) + unit
     if option.kind in OBJECT_KINDS:
         either = option.kind == "object-or-string"
-        noun = "array" if option.schema.get("type") == "array" else "object"
-        return f"JSON {noun} or text" if either else f"JSON {noun}"
+        if option.schema.get("type") == "array":
+            return "comma-separated values, or a JSON array"
+        return "JSON object or text" if either else "JSON object"
     if option.kind == "lora-modules":
         return "JSON array of adapters, or `name=path`"
     if option.kind in LIST_KINDS:

@@ -14,6 +14,7 @@ from worker.errors import RequestError, UnavailableError
 from worker.handler import Handler, HandlerOptions
 from worker.request import Code, fail
 from worker.serve.answer import check_key, error_response, fail_stream, meet_expectation
+from worker.serve.cors import Cors
 from worker.serve.health import State, health_response
 from worker.serve.machines import MACHINE, Followers
 from worker.serve.native import PATH as NATIVE_PATH
@@ -44,6 +45,7 @@ class FrontOptions:
         api_key: Key that requests must bring; None asks for none.
         max_concurrency: Requests at the same time; further ones are told to come again.
         host: Address to listen on.
+        cors: Which pages of other origins may use the server; None allows none.
     """
 
     port: int
@@ -52,6 +54,7 @@ class FrontOptions:
     api_key: str | None
     max_concurrency: int
     host: str = ALL_INTERFACES
+    cors: Cors | None = None
 
 
 class HttpFront:
@@ -136,6 +139,8 @@ class HttpFront:
             app.router.add_get(path, self._health, expect_handler=meet_expectation)
 
     async def _listen(self, app: web.Application, port: int) -> None:
+        if self._options.cors is not None:
+            self._options.cors.install(app)
         runner = web.AppRunner(
             app,
             access_log=None,

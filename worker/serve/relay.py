@@ -45,10 +45,11 @@ NOT_FORWARDED = frozenset(
         "cookie",
         "expect",
         "host",
+        "origin",
         "x-api-key",
     }
 )
-"""Headers of a request that are the worker's own affair; credentials never reach vLLM."""
+"""Headers of a request that the worker handles itself; credentials never reach vLLM."""
 
 NOT_RETURNED = frozenset({"date", "server"})
 
