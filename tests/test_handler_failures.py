@@ -88,19 +88,20 @@ async def test_error_instead_of_a_reply(build):
 
 
 @pytest.mark.parametrize(
-    ("route", "event"),
+    ("route", "event", "own"),
     [
-        pytest.param(CHAT, ENGINE_ERROR, id="openai"),
+        pytest.param(CHAT, ENGINE_ERROR, {}, id="openai"),
         pytest.param(
             "/v1/messages",
             b"event: error\n"
             + event_of({"type": "error", "error": {"type": "e", "message": "EngineCore died"}}),
+            {"type": "api_error"},
             id="anthropic",
         ),
     ],
 )
 async def test_error_within_an_openai_stream_is_told_in_our_words_and_fails_the_job(
-    build, route, event
+    build, route, event, own
 ):
     bench = await build(stream(CHUNKS[0], event, DONE))
     *shown, last = await bench.run(openai(route=route, max_tokens=5))
@@ -109,7 +110,7 @@ async def test_error_within_an_openai_stream_is_told_in_our_words_and_fails_the_
     first, told, end = split_events("".join(shown).encode())
     assert (first, end) == (CHUNKS[0], DONE)
     assert told.startswith(event.partition(b"data:")[0])
-    assert orjson.loads(told.partition(b"data: ")[2])["error"] == error
+    assert orjson.loads(told.partition(b"data: ")[2])["error"] == {**error, **own}
 
 
 async def test_text_that_looks_like_an_error_is_none(build):

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import anthropic
 import openai
 import pytest
 import pytest_asyncio
@@ -129,6 +130,38 @@ async def test_error_has_its_real_status(client: openai.AsyncOpenAI, stream: boo
             model=REPO, messages=MESSAGES, max_tokens=9999, stream=stream
         )
     assert caught.value.code == "context_length_exceeded"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("key", "more", "error", "kind", "code"),
+    [
+        pytest.param(
+            "wrong", {}, anthropic.AuthenticationError, "authentication_error",
+            "invalid_api_key", id="key",
+        ),
+        pytest.param(
+            KEY, {"model": "nope"}, anthropic.NotFoundError, "not_found_error",
+            "model_not_found", id="vllm",
+        ),
+        pytest.param(
+            KEY, {"max_tokens": 99999}, anthropic.BadRequestError, "invalid_request_error",
+            "context_length_exceeded", id="length",
+        ),
+    ],
+)  # fmt: skip
+async def test_error_reaches_the_anthropic_client_in_its_form(
+    server: Server, stream: bool, key: str, more: dict[str, Any], error: Any, kind: str, code: str
+) -> None:
+    ask: dict[str, Any] = {"model": REPO, "max_tokens": 5, "messages": MESSAGES, **more}
+    async with anthropic.AsyncAnthropic(
+        base_url=server.url, api_key=key, max_retries=0, timeout=60
+    ) as claude:
+        with pytest.raises(error) as caught:
+            await claude.messages.create(**ask, stream=stream)
+    assert caught.value.type == kind
+    body: Any = caught.value.body
+    assert (body["type"], body["error"]["code"]) == ("error", code)
 
 
 async def test_closed_route_and_wrong_key_are_refused(

@@ -4,10 +4,10 @@ import json
 import pytest
 
 from worker.errors import RequestError
-from worker.request import Batching, RequestDefaults, error_events, map_engine_error, parse_job
+from worker.request import Batching, RequestDefaults, map_engine_error, parse_job
 from worker.request.codes import CODES, Code, fail
 from worker.request.engine_error import GAVE_UP, LONGEST_MESSAGE, STUMBLED, clean_message
-from worker.request.routes import CHAT, COMPLETIONS
+from worker.request.routes import CHAT
 
 DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0), max_tokens=16)
 NATIVE = parse_job({"prompt": "Hi"}, DEFAULTS)
@@ -281,24 +281,6 @@ def test_map_engine_error_of_a_route_without_its_setting_names_it(route, status,
 )
 def test_clean_message_has_no_python_notation(text, expected):
     assert clean_message(text) == expected
-
-
-@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
-def test_error_events_openai_stream_ends_properly(path):
-    events = error_events(fail(Code.ENGINE_DIED, "gone"), path).decode().split("\n\n")
-
-    assert json.loads(events[0].removeprefix("data: "))["error"]["code"] == "engine_died"
-    assert events[1:] == ["data: [DONE]", ""]
-
-
-@pytest.mark.parametrize("path", ["/v1/messages", "/v1/responses"])
-def test_error_events_named_events_elsewhere(path):
-    lines = error_events(fail(Code.ENGINE_DIED, "gone"), path).decode().splitlines()
-
-    assert lines[0] == "event: error"
-    payload = json.loads(lines[1].removeprefix("data: "))
-    assert payload["type"] == "error"
-    assert payload.get("error", payload)["message"] == "gone"
 
 
 def test_codes_table_covers_every_code():

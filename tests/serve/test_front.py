@@ -169,6 +169,29 @@ async def test_bad_request_is_refused_with_its_status(ready, method, path, more,
     assert ready.asked == []
 
 
+@pytest.mark.parametrize("path", ["/v1/messages", "/openai/v1/messages", "/messages"])
+async def test_error_of_messages_has_anthropics_form(bench, path):
+    await bench.open(api_key=KEY)
+    expected = [(401, "authentication_error"), (503, "overloaded_error"), (400, None)]
+    for (status, kind), key in zip(expected, ("wrong", KEY, KEY), strict=True):
+        got, body = await bench.ask("POST", path, data=b"{", headers={"x-api-key": key})
+        assert (got, body["type"]) == (status, "error")
+        assert body["error"]["type"] == (kind or "invalid_request_error")
+        assert body["error"]["message"]
+        if status == 503:
+            bench.begin()
+
+
+async def test_error_of_messages_from_vllm_has_anthropics_form(ready):
+    error = {"type": "NotFoundError", "message": "The model `x` does not exist."}
+    ready.answer = say({"type": "error", "error": error}, status=404)
+    body = {"model": "x", "max_tokens": 1, "messages": BODY["messages"]}
+    status, answer = await ready.ask("POST", "/v1/messages", json=body)
+    assert (status, answer["type"]) == (404, "error")
+    assert answer["error"]["type"] == "not_found_error"
+    assert answer["error"]["code"] == Code.MODEL_NOT_FOUND
+
+
 async def test_body_beyond_the_limit_is_refused(ready):
     got, body = await ready.ask("POST", CHAT, data=io.BytesIO(b" " * 30_000_001))
     assert (got, code_of(body)) == (413, Code.INVALID_REQUEST)

@@ -185,7 +185,7 @@ def _expand(match: re.Match[str]) -> str:
 
 
 def parse_object(raw: Any, option: Option) -> Any:
-    """Parse a JSON object, checked as far as the schema knows it; an array may be comma-separated."""
+    """Parse a JSON object, checked as far as the schema knows it, or a list of texts."""
     wanted = option.schema.get("type")
     if wanted == "array" and isinstance(raw, str) and not raw.startswith(("{", "[")):
         return parse_list(raw, option)

@@ -3,7 +3,8 @@
 from worker.request.call import Batching, Call, Selection, Upload
 from worker.request.codes import CODES, Code, fail
 from worker.request.defaults import RequestDefaults
-from worker.request.engine_error import error_event, error_events, map_engine_error
+from worker.request.engine_error import map_engine_error
+from worker.request.error_form import error_body, error_event, error_events
 from worker.request.job import parse_job
 from worker.request.native import NativeStream, build_reply, native_reply
 
@@ -17,6 +18,7 @@ __all__ = [
     "Selection",
     "Upload",
     "build_reply",
+    "error_body",
     "error_event",
     "error_events",
     "fail",

@@ -15,7 +15,7 @@ from worker.request.call import Call
 from worker.request.codes import CODES, Code, fail
 from worker.request.envelope import NativeInput
 from worker.request.form import find_forms, find_masks
-from worker.request.routes import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Route, find_route
+from worker.request.routes import CHAT, COMPLETIONS, Route, find_route
 from worker.request.sampling import SamplingParameters
 
 NOT_FOUND = "Not Found"
@@ -221,30 +221,3 @@ def _translate_param(param: object, call: Call) -> str | None:
     if head in SamplingParameters.model_fields and head not in NativeInput.model_fields:
         return f"sampling_params.{path}"
     return path
-
-
-def error_events(error: RequestError, path: str) -> bytes:
-    """Return an error as the end of a stream: one error event, and the end mark if there is one.
-
-    Args:
-        error: What ended the stream.
-        path: Route that streams.
-    """
-    own_form = path.startswith((MESSAGES, RESPONSES))
-    return error_event(error, path) + (b"" if own_form else b"data: [DONE]\n\n")
-
-
-def error_event(error: RequestError, path: str) -> bytes:
-    """Return an error as one server-sent event, in the form of the route's own events.
-
-    Args:
-        error: What went wrong.
-        path: Route that streams.
-    """
-    body = error.body()
-    if path.startswith(MESSAGES):
-        return b"event: error\ndata: " + orjson.dumps({"type": "error", **body}) + b"\n\n"
-    if path.startswith(RESPONSES):
-        event = {**body["error"], "type": "error", "sequence_number": 0}
-        return b"event: error\ndata: " + orjson.dumps(event) + b"\n\n"
-    return b"data: " + orjson.dumps(body) + b"\n\n"

@@ -17,6 +17,7 @@ CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 MESSAGES = "/v1/messages"
 RESPONSES = "/v1/responses"
+COHERE = "/cohere/v2/chat"
 
 MAX_PATH = 512
 """Characters of a route; response identifiers are the longest part and stay far below."""
@@ -34,7 +35,7 @@ class Route:
         methods: HTTP methods that vLLM has for it.
         access: `closed` needs the setting that opens control routes.
         what: What it does, for the docs.
-        needs: Setting without which vLLM does not offer it; empty if it always does.
+        needs: Setting without which vLLM does not offer it, then what else; empty if nothing.
     """
 
     path: str
@@ -47,6 +48,7 @@ class Route:
 _POST: tuple[Method, ...] = ("POST",)
 _GET: tuple[Method, ...] = ("GET",)
 
+_COHERE = "VLLM_ENABLE_COHERE_API=1 and the Python package cohere"
 _DEVELOPMENT = "VLLM_SERVER_DEV_MODE=1"
 _FAULTS = "ENABLE_FAULT_TOLERANCE=true"
 _LORA_UPDATES = "VLLM_ALLOW_RUNTIME_LORA_UPDATING=true"
@@ -63,7 +65,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/responses/{response_id}/cancel", _POST, "open", "Cancels a background response."),
     Route(MESSAGES, _POST, "open", "Anthropic's Messages API, streamed or not."),
     Route("/v1/messages/count_tokens", _POST, "open", "Counts a message's tokens."),
-    Route("/cohere/v2/chat", _POST, "open", "Cohere's chat API."),
+    Route(COHERE, _POST, "open", "Cohere's chat API.", _COHERE),
     Route("/v1/models", _GET, "open", "Names of the model and its adapters."),
     Route("/v1/embeddings", _POST, "open", "Embeddings; needs an embedding model."),
     Route("/v2/embed", _POST, "open", "Cohere's embedding API."),
@@ -149,6 +151,18 @@ def find_route(path: str) -> Route | None:
     return next((route for pattern, route in _PATTERNS if pattern.match(path)), None)
 
 
+def find_path(text: str) -> str:
+    """Return the path of the route that a client's path leads to; a cleaned path if to none.
+
+    Args:
+        text: With or without `/openai`, `/v1` and a query string.
+    """
+    path = _strip(text.partition("?")[0])
+    if find_route(path) is None and find_route(f"/v1{path}") is not None:
+        return f"/v1{path}"
+    return path
+
+
 def resolve_route(
     text: object, method: object, *, has_body: bool, open_control: bool, param: str
 ) -> tuple[Method, str, Route]:
@@ -196,8 +210,7 @@ def _split(text: object, param: str) -> tuple[str, str]:
     if not isinstance(text, str):
         raise fail(Code.INVALID_ROUTE, f"{param}: expected a path, got {kind_of(text)}", param)
     path, mark, query = text.strip().partition("?")
-    path = "/" + path.removeprefix("/").rstrip("/")
-    path = path.removeprefix("/openai") if path.startswith("/openai/") else path
+    path = _strip(path)
     segments = path.split("/")[1:]
     plain = all(_SEGMENT.match(part) and set(part) != {"."} for part in segments)
     if not plain or len(text) > MAX_PATH or not _QUERY.match(query):
@@ -207,6 +220,11 @@ def _split(text: object, param: str) -> tuple[str, str]:
             param,
         )
     return path, mark + query if query else ""
+
+
+def _strip(path: str) -> str:
+    path = "/" + path.removeprefix("/").rstrip("/")
+    return path.removeprefix("/openai") if path.startswith("/openai/") else path
 
 
 def _choose_method(route: Route, method: Any, *, has_body: bool) -> Method:

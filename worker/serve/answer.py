@@ -9,17 +9,17 @@ import orjson
 from aiohttp import web
 
 from worker.errors import RequestError
-from worker.request import Code, error_events, fail
+from worker.request import Code, error_body, error_events, fail
 
 RETRY_AFTER_S = 5
 """What a client is told to wait where another attempt may succeed."""
 
 
-def error_response(error: RequestError) -> web.Response:
-    """Return an OpenAI error object with its real status."""
+def error_response(error: RequestError, path: str) -> web.Response:
+    """Return an error with its real status, in the form of the API at `path`."""
     headers = {"Retry-After": str(RETRY_AFTER_S)} if error.extra.get("retryable") else None
     return web.Response(
-        body=orjson.dumps(error.body()),
+        body=orjson.dumps(error_body(error, path)),
         status=error.status,
         content_type="application/json",
         headers=headers,

@@ -164,7 +164,7 @@ class HttpFront:
         return health_response(self._state)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer any request but a health check; errors become OpenAI error objects."""
+        """Answer any request but a health check; errors get the form of the API."""
         begun: list[web.StreamResponse] = []
         try:
             self._check(request)
@@ -190,7 +190,7 @@ class HttpFront:
             else:
                 await fail_stream(begun[0], failure, request.path)
             return begun[0]
-        return self._refusal(failure)
+        return self._refusal(failure, request.path)
 
     async def _within_time(
         self, request: web.Request, begun: list[web.StreamResponse]
@@ -250,8 +250,8 @@ class HttpFront:
             "tokens, or raise REQUEST_TIMEOUT_S.",
         )
 
-    def _refusal(self, failure: RequestError) -> web.Response:
-        response = error_response(failure)
+    def _refusal(self, failure: RequestError, path: str) -> web.Response:
+        response = error_response(failure, path)
         if self._state in (State.STOPPING, State.FAILED):
             response.force_close()
         return response
