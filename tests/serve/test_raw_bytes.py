@@ -9,6 +9,7 @@ import pytest
 from fake_vllm import CHAT, REPLY, say
 
 from worker.request import Code
+from worker.serve import Cors
 
 KEY = "sk-worker-key"
 BODY = b'{"messages": [{"role": "user", "content": "hi"}]}'
@@ -88,3 +89,23 @@ async def test_request_of_any_bytes_is_no_failure_of_the_worker(ready, caplog, h
     status, _ = await send(ready, head, BODY)
     assert status < 500
     assert not [record for record in caplog.records if record.name.startswith("worker")]
+
+
+@pytest.mark.parametrize("credentials", [False, True])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param(b"\r\nOrigin: http://\xff", id="origin"),
+        pytest.param(b"\r\nOrigin: x\r\nAccess-Control-Request-Method: \xff", id="method"),
+        pytest.param(
+            b"\r\nOrigin: x\r\nAccess-Control-Request-Method: POST"
+            b"\r\nAccess-Control-Request-Headers: \xff, a",
+            id="headers",
+        ),
+    ],
+)
+async def test_preflight_of_any_bytes_is_answered(bench, caplog, lines, credentials):
+    await bench.open(api_key=KEY, cors=Cors(["*"], credentials=credentials))
+    status, _ = await send(bench, b"OPTIONS /v1/models HTTP/1.1" + lines)
+    assert status in (204, 401)
+    assert not caplog.records
