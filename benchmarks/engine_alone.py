@@ -17,19 +17,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from worker.engine.amx import permit_amx
-from worker.engine.child import fork_engine_processes, sleep_while_polling
+from worker.engine.child import fork_engine_processes, load_cli_args, sleep_while_polling
 from worker.engine.lifeline import die_with_parent, tie_forks_to_parent
 
 
 def start_engine(arguments: Sequence[str]) -> Any:
     """Start vLLM's engine with the arguments that `vllm serve` would be given."""
     from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.entrypoints.launchers.cli_args import make_arg_parser
     from vllm.usage.usage_lib import UsageContext
     from vllm.utils.argparse_utils import FlexibleArgumentParser
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(list(arguments))
+    parsed = load_cli_args().make_arg_parser(FlexibleArgumentParser()).parse_args(list(arguments))
     sleep_while_polling()
     AsyncEngineArgs.create_engine_config = fork_engine_processes(
         AsyncEngineArgs.create_engine_config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -214,11 +215,20 @@ def render(
 
 
 @app.command()
-def capture() -> None:
-    """Capture the options and request models of the installed vLLM anew. For developers.
+def capture(
+    unpacked: Annotated[
+        Path | None,
+        typer.Option(help="Compare an unpacked wheel of vLLM instead, and write nothing."),
+    ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(help="An option that may change kind or lose choices. Repeat for more."),
+    ] = None,
+) -> None:
+    """Capture the options and request models of the installed vLLM. For developers.
 
     After a change of the pinned version: run this, read the difference in git, then render.
     """
     from worker.capture.command import run_capture
 
-    raise typer.Exit(run_capture())
+    raise typer.Exit(run_capture(unpacked, accept or ()))

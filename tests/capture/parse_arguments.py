@@ -7,8 +7,9 @@ import json
 import sys
 from dataclasses import is_dataclass
 
-from vllm.entrypoints.launchers.cli_args import make_arg_parser
 from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+from worker.engine.child import load_cli_args
 
 
 def plain(value):
@@ -32,7 +33,7 @@ def read(parser, arguments):
 
 if __name__ == "__main__":
     cases = json.load(sys.stdin)
-    serve = make_arg_parser(FlexibleArgumentParser())
+    serve = load_cli_args().make_arg_parser(FlexibleArgumentParser())
     results = {name: read(serve, arguments) for name, arguments in cases.items()}
     with open(sys.argv[1], "w") as file:
         json.dump(results, file)

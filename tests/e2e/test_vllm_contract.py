@@ -22,7 +22,6 @@ from fastapi import FastAPI
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.cli.serve import ServeSubcommand
 from vllm.entrypoints.launchers.api_server import entry
-from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.logger import configure_logging_from_args
 from vllm.model_executor.models import registry
 from vllm.multimodal.media import MediaConnector
@@ -32,8 +31,11 @@ from vllm import envs
 from vllm.distributed.device_communicators import shm_broadcast
 from vllm.entrypoints.serve.middleware.register import init_entrypoints_middleware
 from worker.engine.child import (
-    SETTLED, fork_engine_processes, fork_is_safe, sleep_while_polling
+    SETTLED, fork_engine_processes, fork_is_safe, load_cli_args, sleep_while_polling
 )
+
+make_arg_parser = load_cli_args().make_arg_parser
+validate_parsed_serve_args = load_cli_args().validate_parsed_serve_args
 
 ADDED = {"--uds", "--middleware", "--disable-uvicorn-access-log", "--shutdown-timeout"}
 

@@ -12,10 +12,13 @@ import json
 import sys
 
 from vllm.engine.arg_utils import AsyncEngineArgs
-from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.reasoning import ReasoningParserManager
 from vllm.tool_parsers import ToolParserManager
 from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+from worker.engine.child import load_cli_args
+
+CLI_ARGS = load_cli_args()
 
 OF_THE_MODEL = (
     "hf_overrides",
@@ -36,7 +39,7 @@ def accept(parser, arguments, model):
     except SystemExit:
         return "the parser refuses"
     try:
-        validate_parsed_serve_args(parsed)
+        CLI_ARGS.validate_parsed_serve_args(parsed)
         if parsed.tool_call_parser:
             ToolParserManager.get_tool_parser(parsed.tool_call_parser)
         if parsed.reasoning_parser:
@@ -54,7 +57,7 @@ def accept(parser, arguments, model):
 
 if __name__ == "__main__":
     cases = json.load(sys.stdin)
-    serve = make_arg_parser(FlexibleArgumentParser())
+    serve = CLI_ARGS.make_arg_parser(FlexibleArgumentParser())
     results = {name: accept(serve, arguments, sys.argv[2]) for name, arguments in cases.items()}
     with open(sys.argv[1], "w") as file:
         json.dump(results, file)

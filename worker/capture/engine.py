@@ -16,7 +16,6 @@ import orjson
 import vllm
 import vllm.envs
 from vllm.engine import arg_utils
-from vllm.entrypoints.launchers.cli_args import make_arg_parser
 from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
 from vllm.model_executor.model_loader import _LOAD_FORMAT_TO_MODEL_LOADER
 from vllm.model_executor.models import registry
@@ -27,6 +26,9 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
 from worker.config.annotation import Schema, bounded, clean_text, describe, plain_default
+from worker.engine.child import load_cli_args
+
+CLI_ARGS = load_cli_args()
 
 ARCHITECTURES = {
     "text generation": registry._TEXT_GENERATION_MODELS,
@@ -45,6 +47,14 @@ MARK = "\0"
 
 NOT_OPTIONS = ("help", "model_tag")
 """`model_tag` is the positional spelling of `--model`."""
+
+ACTION_KINDS: tuple[tuple[type[argparse.Action], str], ...] = (
+    (argparse.BooleanOptionalAction, "switch"),
+    (argparse._StoreTrueAction, "flag"),
+    (argparse._AppendAction, "repeated"),
+    (CLI_ARGS.LoRAParserAction, "lora-modules"),
+)
+"""Kinds that the action decides. vLLM derives classes of its own from argparse's."""
 
 KINDS = {
     "int": "integer",
@@ -109,7 +119,7 @@ def _build_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     arg_utils.NEEDS_HELP = True
     arg_utils.get_kwargs = get_kwargs
     try:
-        return make_arg_parser(FlexibleArgumentParser()), classes
+        return CLI_ARGS.make_arg_parser(FlexibleArgumentParser()), classes
     finally:
         arg_utils.get_kwargs = original
 
@@ -138,17 +148,20 @@ def _capture_option(action: argparse.Action, group: str, classes: dict[str, Any]
 
 
 def _kind(action: argparse.Action) -> tuple[str, bool]:
-    """Name how the option is written on a command line, and whether it may be set to nothing."""
+    """Name how the option is written on a command line, and whether it may be set to nothing.
+
+    Raises:
+        ValueError: When the option takes no value and is no boolean that is known here.
+    """
     name, nullable = _type_name(action.type)
-    action_name = type(action).__name__
-    if action_name == "BooleanOptionalAction":
-        return "switch", nullable
-    if action_name == "_StoreTrueAction":
-        return "flag", nullable
-    if action_name == "LoRAParserAction":
-        return "lora-modules", nullable
-    if action_name == "_AppendAction":
-        return "repeated", nullable
+    for action_class, kind in ACTION_KINDS:
+        if isinstance(action, action_class):
+            return kind, nullable
+    if action.nargs == 0:
+        raise ValueError(
+            f"the option {action.dest} takes no value, and its class {type(action).__name__} "
+            "is not in worker.capture.engine.ACTION_KINDS"
+        )
     if action.dest == "device_ids":
         return "comma-list", nullable
     kind = KINDS.get(name, "string")

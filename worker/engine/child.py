@@ -176,20 +176,31 @@ class Settled:
         return app
 
 
+def load_cli_args() -> Any:
+    """Return vLLM's module for the command line of `vllm serve`, which vLLM 0.33 moved."""
+    try:
+        import vllm.entrypoints.common.cli_args as cli_args  # 0.33
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith("vllm.entrypoints.common"):
+            raise
+        import vllm.entrypoints.launchers.cli_args as cli_args  # 0.32
+    return cli_args
+
+
 def serve(arguments: Sequence[str], report: Reporter) -> None:
     """Start vLLM's API server with `arguments` and stay until it ends."""
     report.phase("import")
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.cli.serve import ServeSubcommand
-    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
     from vllm.logger import configure_logging_from_args
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
+    cli_args = load_cli_args()
     report.phase("configure")
-    parser = make_arg_parser(FlexibleArgumentParser(prog="vllm serve"))
+    parser = cli_args.make_arg_parser(FlexibleArgumentParser(prog="vllm serve"))
     parsed = parser.parse_args(list(arguments))
     configure_logging_from_args(parsed)
-    validate_parsed_serve_args(parsed)
+    cli_args.validate_parsed_serve_args(parsed)
     parsed.middleware = [*parsed.middleware, SETTLED]
 
     register_media_connectors()
