@@ -71,6 +71,16 @@ def test_every_fact_is_known_with_its_source(name):
 
 
 @pytest.mark.parametrize("name", PROFILES)
+def test_source_names_no_version_of_vllm(name):
+    versioned = [
+        facts.source
+        for facts in PROFILES[name].about.facts
+        if re.search(r"vllm v?\d", facts.source, re.IGNORECASE)
+    ]
+    assert versioned == [], "the version of the registry is the capture's, not the profile's"
+
+
+@pytest.mark.parametrize("name", PROFILES)
 def test_architecture_is_one_that_vllm_supports(name):
     architecture = PROFILES[name].about.fact("architecture").value
 

@@ -49,6 +49,7 @@ def profile_pages(catalogue: Catalogue) -> dict[str, str]:
         pools=POOLS,
         prices=PRICES_SOURCE,
         reserve=(text.gib(RESERVE_BYTES), f"{RESERVE_SHARE:.0%}"),
+        version=catalogue.version,
         values=_values,
         text=text,
     )
