@@ -18,7 +18,7 @@ from benchmarks.peer import cpu_version, make_peer
 from benchmarks.sampler import ROOT, SITE
 from benchmarks.systems import Deployed, EndedError, EngineAlone, Program, System
 from benchmarks.targets import PEER, WORKER
-from worker.config.hardware import detect_hardware
+from worker.machine import detect_machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Choice:
 
 def runs_on_gpu() -> bool:
     """Return whether vLLM computes on a GPU here: there is one, and vLLM is not built for CPU."""
-    return detect_hardware(os.environ).has_gpu and cpu_version() is None
+    return detect_machine(os.environ).has_gpu and cpu_version() is None
 
 
 @asynccontextmanager

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from readme_blocks import RUNPOD_URL, Block, read_blocks
 
-from worker.config.build import BUILD_ARGUMENTS
-from worker.config.catalogue import read_catalogue
-from worker.config.deprecated import REMOVED, RENAMED
 from worker.engine.report import COMPILE_ANEW, StartReport
 from worker.queue.account import Account
+from worker.render.build_arguments import BUILD_ARGUMENTS
 from worker.render.deployment import find_sizes
 from worker.request import Code
+from worker.settings.catalogue import read_catalogue
+from worker.settings.deprecated import REMOVED, RENAMED
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("deployment", "image", "observability", "troubleshooting")

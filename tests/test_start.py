@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from worker.config.mode import JOB_SOURCE
 from worker.dev import LocalDeployment, LocalEndpoint
 from worker.dev.deployment import DEFAULTS
 from worker.dev.job import Job, JobRequest, JobStatus
 from worker.engine.lifeline import group_is_alive
 from worker.errors import ExitCode
 from worker.request import Code
+from worker.settings.mode import JOB_SOURCE
 from worker.start import run_worker
 
 WORKER = Path(__file__).parent / "fake_engine_worker.py"

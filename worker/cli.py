@@ -48,7 +48,7 @@ def check(
     Reads the same environment as `worker start`, which makes this check first; starts nothing and
     takes less than a second. Secrets are hidden. Exits with 2 if something is wrong.
     """
-    from worker.config.check import run_check
+    from worker.check import run_check
 
     raise typer.Exit(run_check(os.environ, as_json=as_json))
 
@@ -65,7 +65,7 @@ app.add_typer(profiles_app, name="profiles")
 def profiles(context: typer.Context) -> None:
     """List the profiles: what PROFILE takes, with model, size and hardware."""
     if context.invoked_subcommand is None:
-        from worker.plan.listing import run_profiles
+        from worker.sizing.listing import run_profiles
 
         raise typer.Exit(run_profiles())
 
@@ -75,7 +75,7 @@ def show_profile(
     name: Annotated[str, typer.Argument(help="A profile, or the path of its file.")],
 ) -> None:
     """Print all about one profile: settings, vLLM's arguments, hardware, facts and sources."""
-    from worker.plan.listing import run_show
+    from worker.sizing.listing import run_show
 
     raise typer.Exit(run_show(name))
 
@@ -99,7 +99,7 @@ def fit(
     Without --gpu it looks at this machine's GPU, or at all of RunPod's pools where there is none.
     Exits with 1 if nothing fits.
     """
-    from worker.plan.fit_command import run_fit
+    from worker.sizing.fit_command import run_fit
 
     raise typer.Exit(run_fit(os.environ, name, gpu or [], gpus))
 

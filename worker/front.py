@@ -9,12 +9,12 @@ import sys
 from types import ModuleType
 from typing import Any, Protocol
 
-from worker.config import Settings
-from worker.config.mode import Mode, choose_ports
 from worker.engine.client import EngineClient
 from worker.handler import Handler, HandlerOptions
 from worker.request import Batching, Code, RequestDefaults, fail
 from worker.serve import Cors, Followers, FrontOptions, HttpFront, Leader, State
+from worker.settings import Settings
+from worker.settings.mode import Mode, choose_ports
 from worker.stream.pacing import Pacing
 
 log = logging.getLogger(__name__)

@@ -13,10 +13,7 @@ import orjson
 import uvloop
 
 from worker import heap
-from worker.config import Settings, load_settings
-from worker.config.check import open_console, report_problems
-from worker.config.mode import Mode, choose_mode
-from worker.config.startup import cache_variables
+from worker.console import open_console, report_problems
 from worker.engine.environment import build_environment, has_bytecode
 from worker.engine.lifeline import tie_forks_to_parent
 from worker.engine.machine import UnfitError, check_machine, find_machine
@@ -28,6 +25,10 @@ from worker.errors import ConfigurationError, ExitCode, WorkerError
 from worker.front import build_front, find_leader
 from worker.logs import configure_logging, keep_output_writable
 from worker.redaction import Redactor
+from worker.settings import Settings, load_settings
+from worker.settings.mode import Mode, choose_mode
+from worker.settings.startup import cache_variables
+from worker.sizing.requirement import check_capacity
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def run_worker(environ: Mapping[str, str]) -> int:
         mode = choose_mode(settings.endpoint, environ)
         redact = settings.redact
         configure_logging(settings.logging.level, redact, as_json=writes_json(settings, environ))
-        for warning in settings.warnings:
+        for warning in (*settings.warnings, *check_capacity(settings)):
             log.warning("%s", warning)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(Worker(settings, environ, redact, mode).run())

@@ -13,11 +13,11 @@ from hub_stand_in import COMMIT, Hub, Repository
 from huggingface_hub import try_to_load_from_cache
 
 from worker.bake import run_bake
-from worker.config import load_settings
-from worker.config.hardware import GIB, Hardware
 from worker.errors import ExitCode
+from worker.machine import GIB, MachineInfo
+from worker.settings import load_settings
 
-GPU = Hardware(1, 24 * GIB)
+GPU = MachineInfo(1, 24 * GIB)
 REPO = "Org/Model-1B"
 TOKEN = "hf_a_secret_token"
 
@@ -67,7 +67,7 @@ def manifest(build):
 
 
 def start(build, **environ):
-    return load_settings({"BAKED_FILE": build["BAKED_FILE"], **environ}, hardware=GPU)
+    return load_settings({"BAKED_FILE": build["BAKED_FILE"], **environ}, machine=GPU)
 
 
 def value_of(settings, name):

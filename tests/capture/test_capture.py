@@ -9,15 +9,15 @@ import pytest
 import yaml
 
 from worker.capture.command import capture_text, difference
-from worker.config import load_settings
-from worker.config.arguments import format_option
-from worker.config.captured import CAPTURE_PATH
-from worker.config.catalogue import read_catalogue
-from worker.config.hardware import GIB, Hardware
-from worker.config.parse import parse_value
+from worker.machine import GIB, MachineInfo
+from worker.settings import load_settings
+from worker.settings.arguments import format_option
+from worker.settings.catalogue import read_catalogue
+from worker.settings.parse import parse_value
+from worker.vllm_options.schema import SCHEMA_PATH
 
 FOLDER = Path(__file__).parent
-ENVIRONMENTS = yaml.safe_load((FOLDER.parent / "config" / "environments.yaml").read_text())
+ENVIRONMENTS = yaml.safe_load((FOLDER.parent / "settings" / "environments.yaml").read_text())
 
 EXAMPLES = {
     "hf_overrides": '{"a": 1}',
@@ -73,7 +73,7 @@ def read_by_vllm(tmp_path_factory):
     """Parse every realistic environment and one example of every option, in one process."""
     cases, expected = {}, {}
     for name, case in ENVIRONMENTS.items():
-        settings = load_settings(case["env"], hardware=Hardware(case.get("gpus", 1), 24 * GIB))
+        settings = load_settings(case["env"], machine=MachineInfo(case.get("gpus", 1), 24 * GIB))
         cases[f"environment {name}"] = settings.engine_arguments()
     for option in read_catalogue().settable():
         if option.engine_key is None or option.field is not None:
@@ -90,7 +90,7 @@ def read_by_vllm(tmp_path_factory):
 @pytest.mark.e2e
 @pytest.mark.timeout(300)
 def test_capture_is_that_of_the_installed_vllm():
-    changes = difference(CAPTURE_PATH.read_text(), capture_text())
+    changes = difference(SCHEMA_PATH.read_text(), capture_text())
 
     assert not changes, f"vLLM's options differ; run: worker capture\n{changes[:4000]}"
 

@@ -81,7 +81,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     captured.write_bytes(orjson.dumps(capture_of(kv_cache_dtype=CHOICE)))
     fresh = orjson.dumps(capture_of(kv_cache_dtype={"x-kind": "string"})).decode()
     monkeypatch.setattr(command, "ROOT", tmp_path)
-    monkeypatch.setattr(command, "CAPTURE_PATH", captured)
+    monkeypatch.setattr(command, "SCHEMA_PATH", captured)
     monkeypatch.setattr(command, "capture_text", lambda _: fresh)
     monkeypatch.setattr(command, "capture_files", lambda _: {})
     return captured

@@ -4,14 +4,14 @@ import pytest
 
 from worker.deploy.gpus import choose_gpus
 from worker.deploy.wishes import Wishes
-from worker.plan import ask
 from worker.profile import builtin_folder, names
 from worker.profile.pools import find_pool
+from worker.sizing import load_target
 
 
 def choose(environ, **wishes):
     problems = []
-    return choose_gpus(ask(environ), Wishes(**wishes), problems), problems
+    return choose_gpus(load_target(environ), Wishes(**wishes), problems), problems
 
 
 @pytest.mark.parametrize(

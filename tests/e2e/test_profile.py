@@ -11,10 +11,10 @@ import pytest
 from served import connect, deploy
 from tiny_model import MAX_MODEL_LEN
 
-from worker.config import load_settings
 from worker.dev import LocalDeployment
 from worker.profile.attention import Full
 from worker.profile.memory import Layout, request_bytes
+from worker.settings import load_settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from worker.config import load_settings
-from worker.config.hardware import GIB, Hardware
-from worker.config.startup import cache_variables
 from worker.engine.caches import CacheMirror
 from worker.engine.preparation import Preparation, plan_preparation
 from worker.engine.report import StartReport
+from worker.machine import GIB, MachineInfo
+from worker.settings import load_settings
+from worker.settings.startup import cache_variables
 
-GPU = Hardware(1, 24 * GIB)
+GPU = MachineInfo(1, 24 * GIB)
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def model(tmp_path):
 
 
 def load(**environ):
-    return load_settings(environ, hardware=GPU)
+    return load_settings(environ, machine=GPU)
 
 
 def value_of(settings, name):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from worker.config import load_settings
-from worker.config.hardware import GIB, Hardware
+from worker.machine import GIB, MachineInfo
 from worker.profile import builtin_folder, names
+from worker.settings import load_settings
 
 PROGRAM = Path(__file__).with_name("accept_arguments.py")
 NAMES = names(builtin_folder())
@@ -22,7 +22,7 @@ def accepted(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("accepted")
     cases = {
-        name: load_settings({"PROFILE": name}, hardware=Hardware(1, 64 * GIB)).engine_arguments()
+        name: load_settings({"PROFILE": name}, machine=MachineInfo(1, 64 * GIB)).engine_arguments()
         for name in NAMES
     }
     model = build_tiny_model(folder / "tiny-llama")

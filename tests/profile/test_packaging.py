@@ -29,7 +29,7 @@ def test_installed_package_finds_its_profiles(tmp_path):
     shutil.copytree(ROOT / "worker", tmp_path / "worker", ignore=ignored)
     shutil.copytree(ROOT / "profiles", tmp_path / "worker" / "profiles")
     code = (
-        "from worker.config import load_settings\n"
+        "from worker.settings import load_settings\n"
         "from worker.profile import builtin_folder, names\n"
         "print(builtin_folder())\n"
         "print(len(names(builtin_folder())))\n"

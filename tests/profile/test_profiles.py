@@ -8,13 +8,13 @@ import jsonschema
 import pytest
 import yaml
 
-from worker.config import load_settings
-from worker.config.captured import read_captured
-from worker.config.hardware import GIB, Hardware
-from worker.plan import ask, place_on
+from worker.machine import GIB, MachineInfo
 from worker.profile import builtin_folder, load_all
 from worker.profile.model import FACTS
 from worker.profile.pools import find_pool
+from worker.settings import load_settings
+from worker.sizing import load_target, place_on
+from worker.vllm_options.schema import read_schema
 
 FOLDER = builtin_folder()
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ MOST_LINES = 60
 
 def arguments_of(name):
     gpus = PROFILES[name].about.hardware.gpus
-    return load_settings({"PROFILE": name}, hardware=Hardware(gpus, 64 * GIB)).engine_arguments()
+    return load_settings({"PROFILE": name}, machine=MachineInfo(gpus, 64 * GIB)).engine_arguments()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(FOLDER).as_posix())
@@ -53,7 +53,7 @@ def test_engine_arguments_of_a_profile(name, snapshot):
 def test_profile_alone_is_complete(name):
     profile = PROFILES[name]
 
-    settings = load_settings({"PROFILE": name}, hardware=Hardware(8, 64 * GIB))
+    settings = load_settings({"PROFILE": name}, machine=MachineInfo(8, 64 * GIB))
     assert settings.model.name == profile.model
     assert settings.warnings == ()
     assert profile.about.title
@@ -84,7 +84,7 @@ def test_source_names_no_version_of_vllm(name):
 def test_architecture_is_one_that_vllm_supports(name):
     architecture = PROFILES[name].about.fact("architecture").value
 
-    known = {item for names in read_captured().architectures.values() for item in names}
+    known = {item for names in read_schema().architectures.values() for item in names}
     assert architecture in known
 
 
@@ -100,7 +100,7 @@ def test_layers_are_those_that_the_weights_can_have(name):
 @pytest.mark.parametrize("name", PROFILES)
 def test_hardware_is_what_the_facts_say(name):
     hardware = PROFILES[name].about.hardware
-    question = ask({}, name)
+    question = load_target({}, name)
     pools = [find_pool(pool) for pool in hardware.pools]
     prices = [pool.usd_per_s for pool in pools]
 

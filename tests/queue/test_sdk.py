@@ -72,7 +72,7 @@ def test_set_log_level_knows_the_settings_levels(monkeypatch, ours, capsys):
 
 
 def test_log_levels_are_those_of_the_settings():
-    from worker.config.groups import LogLevel
+    from worker.settings.groups import LogLevel
 
     assert set(sdk.LOG_LEVELS) == set(LogLevel.__args__)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import jsonschema
 
-from worker.config.catalogue import read_catalogue
 from worker.render.console import hub
 from worker.render.load_balancer import MODE, hub_load_balancer
+from worker.settings.catalogue import read_catalogue
 
 ROOT = Path(__file__).parents[2]
 CATALOGUE = read_catalogue()

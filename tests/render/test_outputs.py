@@ -11,18 +11,18 @@ import pytest
 import yaml
 from rich.console import Console
 
-from worker.config import load_settings
-from worker.config.catalogue import read_catalogue
-from worker.config.hardware import GIB, Hardware
-from worker.config.option import SWITCH_KINDS
 from worker.errors import ExitCode
+from worker.machine import GIB, MachineInfo
 from worker.render import run_render
 from worker.render.console import empty_form, form_options, hub, hub_tests, worker_config
 from worker.render.markdown import BEGIN, END, replace_block
 from worker.render.outputs import OUTPUTS, ROOT, render_all
+from worker.settings import load_settings
+from worker.settings.catalogue import read_catalogue
+from worker.vllm_options.option import SWITCH_KINDS
 
 CATALOGUE = read_catalogue()
-GPU = Hardware(1, 24 * GIB)
+GPU = MachineInfo(1, 24 * GIB)
 
 
 def run(mode, root):
@@ -44,7 +44,7 @@ def test_committed_files_are_up_to_date():
 def test_render_is_independent_of_the_hash_seed():
     program = (
         "import hashlib\n"
-        "from worker.config.catalogue import read_catalogue\n"
+        "from worker.settings.catalogue import read_catalogue\n"
         "from worker.render.outputs import render_all\n"
         "text = ''.join(render_all(read_catalogue()).values())\n"
         "print(hashlib.sha256(text.encode()).hexdigest())\n"
@@ -205,8 +205,8 @@ def test_forms_never_ask_for_a_secret():
 def test_form_left_alone_starts_with_the_same_engine():
     options = form_options(CATALOGUE)
     environ = {"MODEL_NAME": "org/model", **empty_form(options)}
-    untouched = load_settings(environ, hardware=GPU)
-    nothing = load_settings({"MODEL_NAME": "org/model"}, hardware=GPU)
+    untouched = load_settings(environ, machine=GPU)
+    nothing = load_settings({"MODEL_NAME": "org/model"}, machine=GPU)
 
     assert untouched.warnings == ()
     neutral = {
@@ -231,13 +231,13 @@ def test_preset_starts(preset):
     sent = {key: str(value) for key, value in preset["defaults"].items()}
     environ = {**empty_form(form_options(CATALOGUE)), **sent}
 
-    assert load_settings(environ, hardware=GPU).model.name == preset["defaults"]["MODEL_NAME"]
+    assert load_settings(environ, machine=GPU).model.name == preset["defaults"]["MODEL_NAME"]
 
 
 def test_hub_tests_configuration_starts():
     environ = {item["key"]: item["value"] for item in hub_tests(CATALOGUE)["config"]["env"]}
 
-    assert load_settings(environ, hardware=GPU).warnings == ()
+    assert load_settings(environ, machine=GPU).warnings == ()
 
 
 @pytest.mark.parametrize(

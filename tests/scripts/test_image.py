@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 
-from worker.config.build import BUILD_ARGUMENTS
+from worker.render.build_arguments import BUILD_ARGUMENTS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

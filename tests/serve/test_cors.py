@@ -7,9 +7,9 @@ import io
 import pytest
 from fake_vllm import BODY, CHAT, EVENT, REPLY, STREAM, say, stream
 
-from worker.config import load_settings
 from worker.front import build_cors
 from worker.serve import Cors, State
+from worker.settings import load_settings
 
 KEY = "sk-worker-key"
 PAGE = "https://app.example.com"

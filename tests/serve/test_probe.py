@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from worker.config.mode import JOB_SOURCE
 from worker.serve import State
 from worker.serve.probe import run_health
+from worker.settings.mode import JOB_SOURCE
 
 
 @pytest.mark.parametrize(

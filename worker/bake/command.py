@@ -9,10 +9,10 @@ from pathlib import Path
 
 from worker.bake.download import Hub, Wanted
 from worker.bake.selection import find_code_repositories
-from worker.config import Settings, load_settings
-from worker.config.baked import Baked, BakedSource
-from worker.config.resolve import ENVIRONMENT
 from worker.errors import ConfigurationError, ExitCode, Problem, WorkerError
+from worker.models.image_manifest import ImageManifest, ManifestEntry
+from worker.settings import Settings, load_settings
+from worker.settings.resolve import ENVIRONMENT
 
 SECRET_FILE = Path("/run/secrets/HF_TOKEN")
 """Where a build finds its secret of this name; it is in no layer of the image."""
@@ -57,7 +57,7 @@ def run_bake(environ: Mapping[str, str], *, secret_file: Path = SECRET_FILE) -> 
     return ExitCode.OK
 
 
-def bake(settings: Settings, environ: Mapping[str, str]) -> Baked:
+def bake(settings: Settings, environ: Mapping[str, str]) -> ImageManifest:
     """Download model and tokenizer and write the manifest.
 
     Args:
@@ -91,7 +91,7 @@ def bake(settings: Settings, environ: Mapping[str, str]) -> Baked:
         for item in settings.values
         if item.option.name in RECORDED and item.source == ENVIRONMENT
     }
-    baked = Baked(
+    baked = ImageManifest(
         model=model,
         tokenizer=tokenizer,
         code=fetch_code(hub, sources, values.get("code_revision")),
@@ -105,8 +105,8 @@ def bake(settings: Settings, environ: Mapping[str, str]) -> Baked:
 
 
 def fetch_code(
-    hub: Hub, sources: Sequence[BakedSource], revision: str | None
-) -> tuple[BakedSource, ...]:
+    hub: Hub, sources: Sequence[ManifestEntry], revision: str | None
+) -> tuple[ManifestEntry, ...]:
     """Download the code that configurations name in further repositories.
 
     Args:
@@ -139,7 +139,7 @@ def refuse_folder(model: str) -> None:
         )
 
 
-def write_manifest(baked: Baked, path: Path) -> None:
+def write_manifest(baked: ImageManifest, path: Path) -> None:
     """Write the manifest in one step, so that a build that is cut off leaves none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new")

@@ -22,8 +22,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 
 from worker.bake.selection import choose_files, find_family, tokenizer_files
-from worker.config.baked import BakedSource
 from worker.errors import UnavailableError
+from worker.models.image_manifest import ManifestEntry
 
 HTTPError: type[Exception] = vars(hub_errors)["HTTPError"]
 """Root of the errors of the hub library's HTTP client, which differs between its releases."""
@@ -79,7 +79,7 @@ class Hub:
         self._cache = cache
         self._say = say
 
-    def fetch(self, wanted: Wanted) -> BakedSource:
+    def fetch(self, wanted: Wanted) -> ManifestEntry:
         """Download and verify; what an earlier run has finished is not fetched again.
 
         Raises:
@@ -112,7 +112,7 @@ class Hub:
                 f"{wanted.repo}: cannot be written below {self._cache}: {error.strerror or error}"
             ) from None
 
-    def _fetch(self, wanted: Wanted) -> BakedSource:
+    def _fetch(self, wanted: Wanted) -> ManifestEntry:
         info = self._api.model_info(wanted.repo, revision=wanted.revision)
         commit = str(info.sha)
         tree = self._api.list_repo_tree(wanted.repo, recursive=True, revision=commit)
@@ -135,7 +135,7 @@ class Hub:
         if path.name != commit:
             raise UnavailableError(f"{wanted.repo} changed during the download; run the same again")
         self._verify(wanted, path, [files[name] for name in names])
-        return BakedSource(
+        return ManifestEntry(
             repo=wanted.repo,
             revision=wanted.revision,
             commit=commit,

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from worker.capture.review import find_lost_meaning, summarize
 from worker.capture.unpacked import build_environment, list_unseen
-from worker.config.captured import CAPTURE_PATH
 from worker.errors import ExitCode, UnavailableError, WorkerError
+from worker.vllm_options.schema import SCHEMA_PATH
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -105,7 +105,7 @@ def capture(unpacked: Path | None = None, accepted: Sequence[str] = ()) -> None:
     unseen = list_unseen(unpacked) if unpacked else []
     environ = build_environment(unpacked) if unpacked else {}
     with console.status("Reading vLLM's options and request models (about 25 seconds)"):
-        files = {CAPTURE_PATH: capture_text(environ)}
+        files = {SCHEMA_PATH: capture_text(environ)}
         files |= {ROOT / path: text for path, text in capture_files(environ).items()}
     changes = {
         path: change
@@ -114,7 +114,7 @@ def capture(unpacked: Path | None = None, accepted: Sequence[str] = ()) -> None:
     }
     for path, change in changes.items():
         console.print(f"{path.relative_to(ROOT)}\n{change}")
-    old, new = orjson.loads(CAPTURE_PATH.read_bytes()), orjson.loads(files[CAPTURE_PATH])
+    old, new = orjson.loads(SCHEMA_PATH.read_bytes()), orjson.loads(files[SCHEMA_PATH])
     for line in summarize(old, new):
         console.print(line)
     for line in unseen:

@@ -25,8 +25,8 @@ from vllm.tool_parsers import ToolParserManager
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
-from worker.config.annotation import Schema, bounded, clean_text, describe, plain_default
 from worker.engine.child import load_cli_args
+from worker.vllm_options.annotation import Schema, bounded, clean_text, describe, plain_default
 
 CLI_ARGS = load_cli_args()
 

@@ -36,7 +36,7 @@ def base_url(deployment: Deployment, endpoint: Endpoint) -> str:
 
 def first_request(deployment: Deployment, endpoint: Endpoint) -> str:
     """Return a command that asks the endpoint something; the shell puts the key in."""
-    settings = deployment.question.settings
+    settings = deployment.target.settings
     task = "generate" if settings.profile is None else settings.profile.about.task
     base = base_url(deployment, endpoint)
     key = '-H "Authorization: Bearer $RUNPOD_API_KEY"'

@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from worker.config.check import open_console, print_json, problem_data, report_problems
-from worker.config.files import PROFILES
+from worker.console import open_console, print_json, problem_data, report_problems
 from worker.deploy.address import console_url
 from worker.deploy.api import KEYS_PAGE, TIMEOUT_S, Api, Endpoint, RefusedError, UnclearError
 from worker.deploy.derivation import Deployment, derive
@@ -25,6 +24,7 @@ from worker.deploy.report import (
 from worker.deploy.request import BASE_URL_VARIABLE, endpoint_body, endpoints_url
 from worker.deploy.wishes import Wishes
 from worker.errors import ConfigurationError, ExitCode, Problem, UnavailableError, WorkerError
+from worker.profile import PROFILES
 from worker.redaction import Redactor
 
 KEY = "RUNPOD_API_KEY"

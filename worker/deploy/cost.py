@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from worker.deploy.gpus import Gpus
-from worker.plan.placement import SECONDS_PER_HOUR
+from worker.sizing.placement import SECONDS_PER_HOUR
 
 
 @dataclass(frozen=True, slots=True)

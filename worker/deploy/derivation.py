@@ -7,19 +7,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.config.catalogue import read_catalogue
-from worker.config.files import PROFILES
-from worker.config.hardware import GIB, Hardware
-from worker.config.load import load_settings
-from worker.config.mode import choose_ports
-from worker.config.settings import Settings
 from worker.deploy import sizing
 from worker.deploy.gpus import Gpus, choose_gpus
 from worker.deploy.variables import collect_variables
 from worker.deploy.wishes import IDLE_S, QUEUE_DELAY_S, EndpointMode, Wishes
 from worker.errors import ConfigurationError, Problem
-from worker.plan import Question, ask
+from worker.machine import GIB, MachineInfo
+from worker.profile import PROFILES
 from worker.profile.model import CUDA
+from worker.settings.catalogue import read_catalogue
+from worker.settings.load import load_settings
+from worker.settings.mode import choose_ports
+from worker.settings.settings import Settings
+from worker.sizing import SizingTarget, load_target
 
 INIT_TIMEOUT = "RUNPOD_INIT_TIMEOUT"
 """RunPod itself reads it: a worker that is not up by then is given up."""
@@ -55,7 +55,7 @@ class Deployment:
         wishes: The command line, for what is passed on as it is.
         name: Name of the endpoint.
         image: The worker's image.
-        question: The configuration, and what it asks of a GPU.
+        target: The configuration, and what it asks of a GPU.
         variables: Environment of the container; secrets are references.
         disk_gb: Container disk, GB.
         ports: Ports for HTTP; none behind the queue.
@@ -70,7 +70,7 @@ class Deployment:
     wishes: Wishes
     name: str
     image: str
-    question: Question
+    target: SizingTarget
     variables: Mapping[str, str]
     disk_gb: int
     ports: tuple[int, ...]
@@ -102,38 +102,40 @@ def derive(wishes: Wishes, environ: Mapping[str, str], profiles: Path = PROFILES
     variables = collect_variables(wishes, environ, read_catalogue(), problems)
     problems += _check_wishes(wishes)
     problems += _choose_mode(wishes, variables)
-    question = _ask(variables, profiles, problems)
-    if question is None:
+    target = _load_target(variables, profiles, problems)
+    if target is None:
         raise ConfigurationError(problems)
-    gpus = choose_gpus(question, wishes, problems)
-    disk = _choose_disk(wishes, question, problems)
+    gpus = choose_gpus(target, wishes, problems)
+    disk = _choose_disk(wishes, target, problems)
     if problems or gpus is None:
         raise ConfigurationError(problems)
     settings = load_settings(
-        variables, hardware=Hardware(gpus=gpus.count, memory_bytes=GIB), profiles=profiles
+        variables, machine=MachineInfo(gpus=gpus.count, memory_bytes=GIB), profiles=profiles
     )
     ports = _ports(wishes, settings, variables)
-    start = sizing.start_seconds(question)
+    start = sizing.start_seconds(target)
     if start != sizing.default_start_seconds():
         variables.setdefault(INIT_TIMEOUT, str(start))
     return Deployment(
         wishes=wishes,
         name=_choose_name(wishes, settings, variables),
         image=wishes.image or "",
-        question=question,
+        target=target,
         variables=variables,
         disk_gb=disk,
         ports=ports,
         gpus=gpus,
         cuda=CUDA if settings.profile is None else settings.profile.about.hardware.cuda,
-        scaling=_scaling(wishes, question, gpus),
+        scaling=_scaling(wishes, target, gpus),
         execution_s=sizing.execution_seconds(settings),
         start_s=start,
-        warnings=(*settings.warnings, *_warn(wishes, question, variables)),
+        warnings=(*settings.warnings, *_warn(wishes, target, variables)),
     )
 
 
-def _ask(variables: Mapping[str, str], profiles: Path, problems: list[Problem]) -> Question | None:
+def _load_target(
+    variables: Mapping[str, str], profiles: Path, problems: list[Problem]
+) -> SizingTarget | None:
     """Return the configuration, checked as `worker check` does; None when it is wrong."""
     if not variables.get("PROFILE") and not variables.get("MODEL_NAME"):
         expected = "--profile NAME, or --env MODEL_NAME=org/name"
@@ -146,7 +148,7 @@ def _ask(variables: Mapping[str, str], profiles: Path, problems: list[Problem]) 
         problems.append(Problem("--profile", message, profile, expected))
         return None
     try:
-        return ask(variables, profiles=profiles)
+        return load_target(variables, profiles=profiles)
     except ConfigurationError as error:
         problems += error.problems
         return None
@@ -203,20 +205,20 @@ def _by_requests(wishes: Wishes) -> bool:
     return wishes.scale_by != "delay"
 
 
-def _scaling(wishes: Wishes, question: Question, gpus: Gpus) -> Scaling:
+def _scaling(wishes: Wishes, target: SizingTarget, gpus: Gpus) -> Scaling:
     if not _by_requests(wishes):
         return Scaling(False, wishes.scale_value or QUEUE_DELAY_S, wishes.idle_timeout or IDLE_S)
-    value = wishes.scale_value or sizing.requests_per_worker(question, gpus)
+    value = wishes.scale_value or sizing.requests_per_worker(target, gpus)
     idle = None if wishes.mode == "queue" else wishes.idle_timeout or IDLE_S
     return Scaling(True, value, idle)
 
 
-def _choose_disk(wishes: Wishes, question: Question, problems: list[Problem]) -> int:
+def _choose_disk(wishes: Wishes, target: SizingTarget, problems: list[Problem]) -> int:
     """Return the container disk, GB; 0 with a problem where nobody knows how large it must be."""
     on_volume = wishes.network_volume is not None
-    disk = wishes.disk or sizing.disk_gb(question, on_volume=on_volume)
+    disk = wishes.disk or sizing.disk_gb(target, on_volume=on_volume)
     if disk is None:
-        message = f"the size of {question.label} is not known"
+        message = f"the size of {target.label} is not known"
         expected = f"GB for the model and {sizing.DISK_FREE_GB} more"
         problems.append(Problem("--disk", message, expected=expected))
     return disk or 0
@@ -234,15 +236,15 @@ def _choose_name(wishes: Wishes, settings: Settings, variables: Mapping[str, str
     return name
 
 
-def _warn(wishes: Wishes, question: Question, variables: Mapping[str, str]) -> Iterator[Problem]:
-    demand = question.demand
+def _warn(wishes: Wishes, target: SizingTarget, variables: Mapping[str, str]) -> Iterator[Problem]:
+    requirement = target.requirement
     if not TAGGED.fullmatch(wishes.image or "") or str(wishes.image).endswith(":latest"):
         message = "without a tag of its own, workers may run different images after the next push"
         yield Problem("--image", message, wishes.image)
-    if demand is None:
-        yield Problem("--gpu", f"whether it holds {question.label} is not known, and not checked")
+    if requirement is None:
+        yield Problem("--gpu", f"whether it holds {target.label} is not known, and not checked")
         return
-    gated = demand.profile.about.fact("gated")
+    gated = requirement.profile.about.fact("gated")
     if gated is not None and gated.value and "HF_TOKEN" not in variables:
         message = "the model is gated; unless it is in the image, workers cannot download it"
         yield Problem("--secret HF_TOKEN", message, anchor=f"{ANCHOR}#secrets")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from worker.deploy.wishes import Wishes
 from worker.errors import ConfigurationError, Problem
-from worker.plan import Placement, Question, advise, ask, place_on, text
-from worker.plan.placement import counts
 from worker.profile.pools import POOLS, Pool, find_pool, known_gpus
+from worker.sizing import Placement, SizingTarget, advise, formatting, load_target, place_on
+from worker.sizing.placement import counts
 from worker.suggest import HINT, suggest
 
 MOST_POOLS = 3
@@ -38,28 +38,28 @@ class Gpus:
     placements: tuple[Placement, ...]
 
 
-def choose_gpus(question: Question, wishes: Wishes, problems: list[Problem]) -> Gpus | None:
+def choose_gpus(target: SizingTarget, wishes: Wishes, problems: list[Problem]) -> Gpus | None:
     """Return the GPUs to ask for; None with a problem when there are none.
 
     Args:
-        question: The configuration.
+        target: The configuration.
         wishes: The command line.
         problems: Gets what is wrong, with ways out.
     """
     wanted = _named(wishes.gpu or (), problems)
     if wanted is None:
         return None
-    if question.demand is None:
+    if target.requirement is None:
         if wanted:
             return Gpus(wanted, wishes.gpus or 1, ())
-        message = f"nothing is known of {question.label}, so that no GPU can be chosen for it"
+        message = f"nothing is known of {target.label}, so that no GPU can be chosen for it"
         problems.append(Problem("--gpu", message, expected="--gpu and --disk", anchor=ANCHOR))
         return None
     if wanted:
-        return _check(question, wanted, wishes.gpus, problems)
-    fitting = _for_profile(question, wishes.gpus) or _anywhere(question, wishes.gpus)
+        return _check(target, wanted, wishes.gpus, problems)
+    fitting = _for_profile(target, wishes.gpus) or _anywhere(target, wishes.gpus)
     if not fitting:
-        problems.append(_nowhere(question, wishes.gpus))
+        problems.append(_nowhere(target, wishes.gpus))
         return None
     return _gpus(sorted(fitting, key=_price)[:MOST_POOLS])
 
@@ -92,72 +92,72 @@ def _named(names: Iterable[str], problems: list[Problem]) -> tuple[Pool, ...] | 
     return None if unknown else tuple(pools)
 
 
-def _place(question: Question, pools: Iterable[Pool], count: int) -> list[Placement]:
-    return [place_on(question, pool.name, pool.memory_bytes, count, pool) for pool in pools]
+def _place(target: SizingTarget, pools: Iterable[Pool], count: int) -> list[Placement]:
+    return [place_on(target, pool.name, pool.memory_bytes, count, pool) for pool in pools]
 
 
 def _check(
-    question: Question, pools: Sequence[Pool], count: int | None, problems: list[Problem]
+    target: SizingTarget, pools: Sequence[Pool], count: int | None, problems: list[Problem]
 ) -> Gpus | None:
     """Return the named pools with as few GPUs as all of them need; a problem for each too small."""
-    for number in (count,) if count else counts(question):
-        placements = _place(question, pools, number)
+    for number in (count,) if count else counts(target):
+        placements = _place(target, pools, number)
         if all(item.fit.fits for item in placements):
             break
-    problems += [_too_small(question, item) for item in placements if not item.fit.fits]
+    problems += [_too_small(target, item) for item in placements if not item.fit.fits]
     return None if any(not item.fit.fits for item in placements) else _gpus(placements)
 
 
-def _for_profile(question: Question, count: int | None) -> list[Placement]:
+def _for_profile(target: SizingTarget, count: int | None) -> list[Placement]:
     """Return the profile's own pools that hold its model as the profile configures it.
 
     Where somebody changed what the model asks of a GPU, a smaller one may do.
     """
-    profile = question.settings.profile
-    if profile is None or count is not None or question.fixed:
+    profile = target.settings.profile
+    if profile is None or count is not None or target.fixed:
         return []
     try:
-        unchanged = ask({"PROFILE": profile.name}).demand == question.demand
+        unchanged = load_target({"PROFILE": profile.name}).requirement == target.requirement
     except ConfigurationError:
         return []
     hardware = profile.about.hardware
     pools = [pool for pool in POOLS if pool.name in hardware.pools] if unchanged else []
-    return [item for item in _place(question, pools, hardware.gpus) if item.fit.fits]
+    return [item for item in _place(target, pools, hardware.gpus) if item.fit.fits]
 
 
-def _anywhere(question: Question, count: int | None) -> list[Placement]:
+def _anywhere(target: SizingTarget, count: int | None) -> list[Placement]:
     """Return all pools that hold the model, with as few GPUs as any of them needs.
 
     Pools of an older generation than the profile's oldest are left out.
     """
-    profile = question.settings.profile
+    profile = target.settings.profile
     named = () if profile is None else profile.about.hardware.pools
     oldest = min((pool.capability for pool in POOLS if pool.name in named), default=(0, 0))
     pools = [pool for pool in POOLS if pool.capability >= oldest]
-    for number in (count,) if count else counts(question):
-        fitting = [item for item in _place(question, pools, number) if item.fit.fits]
+    for number in (count,) if count else counts(target):
+        fitting = [item for item in _place(target, pools, number) if item.fit.fits]
         if fitting:
             return fitting
     return []
 
 
-def _too_small(question: Question, placement: Placement) -> Problem:
+def _too_small(target: SizingTarget, placement: Placement) -> Problem:
     fit = placement.fit
     each = f"{placement.gpus} x {placement.name}"
     if fit.cache_bytes <= 0:
         message = (
-            f"{each} cannot hold {question.label}: {text.gib(fit.weight_bytes)} of weights for "
-            f"each GPU, of {text.gib(fit.usable_bytes)} that vLLM may use"
+            f"{each} cannot hold {target.label}: {formatting.gib(fit.weight_bytes)} of weights for "
+            f"each GPU, of {formatting.gib(fit.usable_bytes)} that vLLM may use"
         )
     else:
         message = (
-            f"{each} holds {question.label}, but no request of {fit.context:,} tokens: that takes "
-            f"{text.gib(fit.request_bytes)}, and {text.gib(fit.cache_bytes)} remain"
+            f"{each} holds {target.label}, but no request of {fit.context:,} tokens: that takes "
+            f"{formatting.gib(fit.request_bytes)}, and {formatting.gib(fit.cache_bytes)} remain"
         )
-    ways = [way for _, way in zip(range(ADVICE), advise(question, placement), strict=False)]
+    ways = [way for _, way in zip(range(ADVICE), advise(target, placement), strict=False)]
     return Problem("--gpu", message, expected="; or ".join(ways) or None, anchor=ANCHOR)
 
 
-def _nowhere(question: Question, count: int | None) -> Problem:
+def _nowhere(target: SizingTarget, count: int | None) -> Problem:
     largest = max(POOLS, key=lambda pool: pool.memory_bytes)
-    return _too_small(question, _place(question, [largest], count or counts(question)[-1])[0])
+    return _too_small(target, _place(target, [largest], count or counts(target)[-1])[0])

@@ -8,15 +8,15 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from worker.config.check import problem_data
+from worker.console import problem_data
 from worker.deploy import sizing
 from worker.deploy.address import base_url, console_url, first_request
 from worker.deploy.api import Endpoint
 from worker.deploy.cost import prices
 from worker.deploy.derivation import Deployment
 from worker.deploy.request import endpoint_body, endpoints_url
-from worker.plan import text
 from worker.profile.pools import PRICES_SOURCE
+from worker.sizing import formatting
 
 KIND = {"queue": "a queue endpoint", "load-balancer": "a load-balancing endpoint"}
 
@@ -25,7 +25,7 @@ def print_deployment(deployment: Deployment, out: Console) -> None:
     """Print what the endpoint will be and what it costs."""
     out.print(
         f"[bold]{escape(deployment.name)}[/bold]: {KIND[deployment.mode]} for "
-        f"{escape(deployment.question.label)}",
+        f"{escape(deployment.target.label)}",
         soft_wrap=True,
     )
     for heading, rows in (
@@ -58,7 +58,7 @@ def print_endpoint(deployment: Deployment, endpoint: Endpoint, out: Console) -> 
     out.print(first_request(deployment, endpoint), markup=False, soft_wrap=True)
     if deployment.wishes.network_volume is None:
         out.print(
-            f"\nTo pay nothing for the download, choose {deployment.question.label} as the "
+            f"\nTo pay nothing for the download, choose {deployment.target.label} as the "
             "endpoint's Model in the console: RunPod then fetches it before it starts a worker. "
             "Its API cannot say that. A model in the image needs neither.",
             markup=False,
@@ -105,8 +105,8 @@ def _container(deployment: Deployment) -> Iterator[tuple[str, str]]:
     elif deployment.wishes.network_volume is not None:
         why = "; the model goes to the volume"
     else:
-        stored = sizing.stored_bytes(deployment.question) or 0
-        why = f": {text.gib(stored)} of weights, and what else is written"
+        stored = sizing.stored_bytes(deployment.target) or 0
+        why = f": {formatting.gib(stored)} of weights, and what else is written"
     yield "disk", f"{deployment.disk_gb} GB{why}"
     for number, (name, value) in enumerate(deployment.variables.items()):
         yield "" if number else "variables", f"{name}={value}"
@@ -143,17 +143,19 @@ def _cost(deployment: Deployment) -> Iterator[tuple[str, str]]:
     wishes = deployment.wishes
     known = []
     for number, price in enumerate(prices(deployment.gpus)):
-        amount = text.price(price.usd_per_hour) if price.usd_per_hour else "no published price"
+        amount = (
+            formatting.price(price.usd_per_hour) if price.usd_per_hour else "no published price"
+        )
         known.append(price.usd_per_hour)
         yield "" if number else "one worker", f"{amount} on {price.pool}"
     always = "nothing while no worker runs"
     if wishes.workers_min and known[0] is not None:
-        price_of_all = text.price(known[0] * wishes.workers_min)
+        price_of_all = formatting.price(known[0] * wishes.workers_min)
         always = f"{price_of_all} on {deployment.gpus.pools[0].name}, at the flex price"
     elif wishes.workers_min:
         always = f"{wishes.workers_min} workers"
     yield "always", always
     if None not in known:
         most = max(price for price in known if price is not None) * wishes.workers_max
-        yield "at most", f"{text.price(most)}: {wishes.workers_max} on the dearest pool"
+        yield "at most", f"{formatting.price(most)}: {wishes.workers_max} on the dearest pool"
     yield "", f"flex workers, as read in 2026; today's prices: {PRICES_SOURCE}"

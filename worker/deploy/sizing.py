@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from worker.config.groups import ServingSettings
-from worker.config.settings import Settings
 from worker.deploy.gpus import Gpus
-from worker.plan import Question
-from worker.plan.placement import spread
 from worker.profile import find_variant
 from worker.profile.memory import request_bytes
+from worker.settings.groups import ServingSettings
+from worker.settings.settings import Settings
+from worker.sizing import SizingTarget
+from worker.sizing.placement import spread
 
 GB = 10**9
 """RunPod counts disks in these."""
@@ -41,44 +41,44 @@ EXECUTION_S = 600
 Source: https://docs.runpod.io/serverless/endpoints/endpoint-configurations."""
 
 
-def disk_gb(question: Question, *, on_volume: bool) -> int | None:
+def disk_gb(target: SizingTarget, *, on_volume: bool) -> int | None:
     """Return the container disk that a worker needs, GB; None when nobody knows the weights.
 
     Args:
-        question: The configuration.
+        target: The configuration.
         on_volume: Whether the model goes to a network volume instead.
     """
     if on_volume:
         return DISK_FREE_GB
-    stored = stored_bytes(question)
+    stored = stored_bytes(target)
     if stored is None:
         return None
     needed = stored * DISK_SHARE / GB + DISK_FREE_GB
     return math.ceil(needed / DISK_STEP_GB) * DISK_STEP_GB
 
 
-def stored_bytes(question: Question) -> int | None:
+def stored_bytes(target: SizingTarget) -> int | None:
     """Return the size of the weights as they are downloaded, bytes; None when nobody knows.
 
     vLLM may load fewer: those that it quantises itself.
     """
-    demand = question.demand
-    if demand is None:
+    requirement = target.requirement
+    if requirement is None:
         return None
-    fact = demand.profile.about.fact("weight_bytes")
-    if fact is None or find_variant(demand.profile, question.label) is not None:
-        return demand.model.weight_bytes
-    return max(demand.model.weight_bytes, int(fact.value))
+    fact = requirement.profile.about.fact("weight_bytes")
+    if fact is None or find_variant(requirement.profile, target.label) is not None:
+        return requirement.model.weight_bytes
+    return max(requirement.model.weight_bytes, int(fact.value))
 
 
-def start_seconds(question: Question) -> int:
+def start_seconds(target: SizingTarget) -> int:
     """Return how long a start may take before RunPod gives the worker up, seconds.
 
     What somebody set counts; else the platform's own limit, or more for a large model.
     """
-    chosen = math.ceil(question.settings.serving.start_timeout_s)
-    stored = stored_bytes(question)
-    if stored is None or is_set(question.settings, "START_TIMEOUT_S"):
+    chosen = math.ceil(target.settings.serving.start_timeout_s)
+    stored = stored_bytes(target)
+    if stored is None or is_set(target.settings, "START_TIMEOUT_S"):
         return chosen
     needed = stored / DOWNLOAD_BYTES_PER_S + LOADING_S
     return max(chosen, math.ceil(needed / STEP_S) * STEP_S)
@@ -104,19 +104,19 @@ def is_set(settings: Settings, name: str) -> bool:
     )
 
 
-def requests_per_worker(question: Question, gpus: Gpus) -> int:
+def requests_per_worker(target: SizingTarget, gpus: Gpus) -> int:
     """Return how many requests one worker answers at once before another is worth its price.
 
     As many of `PLANNED_TOKENS` as the smallest cache holds, and no more than the worker takes.
     """
-    settings = question.settings
+    settings = target.settings
     sequences = next(item.value for item in settings.values if item.option.name == "MAX_NUM_SEQS")
     most = min(int(sequences), settings.serving.max_concurrency)
-    if question.demand is None or not gpus.placements:
+    if target.requirement is None or not gpus.placements:
         return most
-    demand = spread(question, gpus.count)
+    requirement = spread(target, gpus.count)
     planned = min(PLANNED_TOKENS, gpus.placements[0].fit.context)
-    each = request_bytes(demand.model.attention, planned, demand.layout)
+    each = request_bytes(requirement.model.attention, planned, requirement.layout)
     if each == 0:
         return most
     cache = min(item.fit.cache_bytes for item in gpus.placements)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from worker.config.catalogue import Catalogue
-from worker.config.secrets import SECRET_NAME
 from worker.deploy.wishes import Wishes
 from worker.errors import Problem
+from worker.settings.catalogue import Catalogue
+from worker.settings.secrets import SECRET_NAME
 
 SECRETS_PAGE = "https://console.runpod.io/user/secrets"
 ANCHOR = "deploy-command.md#secrets"

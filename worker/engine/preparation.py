@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from worker.config import Settings
 from worker.engine.caches import CacheMirror
 from worker.engine.prefetch import (
     MEMORY_SHARE,
@@ -19,6 +18,7 @@ from worker.engine.prefetch import (
     free_memory,
 )
 from worker.engine.report import StartReport
+from worker.settings import Settings
 
 LOCAL_CACHE = Path(tempfile.gettempdir(), "worker-cache")
 """Where vLLM has its caches of compiled code, if there is a place that keeps them."""

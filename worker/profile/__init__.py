@@ -4,6 +4,7 @@ from worker.profile.attention import Attention
 from worker.profile.folder import (
     ABOUT,
     EXTENDS,
+    PROFILES,
     SUFFIX,
     BrokenProfileError,
     builtin_folder,
@@ -13,11 +14,12 @@ from worker.profile.folder import (
     read_mapping,
 )
 from worker.profile.model import About, Facts, Hardware, Profile, Sourced, Variant
-from worker.profile.selection import all_ids, find_by_model, find_variant
+from worker.profile.selection import all_ids, find_by_model, find_profile, find_variant
 
 __all__ = [
     "ABOUT",
     "EXTENDS",
+    "PROFILES",
     "SUFFIX",
     "About",
     "Attention",
@@ -30,6 +32,7 @@ __all__ = [
     "all_ids",
     "builtin_folder",
     "find_by_model",
+    "find_profile",
     "find_variant",
     "load_all",
     "load_profile",

@@ -49,6 +49,10 @@ def builtin_folder() -> Path:
     return packaged if packaged.is_dir() else package.parent / "profiles"
 
 
+PROFILES = builtin_folder()
+"""Folder of the built-in profiles."""
+
+
 def names(folder: Path) -> list[str]:
     """Return the names of all profiles that can be selected, sorted."""
     return sorted(path.stem for path in folder.glob(f"*{SUFFIX}"))

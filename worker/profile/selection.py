@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from worker.profile.folder import load_all
+from worker.profile.folder import BrokenProfileError, load_all
 from worker.profile.model import Profile, Variant
 
 
@@ -44,6 +44,24 @@ def find_variant(profile: Profile, model: str) -> Variant | None:
     """Return the variant of a profile that a model is."""
     wanted = model.lower()
     return next((item for item in profile.about.variants if item.model.lower() == wanted), None)
+
+
+def find_profile(name: str, profile: Profile | None, profiles: Path) -> Profile | None:
+    """Return the profile whose facts are of a model; None when nothing is known of it.
+
+    Args:
+        name: The model's repository id.
+        profile: The profile that was read.
+        profiles: The built-in profiles.
+    """
+    if profile is not None:
+        ids = (profile.model or "", *profile.about.matches)
+        if name.lower() in map(str.lower, ids) or find_variant(profile, name) is not None:
+            return profile
+    try:
+        return find_by_model(name, profiles)
+    except BrokenProfileError:
+        return None
 
 
 def all_ids(profiles: Iterable[Profile]) -> Iterator[tuple[str, Profile]]:

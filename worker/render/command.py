@@ -8,9 +8,9 @@ from typing import Literal
 
 from rich.console import Console
 
-from worker.config.catalogue import read_catalogue
 from worker.errors import ExitCode, UnavailableError
 from worker.render.outputs import ROOT, render_all
+from worker.settings.catalogue import read_catalogue
 
 Mode = Literal["write", "check", "dry-run"]
 MOST_LINES = 100

@@ -6,11 +6,11 @@ import importlib.metadata
 from collections.abc import Iterable
 from typing import Any
 
-from worker.config.catalogue import Catalogue
-from worker.config.option import SWITCH_KINDS, Option
 from worker.profile import builtin_folder, load_all
 from worker.profile.model import CUDA
 from worker.render.order import CATEGORIES, in_order
+from worker.settings.catalogue import Catalogue
+from worker.vllm_options.option import SWITCH_KINDS, Option
 
 PLAIN_NUMBERS = ("integer", "number")
 """Kinds that a form's number field can hold; the others know suffixes such as `8k`."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from worker.config.catalogue import Catalogue
 from worker.deploy import derivation, gpus, request, sizing, wishes
 from worker.deploy.variables import SECRETS_PAGE, refer
 from worker.render.markdown import render_template
+from worker.settings.catalogue import Catalogue
 
 
 def deploy_page(_catalogue: Catalogue) -> str:

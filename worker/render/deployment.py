@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from worker.config.build import BUILD_ARGUMENTS
-from worker.config.catalogue import Catalogue
 from worker.deploy import sizing
 from worker.deploy.cost import prices
 from worker.deploy.gpus import choose_gpus
 from worker.deploy.wishes import Wishes
 from worker.errors import Problem
-from worker.plan import ask, text
 from worker.profile import builtin_folder, names
 from worker.profile.pools import PRICES_SOURCE
+from worker.render.build_arguments import BUILD_ARGUMENTS
 from worker.render.markdown import render_template
+from worker.settings.catalogue import Catalogue
+from worker.sizing import formatting, load_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def sizes_page(_catalogue: Catalogue) -> str:
         "sizes.md.j2",
         sizes=sizes,
         absent=sorted(set(names(builtin_folder())) - {size.profile for size in sizes}),
-        text=text,
+        formatting=formatting,
         sizing=sizing,
         prices=PRICES_SOURCE,
     )
@@ -64,10 +64,10 @@ def sizes_page(_catalogue: Catalogue) -> str:
 def find_sizes() -> Iterator[Size]:
     """Yield what each profile takes; those of which too little is known are left out."""
     for name in names(builtin_folder()):
-        question = ask({}, name)
+        target = load_target({}, name)
         problems: list[Problem] = []
-        gpus = choose_gpus(question, Wishes(), problems)
-        stored, disk = sizing.stored_bytes(question), sizing.disk_gb(question, on_volume=False)
+        gpus = choose_gpus(target, Wishes(), problems)
+        stored, disk = sizing.stored_bytes(target), sizing.disk_gb(target, on_volume=False)
         if gpus is None or stored is None or disk is None:
             continue
         yield Size(
@@ -77,6 +77,6 @@ def find_sizes() -> Iterator[Size]:
             gpus.count,
             gpus.pools[0].name,
             next(prices(gpus)).usd_per_hour,
-            sizing.requests_per_worker(question, gpus),
-            sizing.start_seconds(question),
+            sizing.requests_per_worker(target, gpus),
+            sizing.start_seconds(target),
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.config.catalogue import Catalogue
 from worker.render.console import hub
+from worker.settings.catalogue import Catalogue
 
 MODE = "WORKER_MODE"
 

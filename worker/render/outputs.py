@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from worker.config.catalogue import Catalogue
 from worker.render.console import hub, hub_tests, worker_config
 from worker.render.deploy import deploy_page
 from worker.render.deployment import image_page, sizes_page
@@ -16,6 +15,7 @@ from worker.render.load_balancer import hub_load_balancer
 from worker.render.markdown import render_page, replace_block
 from worker.render.profiles import profile_pages
 from worker.request.reference import native_schema, render_errors, render_requests
+from worker.settings.catalogue import Catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 README = "README.md"

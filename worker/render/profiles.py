@@ -6,15 +6,15 @@ import functools
 from collections.abc import Mapping
 from pathlib import Path
 
-from worker.config.captured import read_captured
-from worker.config.catalogue import Catalogue
-from worker.plan import text
-from worker.plan.listing import Described, describe_all, facts_of, settings_text, unknown_facts
 from worker.profile import builtin_folder
 from worker.profile.memory import RESERVE_BYTES, RESERVE_SHARE
 from worker.profile.model import UNCONFIRMED
 from worker.profile.pools import POOLS, PRICES_SOURCE
 from worker.render.markdown import render_template
+from worker.settings.catalogue import Catalogue
+from worker.sizing import formatting
+from worker.sizing.listing import Described, describe_all, facts_of, settings_text, unknown_facts
+from worker.vllm_options.schema import read_schema
 
 FOLDER = "docs/profiles"
 TASKS = {
@@ -48,15 +48,15 @@ def profile_pages(catalogue: Catalogue) -> dict[str, str]:
         count=len(described),
         pools=POOLS,
         prices=PRICES_SOURCE,
-        reserve=(text.gib(RESERVE_BYTES), f"{RESERVE_SHARE:.0%}"),
+        reserve=(formatting.gib(RESERVE_BYTES), f"{RESERVE_SHARE:.0%}"),
         version=catalogue.version,
         values=_values,
-        text=text,
+        formatting=formatting,
     )
     pages["docs/models.md"] = render_template(
         "models.md.j2",
         version=catalogue.version,
-        architectures=read_captured().architectures,
+        architectures=read_schema().architectures,
         owners=_owners(described),
     )
     return pages
@@ -73,7 +73,7 @@ def _words(item: Described) -> dict[str, object]:
         "unknown": unknown_facts(item.profile),
         "unconfirmed": UNCONFIRMED,
         "settings": settings_text(item.profile.settings),
-        "text": text,
+        "formatting": formatting,
         "task": TASKS[item.profile.about.task].lower(),
     }
 

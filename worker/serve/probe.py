@@ -5,9 +5,9 @@ from __future__ import annotations
 import http.client
 from collections.abc import Mapping
 
-from worker.config import load_settings
-from worker.config.mode import choose_mode, choose_ports
 from worker.errors import ExitCode, WorkerError
+from worker.settings import load_settings
+from worker.settings.mode import choose_mode, choose_ports
 
 TIMEOUT_S = 3.0
 

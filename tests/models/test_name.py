@@ -1,0 +1,30 @@
+"""The public name of a model is never a path."""
+
+import pytest
+
+from worker.models.name import served_model_name
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("Qwen/Qwen3-8B", "Qwen/Qwen3-8B"),
+        ("gpt2", "gpt2"),
+        ("/models/qwen", "qwen"),
+        ("/models/qwen/", "qwen"),
+        ("./qwen", "qwen"),
+        ("~/models/qwen", "qwen"),
+        ("models/llama/8b", "8b"),
+        ("s3://bucket/llama-8b", "llama-8b"),
+        ("/cache/hub/models--Qwen--Qwen3-8B/snapshots/abc", "Qwen/Qwen3-8B"),
+    ],
+)
+def test_public_name(model, name):
+    assert served_model_name(model) == name
+
+
+def test_public_name_of_an_existing_folder(tmp_path, monkeypatch):
+    (tmp_path / "org" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
+    assert served_model_name("org/model") == "model"

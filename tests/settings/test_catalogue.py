@@ -1,0 +1,57 @@
+"""The list of all settings: complete, described, free of collisions."""
+
+import pytest
+
+from worker.settings.catalogue import read_catalogue
+from worker.settings.deprecated import REMOVED, RENAMED, RETIRED
+from worker.settings.parse import PARSERS
+from worker.vllm_options.overrides import OVERRIDES, RESERVED
+from worker.vllm_options.schema import read_schema
+
+CATALOGUE = read_catalogue()
+OWN = [option for option in CATALOGUE.options if option.field is not None]
+
+
+def test_every_option_of_vllm_is_settable_or_reserved_with_a_reason():
+    keys = set(read_schema().options)
+
+    assert set(CATALOGUE.by_engine_key) == keys
+    settable = {option.engine_key for option in CATALOGUE.settable()}
+    assert keys - settable == set(RESERVED)
+
+
+def test_no_two_settings_share_a_name():
+    names = [name for o in CATALOGUE.settable() for name in (o.name, *o.aliases)]
+
+    assert len(names) == len(set(names))
+    assert not set(names) & {*REMOVED, *RENAMED}
+
+
+@pytest.mark.parametrize(
+    "table", [OVERRIDES, RESERVED, RETIRED], ids=["overlay", "reserved", "gone"]
+)
+def test_data_names_only_options_of_the_pinned_vllm(table):
+    assert set(table) <= set(CATALOGUE.by_engine_key)
+
+
+def test_renamed_variables_lead_to_options():
+    assert {item.target for item in RENAMED.values()} <= set(CATALOGUE.by_engine_key)
+
+
+@pytest.mark.parametrize("option", CATALOGUE.options, ids=lambda option: option.name)
+def test_option_is_described_and_parsable(option):
+    assert option.description
+    assert option.summary
+    assert option.kind in PARSERS
+
+
+@pytest.mark.parametrize("option", OWN, ids=lambda option: option.name)
+def test_own_setting_is_declared_completely(option):
+    is_number = option.kind in ("integer", "number")
+
+    assert len(option.summary) <= 100
+    assert option.summary.endswith(".")
+    assert "efault" not in option.description
+    assert not is_number or option.unit
+    bounds = {"minimum", "exclusiveMinimum"} & set(option.schema)
+    assert not is_number or (bounds and "maximum" in option.schema)

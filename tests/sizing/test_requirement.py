@@ -1,0 +1,70 @@
+"""The warning when a configuration cannot fit the GPUs that are seen."""
+
+import pytest
+
+from worker.machine import GIB, MachineInfo
+from worker.settings import load_settings
+from worker.sizing.requirement import check_capacity
+
+SIZES = {"L4": 23034 / 1024, "A40": 46068 / 1024, "H100": 81559 / 1024}
+
+
+def warnings_of(environ, gpu, gpus=1):
+    memory = None if gpu is None else int(SIZES[gpu] * GIB)
+    settings = load_settings(environ, machine=MachineInfo(gpus, 64 * GIB, memory, gpu))
+    return [warning for warning in check_capacity(settings) if "cannot fit" in warning.message]
+
+
+@pytest.mark.parametrize(
+    ("environ", "gpu", "gpus"),
+    [
+        ({"PROFILE": "qwen3-8b"}, "A40", 1),
+        ({"PROFILE": "llama-3.1-8b"}, "L4", 1),
+        ({"PROFILE": "llama-3.3-70b"}, "H100", 4),
+        ({"PROFILE": "qwen3-32b"}, None, 1),
+        ({"MODEL_NAME": "org/unknown"}, "L4", 1),
+        ({"MODEL_NAME": "Qwen/Qwen3-32B", "CPU_OFFLOAD_GB": "60"}, "L4", 1),
+        ({"MODEL_NAME": "Qwen/Qwen3-8B-AWQ"}, "L4", 1),
+        ({"MODEL_NAME": "Qwen/Qwen3-8B", "QUANTIZATION": "fp8"}, "L4", 1),
+        ({"MODEL_NAME": "Qwen/Qwen3-8B", "MAX_MODEL_LEN": "8192"}, "L4", 1),
+        ({"MODEL_NAME": "Qwen/Qwen3-8B", "KV_CACHE_DTYPE": "fp8"}, "L4", 1),
+    ],
+    ids=[
+        "fits",
+        "context-is-automatic",
+        "spread-over-gpus",
+        "unknown-gpu",
+        "unknown-model",
+        "offloaded",
+        "quantised-variant",
+        "quantised-by-vllm",
+        "shorter-context",
+        "smaller-cache",
+    ],
+)
+def test_no_warning(environ, gpu, gpus):
+    assert warnings_of(environ, gpu, gpus) == []
+
+
+def test_weights_that_are_too_large():
+    [warning] = warnings_of({"PROFILE": "qwen3-32b"}, "A40")
+
+    assert warning.where == "profile qwen3-32b:model_name"
+    assert warning.message == (
+        "cannot fit: 61.0 GiB of weights for each GPU, of 42.7 GiB that vLLM may use; "
+        "`worker fit` says what to change"
+    )
+
+
+def test_context_that_is_too_long_names_the_longest():
+    [warning] = warnings_of({"MODEL_NAME": "Qwen/Qwen3-8B", "MAX_MODEL_LEN": "40960"}, "L4")
+
+    assert warning.where == "MAX_MODEL_LEN"
+    assert warning.message.startswith("a request of 40960 tokens cannot fit: it takes 5.6 GiB")
+    assert warning.expected.startswith("at most 2")
+
+
+def test_switched_off_profile_still_knows_the_model():
+    [warning] = warnings_of({"MODEL_NAME": "Qwen/Qwen3-32B", "AUTO_PROFILE": "false"}, "A40")
+
+    assert warning.where == "MODEL_NAME"

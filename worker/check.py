@@ -1,0 +1,116 @@
+"""`worker check`: shows what a start would use, or everything that would stop it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from worker.console import open_console, print_json, problem_data, report_problems
+from worker.errors import ConfigurationError, ExitCode, shorten
+from worker.redaction import REDACTED
+from worker.settings.defaults import NO_GPU
+from worker.settings.load import load_settings
+from worker.settings.resolve import Resolved
+from worker.settings.settings import Settings
+from worker.sizing.requirement import check_capacity
+
+WIDEST_VALUE = 60
+"""Characters of a value that the table shows; the arguments below it are complete."""
+
+
+def run_check(
+    environ: Mapping[str, str], *, as_json: bool = False, console: Console | None = None
+) -> int:
+    """Print the resolved configuration, or every problem.
+
+    Args:
+        environ: The environment to check.
+        as_json: Print one JSON object instead of text.
+        console: Where to print; None is stdout.
+
+    Returns:
+        Exit status: 0, or 2 when something is wrong.
+    """
+    out = console or open_console()
+    try:
+        settings = load_settings(environ)
+    except ConfigurationError as error:
+        if as_json:
+            print_json(out, {"ok": False, "problems": [problem_data(p) for p in error.problems]})
+        else:
+            report_problems(error.problems, console=out)
+        return ExitCode.CONFIGURATION
+    warnings = (*settings.warnings, *check_capacity(settings))
+    settings = dataclasses.replace(settings, warnings=warnings)
+    if as_json:
+        print_json(out, describe_settings(settings))
+    else:
+        _print_settings(out, settings)
+    return ExitCode.OK
+
+
+def describe_settings(settings: Settings) -> dict[str, Any]:
+    """Return the configuration as data, secrets hidden."""
+    redact = settings.redact
+    return {
+        "ok": True,
+        "settings": [
+            {
+                "name": item.option.name,
+                "value": REDACTED if item.option.secret and item.value else redact.data(item.value),
+                "source": item.source,
+                "engine_option": item.option.flag,
+            }
+            for item in settings.values
+        ],
+        "engine_arguments": redact.data(settings.engine_arguments()),
+        "engine_environment": {
+            name: redact(value) for name, value in settings.engine_environment().items()
+        },
+        "warnings": [problem_data(problem) for problem in settings.warnings],
+    }
+
+
+def _print_settings(out: Console, settings: Settings) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("Setting", no_wrap=True)
+    table.add_column("Value", overflow="fold")
+    table.add_column("From", overflow="fold")
+    table.add_column("Engine option", no_wrap=True)
+    for item in settings.values:
+        style = "dim" if item.source.startswith("default") else None
+        table.add_row(
+            item.option.name,
+            escape(shorten(settings.redact(_value_text(item)), WIDEST_VALUE)),
+            item.source,
+            item.option.flag or "",
+            style=style,
+        )
+    out.print(table)
+    if any(item.source == NO_GPU for item in settings.values):
+        out.print("\nThis machine has no GPU; on one, the values from 'no GPU' do not apply.")
+    out.print("\n[bold]Engine arguments[/bold]")
+    arguments = map(settings.redact, settings.engine_arguments())
+    out.print(shlex.join(arguments), markup=False, soft_wrap=True)
+    for problem in settings.warnings:
+        out.print(f"[yellow]Warning:[/yellow] {escape(str(problem))}", soft_wrap=True)
+
+
+def _value_text(item: Resolved) -> str:
+    if item.value is None:
+        return item.option.unset or "—"
+    if item.option.secret:
+        return REDACTED
+    if isinstance(item.value, bool):
+        return "true" if item.value else "false"
+    if isinstance(item.value, (dict, list)):
+        plain = isinstance(item.value, list) and all(isinstance(v, (str, int)) for v in item.value)
+        return ", ".join(map(str, item.value)) if plain else json.dumps(item.value)
+    return f"{item.value:g}" if isinstance(item.value, float) else str(item.value)

@@ -1,0 +1,73 @@
+"""Output of the commands: a console, JSON, and configuration problems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.markup import escape
+
+from worker.errors import Problem, shorten
+
+LOG_WIDTH = 160
+"""Columns of the output where it goes to a file or log."""
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """Return a console, wide enough for the table where nobody looks at a terminal."""
+    console = Console(highlight=False, stderr=stderr)
+    if console.is_terminal:
+        return console
+    return Console(highlight=False, stderr=stderr, width=LOG_WIDTH)
+
+
+def problem_data(problem: Problem) -> dict[str, Any]:
+    """Return a problem as data."""
+    return {
+        "where": problem.where,
+        "message": problem.message,
+        "got": problem.got,
+        "expected": problem.expected,
+        "suggestions": list(problem.suggestions),
+        "docs": f"docs/{problem.anchor}" if problem.anchor else None,
+    }
+
+
+def print_json(out: Console, data: dict[str, Any]) -> None:
+    """Print data as one indented JSON object."""
+    text = orjson.dumps(data, default=str, option=orjson.OPT_INDENT_2).decode()
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def report_problems(
+    problems: Sequence[Problem],
+    *,
+    console: Console | None = None,
+    consequence: str = "the worker would not start",
+) -> None:
+    """Print what is wrong, one paragraph each: value, expectation, nearest name, docs.
+
+    Args:
+        problems: What was found; free of secrets.
+        console: Where to print; None is stdout.
+        consequence: What does not happen because of it.
+    """
+    out = console or open_console()
+    count = len(problems)
+    noun = "problem" if count == 1 else "problems"
+    out.print(f"[bold red]{count} configuration {noun}[/bold red]; {consequence}.\n")
+    for problem in problems:
+        out.print(
+            f"[bold]{escape(problem.where)}[/bold]: {escape(problem.message)}", soft_wrap=True
+        )
+        lines = (
+            ("value", None if problem.got is None else shorten(problem.got)),
+            ("expected", problem.expected),
+            ("did you mean", " or ".join(problem.suggestions[:3]) or None),
+            ("docs", f"docs/{problem.anchor}" if problem.anchor else None),
+        )
+        for label, text in lines:
+            if text is not None:
+                out.print(f"    {label}: {escape(text)}", soft_wrap=True)

@@ -1,0 +1,74 @@
+"""The model inside the image: what `worker bake` wrote down and a start finds again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from worker.errors import Problem
+
+ANCHOR = "configuration.md#baked_file"
+
+
+class ManifestEntry(BaseModel):
+    """One repository, as it lies in the image."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    repo: str = Field(description="Repository id, as it was asked for.", min_length=1)
+    revision: str | None = Field(None, description="Branch, tag or commit that was asked for.")
+    commit: str = Field(description="Commit that the files are of.", min_length=1)
+    path: Path = Field(description="Folder with the files.")
+    files: int = Field(description="Files that were verified, count.", ge=1)
+    size_bytes: int = Field(description="Their sizes together, bytes.", ge=0)
+
+    def is_meant(self, name: str, revision: str | None) -> bool:
+        """Tell whether a setting that names a repository means this one."""
+        if name.casefold() not in (self.repo.casefold(), str(self.path).casefold()):
+            return False
+        return revision is None or revision in (self.revision or "main", self.commit)
+
+
+class ImageManifest(BaseModel):
+    """The manifest: a JSON file beside the model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = Field(1, description="Version of this format.")
+    model: ManifestEntry = Field(description="The model.")
+    tokenizer: ManifestEntry | None = Field(
+        None, description="The tokenizer, if it is another repo."
+    )
+    code: tuple[ManifestEntry, ...] = Field(
+        (), description="Further repositories with code that the model's configuration names."
+    )
+    profile: str | None = Field(None, description="Profile that the image starts from.")
+    settings: Mapping[str, str] = Field({}, description="Further settings by their variable.")
+
+
+def read_manifest(path: Path) -> ImageManifest | Problem | None:
+    """Return what the image holds, None where nothing was baked.
+
+    Args:
+        path: The manifest.
+    """
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Problem("BAKED_FILE", f"cannot be read: {error.strerror}", str(path), anchor=ANCHOR)
+    try:
+        return ImageManifest.model_validate_json(text)
+    except pydantic.ValidationError:
+        return Problem(
+            "BAKED_FILE",
+            "not a manifest of this worker",
+            str(path),
+            "the file that `worker bake` writes; build the image again",
+            anchor=ANCHOR,
+        )

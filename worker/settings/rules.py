@@ -1,0 +1,260 @@
+"""Rules over more than one setting: what vLLM would find out only after it has started."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.errors import Problem
+from worker.machine import MachineInfo
+from worker.settings.catalogue import Catalogue, read_catalogue
+from worker.settings.rejection import expected_choices
+from worker.settings.resolve import Resolved
+from worker.settings.settings import Settings
+from worker.suggest import HINT, suggest
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The resolved values, as rules ask for them: by vLLM's name of the option.
+
+    Attributes:
+        values: What somebody set or the worker promises, by the option's variable.
+        catalogue: All options.
+        machine: What it will run on.
+        environ: For what vLLM reads itself.
+        is_here: Whether it will run on the machine that we are on, so that paths can be looked at.
+    """
+
+    values: Mapping[str, Resolved]
+    catalogue: Catalogue
+    machine: MachineInfo
+    environ: Mapping[str, str]
+    is_here: bool = True
+
+    def given(self, key: str) -> Resolved | None:
+        """Return an engine option's value with its origin, None when nobody set it."""
+        return self.values.get(self.catalogue.by_engine_key[key].name)
+
+    def get(self, key: str) -> Any:
+        """Return an engine option's value, vLLM's own default where nobody set it."""
+        resolved = self.given(key)
+        if resolved is None:
+            return self.catalogue.by_engine_key[key].engine_default
+        return resolved.value
+
+    def name(self, key: str) -> str:
+        """Return the variable of an engine option."""
+        return self.catalogue.by_engine_key[key].name
+
+    def problem(self, key: str, message: str, expected: str | None = None) -> Problem:
+        """Return a problem with an engine option, at the place where it was set."""
+        resolved = self.given(key)
+        option = self.catalogue.by_engine_key[key]
+        place = resolved.place if resolved is not None else option.name
+        got = None if resolved is None else _text(resolved.value)
+        return Problem(place, message, got=got, expected=expected, anchor=option.anchor)
+
+
+def view_settings(settings: Settings) -> View:
+    """Return the view of settings that have been loaded."""
+    values = {item.option.name: item for item in settings.values}
+    return View(values, read_catalogue(), settings.machine, {})
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """One option is of use only beside another.
+
+    Attributes:
+        option: The option that was set.
+        needed: The option that it needs.
+        example: How to set that one.
+        why: What happens without.
+    """
+
+    option: str
+    needed: str
+    example: str
+    why: str
+
+
+NEEDS = (
+    Needs("enable_auto_tool_choice", "tool_call_parser", "hermes", "cannot work"),
+    Needs("enable_log_outputs", "enable_log_requests", "true", "cannot work"),
+    Needs("enable_eplb", "enable_expert_parallel", "true", "cannot work"),
+    Needs("numa_bind_nodes", "numa_bind", "true", "cannot work"),
+    Needs("numa_bind_cpus", "numa_bind", "true", "cannot work"),
+    Needs("lora_modules", "enable_lora", "true", "cannot be loaded"),
+    Needs("default_mm_loras", "enable_lora", "true", "cannot be loaded"),
+    *(
+        Needs(key, "enable_lora", "true", "has no effect")
+        for key in (
+            "max_loras",
+            "max_lora_rank",
+            "max_cpu_loras",
+            "lora_dtype",
+            "fully_sharded_loras",
+            "lora_target_modules",
+        )
+    ),
+)
+"""Setting the first without the second is a problem, unless it is set to vLLM's default anyway."""
+
+PLUGINS = {
+    "tool_call_parser": "tool_parser_plugin",
+    "reasoning_parser": "reasoning_parser_plugin",
+}
+"""Options whose list of names a plugin, named by another option, may extend."""
+
+
+PATH_STARTS = ("/", "./", "../", "~")
+"""How a model that can only be a local path begins."""
+
+ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s]+/?")
+"""What a browser sends in `Origin`; a final slash does no harm."""
+
+MODEL_FILES = ("config.json", "params.json", "*.gguf")
+"""One of these makes a folder a model: Hugging Face's form, Mistral's, GGUF."""
+
+
+def apply_rules(view: View) -> Iterator[Problem]:
+    """Yield what is wrong with the settings taken together."""
+    for rule in RULES:
+        yield from rule(view)
+
+
+def _check_needs(view: View) -> Iterator[Problem]:
+    for rule in NEEDS:
+        resolved = view.given(rule.option)
+        default = view.catalogue.by_engine_key[rule.option].engine_default
+        if resolved is None or resolved.value in (default, False) or view.get(rule.needed):
+            continue
+        needed = view.name(rule.needed)
+        message = f"{rule.why} without {needed}"
+        yield view.problem(rule.option, message, f"{needed} as well, e.g. {needed}={rule.example}")
+
+
+def _check_names(view: View) -> Iterator[Problem]:
+    for option in view.catalogue.settable():
+        key = option.engine_key
+        if not option.names or key is None or view.given(key) is None:
+            continue
+        value = str(view.get(key))
+        plugin = PLUGINS.get(key)
+        extended = bool(view.get(plugin)) if plugin else bool(view.environ.get("VLLM_PLUGINS"))
+        if extended or value in ("", *option.names) or "." in value:
+            continue
+        near = suggest(value, option.names, HINT)
+        found = view.problem(key, "unknown name", expected_choices(option.names))
+        yield dataclasses.replace(found, suggestions=near)
+
+
+def _check_batch(view: View) -> Iterator[Problem]:
+    tokens, sequences = view.get("max_num_batched_tokens"), view.get("max_num_seqs")
+    if tokens is not None and sequences is not None and tokens < sequences:
+        limit = f"at least {view.name('max_num_seqs')}, which is {sequences}"
+        yield view.problem("max_num_batched_tokens", "fewer tokens than sequences", limit)
+    length = view.get("max_model_len")
+    chunked = view.get("enable_chunked_prefill")
+    if chunked is False and isinstance(length, int) and tokens is not None and tokens < length:
+        limit = f"at least {view.name('max_model_len')}, which is {length}"
+        yield view.problem(
+            "max_num_batched_tokens", "too few tokens without chunked prefill", limit
+        )
+    active = view.get("max_num_active_seqs")
+    if active is not None and sequences is not None and active > sequences:
+        limit = f"at most {view.name('max_num_seqs')}, which is {sequences}"
+        yield view.problem("max_num_active_seqs", "more than may run at all", limit)
+
+
+def _check_lora(view: View) -> Iterator[Problem]:
+    cached, active = view.get("max_cpu_loras"), view.get("max_loras")
+    if cached is not None and cached < active:
+        limit = f"at least {view.name('max_loras')}, which is {active}"
+        yield view.problem("max_cpu_loras", "fewer adapters cached than active", limit)
+
+
+def _check_speculation(view: View) -> Iterator[Problem]:
+    resolved = view.given("speculative_config")
+    if resolved is None or not isinstance(resolved.value, dict):
+        return
+    key = "speculative_config"
+    config = {name.replace("-", "_"): value for name, value in resolved.value.items()}
+    for option, member in (
+        ("spec_method", "method"),
+        ("spec_model", "model"),
+        ("spec_tokens", "num_speculative_tokens"),
+    ):
+        if view.given(option) is not None:
+            if member in config:
+                yield view.problem(key, f"names {member!r}, and so does {view.name(option)}")
+            config[member] = view.get(option)
+    if not config.get("method") and not config.get("model"):
+        yield view.problem(key, "neither method nor model", '"method": "ngram", or a draft "model"')
+    if config.get("method") == "ngram" and not config.get("num_speculative_tokens"):
+        yield view.problem(key, "without num_speculative_tokens", '"num_speculative_tokens": 5')
+    low, high = config.get("prompt_lookup_min"), config.get("prompt_lookup_max")
+    if isinstance(low, int) and isinstance(high, int) and low > high:
+        yield view.problem(key, "prompt_lookup_min above prompt_lookup_max")
+
+
+def _check_metrics(view: View) -> Iterator[Problem]:
+    if view.get("enable_per_request_metrics") and view.get("disable_log_stats"):
+        instead = f"{view.name('disable_log_stats')} unset"
+        yield view.problem("enable_per_request_metrics", "needs engine statistics", instead)
+
+
+def _check_template(view: View) -> Iterator[Problem]:
+    template = view.get("chat_template")
+    if template is None or any(mark in template for mark in "{}\n"):
+        return
+    # A bare file name may be one of vLLM's own templates; only a path can be checked here.
+    if "/" in template and not Path(template).exists():
+        yield view.problem("chat_template", "no such file", "a Jinja template or its file's path")
+
+
+def _check_model(view: View) -> Iterator[Problem]:
+    model = view.get("model")
+    # What is not a path is a repository, and whether that exists is the hub's to say.
+    if not view.is_here or not isinstance(model, str) or not model.startswith(PATH_STARTS):
+        return
+    path = Path(model)
+    if not path.exists():
+        wanted = "a folder that exists in this container, or a repository id such as org/name"
+        yield view.problem("model", "no such folder", wanted)
+    elif (
+        path.is_dir()
+        and view.get("hf_config_path") is None
+        and not any(next(path.glob(pattern), None) for pattern in MODEL_FILES)
+    ):
+        message = "this folder holds no model: it has no config.json"
+        yield view.problem("model", message, "the folder that holds the weights")
+
+
+def _check_origins(view: View) -> Iterator[Problem]:
+    for origin in view.get("allowed_origins"):
+        if origin != "*" and not ORIGIN.fullmatch(origin):
+            expected = "* or origins without a path, e.g. https://example.com,http://localhost:3000"
+            yield view.problem("allowed_origins", f"{origin!r} is not an origin", expected)
+
+
+RULES: tuple[Callable[[View], Iterator[Problem]], ...] = (
+    _check_needs,
+    _check_names,
+    _check_batch,
+    _check_lora,
+    _check_speculation,
+    _check_metrics,
+    _check_template,
+    _check_model,
+    _check_origins,
+)

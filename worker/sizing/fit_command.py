@@ -1,0 +1,180 @@
+"""`worker fit`: does a model fit a GPU, with what cache, and what to change when not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from worker.console import open_console, report_problems
+from worker.errors import ConfigurationError, ExitCode
+from worker.machine import detect_machine
+from worker.profile.memory import token_bytes
+from worker.profile.pools import PRICES_SOURCE, find_pool, known_gpus
+from worker.sizing import formatting
+from worker.sizing.advice import advise
+from worker.sizing.placement import (
+    FP8_CAPABILITY,
+    Placement,
+    cheapest,
+    counts,
+    place_all,
+    place_on,
+    spread,
+)
+from worker.sizing.requirement import MemoryRequirement
+from worker.sizing.target import SizingTarget, load_target
+from worker.suggest import HINT, did_you_mean, suggest
+
+
+def run_fit(
+    environ: Mapping[str, str],
+    name: str | None = None,
+    gpus: Sequence[str] = (),
+    gpu_count: int | None = None,
+    console: Console | None = None,
+) -> int:
+    """Print whether a configuration fits; return the exit status.
+
+    Args:
+        environ: The environment.
+        name: Profile or model; None for what the environment says.
+        gpus: RunPod pools or GPUs to look at; none means the machine's own, or else all pools.
+        gpu_count: GPUs of one worker; None takes as few as fit.
+        console: Where to print; None is stdout.
+    """
+    out = console or open_console()
+    try:
+        target = load_target(environ, name)
+    except ConfigurationError as error:
+        report_problems(error.problems, console=out)
+        return ExitCode.CONFIGURATION
+    if target.requirement is None:
+        out.print(
+            f"Nothing is known of {escape(target.label)}: no profile is for it. A profile of "
+            "your own may hold the facts; see docs/profiles.md.",
+            soft_wrap=True,
+        )
+        return ExitCode.FAILURE
+    unknown = [gpu for gpu in gpus if find_pool(gpu) is None]
+    if unknown:
+        hint = did_you_mean(suggest(unknown[0], known_gpus(), HINT))
+        out.print(
+            f"No RunPod pool has a GPU called {escape(unknown[0])}.{hint} Known: "
+            f"{', '.join(known_gpus())}",
+            soft_wrap=True,
+        )
+        return ExitCode.CONFIGURATION
+    return _answer(target, target.requirement, _placements(target, gpus, gpu_count, environ), out)
+
+
+def _placements(
+    target: SizingTarget, gpus: Sequence[str], gpu_count: int | None, environ: Mapping[str, str]
+) -> list[Placement]:
+    machine = detect_machine(environ)
+    if not gpus and machine.gpu_bytes is not None:
+        number = gpu_count or machine.gpus
+        return [place_on(target, machine.gpu_name or "GPU", machine.gpu_bytes, number)]
+    pools = [pool for pool in map(find_pool, gpus) if pool is not None]
+    if gpu_count is None and not gpus:
+        return list(place_all(target))
+    if gpu_count is None:
+        first = counts(target)[0]
+        return [place_on(target, p.name, p.memory_bytes, first, p) for p in pools]
+    chosen = pools or [item.pool for item in place_all(target) if item.pool is not None]
+    return [place_on(target, p.name, p.memory_bytes, gpu_count, p) for p in chosen]
+
+
+def _answer(
+    target: SizingTarget,
+    requirement: MemoryRequirement,
+    placements: Sequence[Placement],
+    out: Console,
+) -> int:
+    _describe(target, requirement, out)
+    out.print(_table(placements))
+    for item in placements:
+        if item.pool is not None and _is_slow(requirement, item):
+            out.print(f"\n{item.name}: older than FP8; its weights are unpacked on the fly.")
+            break
+    best = cheapest(placements if len(placements) > 1 else place_all(target))
+    refused = [item for item in placements if not item.fit.fits]
+    if len(placements) == 1 and refused:
+        changes = list(advise(target, refused[0]))
+        out.print("\n[bold]To make it fit[/bold], any one of:" if changes else "")
+        for change in changes:
+            out.print(f"  {escape(change)}", soft_wrap=True)
+    if best is not None:
+        cost = formatting.price(best.usd_per_hour)
+        out.print(
+            f"\nCheapest RunPod pool that holds it: [bold]{best.name}[/bold], {best.gpus} GPU"
+            f"{'s' if best.gpus > 1 else ''}, {cost} as a flex worker",
+            soft_wrap=True,
+        )
+    else:
+        out.print("\nNo RunPod worker holds it.")
+    out.print(
+        "Prices as read in 2026, without what is billed beside them; today's: "
+        f"{PRICES_SOURCE}\nCache and requests are computed from the model's layers; what else "
+        "needs memory is an estimate that vLLM replaces by a measurement at start.",
+        soft_wrap=True,
+        style="dim",
+    )
+    return ExitCode.FAILURE if len(refused) == len(placements) else ExitCode.OK
+
+
+def _is_slow(requirement: MemoryRequirement, item: Placement) -> bool:
+    old = item.pool is not None and item.pool.capability < FP8_CAPABILITY
+    return old and item.fit.fits and requirement.precision == "fp8"
+
+
+def _describe(target: SizingTarget, requirement: MemoryRequirement, out: Console) -> None:
+    size = formatting.gib(requirement.model.weight_bytes)
+    doubt = ", estimated" if requirement.estimated else ""
+    context = (
+        "the longest that fits"
+        if requirement.context is None
+        else f"{requirement.context:,} tokens"
+    )
+    fewest = counts(target)[0]
+    alone = spread(target, fewest)
+    out.print(f"[bold]{escape(target.label)}[/bold] (profile {requirement.profile.name})")
+    out.print(f"  weights   {size}, {requirement.precision}{doubt}")
+    out.print(f"  context   {context}; the model has {requirement.model.context:,}")
+    if requirement.model.attention:
+        per_token = token_bytes(requirement.model.attention, alone.layout)
+        fit = alone.fit(0)
+        where = "one GPU" if fewest == 1 else f"each of {fewest} GPUs"
+        out.print(
+            f"  cache     {per_token / 1024:.1f} KiB for a further token, "
+            f"{formatting.gib(fit.request_bytes)} for a request of {fit.context:,}, on {where}"
+        )
+    else:
+        out.print("  cache     none: the model keeps nothing between steps")
+    out.print()
+
+
+def _table(placements: Sequence[Placement]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("GPU", no_wrap=True)
+    for heading in ("GPUs", "Usable", "Weights", "Cache", "Tokens", "Context", "Requests", "Price"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    for item in placements:
+        fit = item.fit
+        label = item.name if item.pool is None else f"{item.name} ({', '.join(item.pool.gpus)})"
+        table.add_row(
+            label,
+            str(item.gpus),
+            formatting.gib(fit.usable_bytes),
+            formatting.gib(fit.weight_bytes),
+            formatting.gib(max(0, fit.cache_bytes)),
+            formatting.tokens(fit.tokens) if fit.fits else formatting.UNKNOWN,
+            f"{fit.context:,}" if fit.fits else formatting.UNKNOWN,
+            formatting.requests(fit.requests) if fit.fits else formatting.UNKNOWN,
+            formatting.price(item.usd_per_hour),
+            "[green]fits[/green]" if fit.fits else "[red]does not fit[/red]",
+        )
+    return table

@@ -1,0 +1,200 @@
+"""`worker profiles`: which profiles there are, and all about one of them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from worker.console import open_console, report_problems
+from worker.errors import ConfigurationError, ExitCode, Problem
+from worker.machine import GIB, MachineInfo
+from worker.profile import PROFILES, Profile, load_all
+from worker.profile.model import FACTS
+from worker.profile.pools import find_pool
+from worker.settings.files import read_profile
+from worker.settings.load import load_settings
+from worker.settings.settings import Settings
+from worker.sizing import formatting
+from worker.sizing.placement import Placement, cheapest, place_all, place_on
+from worker.sizing.target import SizingTarget, load_target
+
+LABELS = {
+    "architecture": "architecture",
+    "parameters": "parameters",
+    "active_parameters": "of these, active",
+    "weight_bytes": "weights",
+    "context": "context, tokens",
+    "attention": "kept per layer",
+    "licence": "licence",
+    "gated": "gated",
+}
+"""What the facts are called, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A profile with what follows from it.
+
+    Attributes:
+        profile: The profile.
+        settings: The configuration that it makes on the hardware that it is for.
+        target: What it asks of a GPU.
+        placements: How it fits the pools that it names.
+        best: The cheapest placement on any pool; None when nothing is known or nothing fits.
+    """
+
+    profile: Profile
+    settings: Settings
+    target: SizingTarget
+    placements: tuple[Placement, ...]
+    best: Placement | None
+
+    @property
+    def context(self) -> int | None:
+        """Longest context of the model, tokens."""
+        fact = self.profile.about.fact("context")
+        return None if fact is None else int(fact.value)
+
+    @property
+    def fits(self) -> str:
+        """The hardware that it is for, in short."""
+        hardware = self.profile.about.hardware
+        pools = " or ".join(hardware.pools) if hardware.pools else "any GPU"
+        return f"{hardware.gpus} x {pools}"
+
+
+def describe(profile: Profile, profiles: Path = PROFILES) -> Described:
+    """Resolve a profile, as `PROFILE=name` alone would."""
+    hardware = profile.about.hardware
+    environ = {"PROFILE": profile.name}
+    machine = MachineInfo(gpus=hardware.gpus, memory_bytes=GIB)
+    settings = load_settings(environ, machine=machine, profiles=profiles, use_baked=False)
+    target = load_target({}, profile.name, profiles)
+    if target.requirement is None:
+        return Described(profile, settings, target, (), None)
+    pools = [pool for pool in map(find_pool, hardware.pools) if pool is not None]
+    placements = [
+        place_on(target, pool.name, pool.memory_bytes, hardware.gpus, pool) for pool in pools
+    ]
+    return Described(profile, settings, target, tuple(placements), cheapest(place_all(target)))
+
+
+def describe_all(profiles: Path = PROFILES) -> list[Described]:
+    """Resolve all profiles, by name."""
+    return [describe(profile, profiles) for profile in load_all(profiles)]
+
+
+def facts_of(profile: Profile) -> list[tuple[str, str, str]]:
+    """Return label, value and source of each fact that is known."""
+    rows = []
+    for name in FACTS:
+        fact = profile.about.fact(name)
+        if fact is not None:
+            rows.append((LABELS[name], formatting.fact(name, fact.value), fact.source))
+    return rows
+
+
+def unknown_facts(profile: Profile) -> list[str]:
+    """Return the labels of the facts that nobody knows."""
+    return [LABELS[name] for name in FACTS if profile.about.fact(name) is None]
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Return settings as the YAML of a file."""
+    given = {key: value for key, value in settings.items() if value is not None}
+    return yaml.safe_dump(given, sort_keys=False, allow_unicode=True, width=100)
+
+
+def run_profiles(console: Console | None = None, profiles: Path = PROFILES) -> int:
+    """Print the table of profiles; return the exit status."""
+    out = console or open_console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("Profile", no_wrap=True)
+    table.add_column("Model", no_wrap=True)
+    table.add_column("Task")
+    for heading in ("Parameters", "Weights", "Context"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("For", no_wrap=True)
+    for profile in load_all(profiles):
+        about = profile.about
+        values = {name: fact.value if (fact := about.fact(name)) else None for name in FACTS}
+        hardware, size = about.hardware, values["weight_bytes"]
+        table.add_row(
+            profile.name,
+            profile.model,
+            about.task,
+            formatting.count(values["parameters"]),
+            formatting.UNKNOWN if size is None else formatting.gib(size),
+            formatting.UNKNOWN if values["context"] is None else f"{values['context']:,}",
+            f"{hardware.gpus} x {hardware.pools[0] if hardware.pools else 'any GPU'}",
+        )
+    out.print(table)
+    out.print(
+        "\nPROFILE=<name> is a complete configuration. More: worker profiles show <name>, "
+        "worker fit <name>"
+    )
+    return ExitCode.OK
+
+
+def run_show(name: str, console: Console | None = None, profiles: Path = PROFILES) -> int:
+    """Print all about one profile; return the exit status.
+
+    Args:
+        name: Profile, or the path of one.
+        console: Where to print; None is stdout.
+        profiles: The built-in profiles.
+    """
+    out = console or open_console()
+    found = read_profile(name, "profile", profiles)
+    if isinstance(found, Problem):
+        report_problems([found], console=out)
+        return ExitCode.CONFIGURATION
+    try:
+        machine = MachineInfo(gpus=found.about.hardware.gpus, memory_bytes=GIB)
+        settings = load_settings({"PROFILE": name}, machine=machine, profiles=profiles)
+    except ConfigurationError as error:
+        report_problems(error.problems, console=out)
+        return ExitCode.CONFIGURATION
+    _print_profile(found, settings, out)
+    return ExitCode.OK
+
+
+def _print_profile(profile: Profile, settings: Settings, out: Console) -> None:
+    about, hardware = profile.about, profile.about.hardware
+    out.print(f"[bold]{escape(about.title or profile.name)}[/bold]: {escape(about.summary)}")
+    pools = ", ".join(hardware.pools) or "any"
+    memory = "" if hardware.memory_gib is None else f" with {hardware.memory_gib:g} GiB each"
+    out.print(
+        f"\n[bold]Hardware[/bold]  {hardware.gpus} GPU{memory}; RunPod pools: {pools}; ", end=""
+    )
+    out.print(f"CUDA {hardware.cuda}")
+    out.print("\n[bold]Settings[/bold]")
+    for key, value in profile.settings.items():
+        origin = profile.origins[key]
+        inherited = "" if origin == profile.name else f"  [dim]from {origin}[/dim]"
+        line = shlex.quote(value) if isinstance(value, str) and "\n" in value else str(value)
+        out.print(f"  {key}: {escape(line)}{inherited}", soft_wrap=True)
+    out.print("\n[bold]Engine arguments[/bold]")
+    out.print(shlex.join(settings.engine_arguments()), markup=False, soft_wrap=True)
+    out.print("\n[bold]Facts[/bold]")
+    for label, value, source in facts_of(profile):
+        out.print(f"  {label}: {escape(value)}  [dim]{escape(source)}[/dim]", soft_wrap=True)
+    for label in unknown_facts(profile):
+        out.print(f"  {label}: unknown")
+    for heading, lines in (
+        ("Also for", [*about.matches, *(f"{v.model} ({v.precision})" for v in about.variants)]),
+        ("Checked", [f"{item.what}; {item.where}" for item in about.checked]),
+        ("Notes", about.notes),
+    ):
+        if lines:
+            out.print(f"\n[bold]{heading}[/bold]")
+            for line in lines:
+                out.print(f"  {escape(line)}", soft_wrap=True)

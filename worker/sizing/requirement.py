@@ -1,0 +1,147 @@
+"""Whether the configured model fits the GPUs that are seen, from the facts of its profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.errors import Problem
+from worker.models.name import served_model_name
+from worker.profile import PROFILES, Profile, find_profile, find_variant
+from worker.profile.memory import (
+    BATCHED_TOKENS,
+    GIB,
+    Fit,
+    Layout,
+    Model,
+    compute_fit,
+    estimate_weights,
+    kv_element_bytes,
+)
+from worker.settings.rules import View, view_settings
+from worker.settings.settings import Settings
+
+ANCHOR = "profiles.md#does-it-fit"
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRequirement:
+    """What a configuration asks of each GPU.
+
+    Attributes:
+        profile: Whose facts these are.
+        model: The facts that count.
+        layout: How the model is spread.
+        utilization: Share of a GPU that vLLM may use.
+        context: Context to serve, tokens; None: the longest that fits.
+        estimated: Whether the weights' size is an estimate and no fact.
+        precision: How the weights are stored.
+    """
+
+    profile: Profile
+    model: Model
+    layout: Layout
+    utilization: float
+    context: int | None
+    estimated: bool
+    precision: str
+
+    def fit(self, gpu_bytes: int) -> Fit:
+        """Return how it fits GPUs of `gpu_bytes` each."""
+        return compute_fit(self.model, gpu_bytes, self.utilization, self.context, self.layout)
+
+
+def memory_requirement(
+    view: View, profile: Profile | None, profiles: Path
+) -> MemoryRequirement | None:
+    """Return what the configuration asks of a GPU; None when too little is known of the model.
+
+    Args:
+        view: The resolved values.
+        profile: The profile that was read; its facts count if they are of this model.
+        profiles: The built-in profiles, for a model that no profile was read for.
+    """
+    name = served_model_name(str(view.get("model")))
+    known = find_profile(name, profile, profiles)
+    if known is None:
+        return None
+    attention, context = known.about.fact("attention"), known.about.fact("context")
+    weights = _weights(name, known, view)
+    if attention is None or context is None or weights is None:
+        return None
+    weight_bytes, precision, estimated = weights
+    asked = view.get("max_model_len")
+    automatic = asked == "auto" or asked == -1
+    return MemoryRequirement(
+        profile=known,
+        model=Model(weight_bytes, attention.value, context.value),
+        layout=Layout(
+            tensor_parallel=view.get("tensor_parallel_size") or 1,
+            pipeline_parallel=view.get("pipeline_parallel_size") or 1,
+            kv_bytes=kv_element_bytes(view.get("kv_cache_dtype")),
+            batched_tokens=view.get("max_num_batched_tokens") or BATCHED_TOKENS,
+        ),
+        utilization=view.get("gpu_memory_utilization"),
+        context=None if automatic else asked or context.value,
+        estimated=estimated,
+        precision=precision,
+    )
+
+
+def _weights(name: str, profile: Profile, view: View) -> tuple[int, str, bool] | None:
+    """Return size and precision of the weights, and whether the size is an estimate."""
+    variant = find_variant(profile, name)
+    fact = profile.about.fact("weight_bytes")
+    quantized = view.get("quantization") if variant is None else None
+    if quantized is None and variant is None and fact is not None:
+        return fact.value, profile.about.precision, not fact.confirmed
+    if variant is not None and variant.weight_bytes is not None:
+        return variant.weight_bytes, variant.precision, False
+    parameters = profile.about.fact("parameters")
+    if parameters is None:
+        return None
+    precision = variant.precision if variant is not None else _online(str(quantized))
+    if precision is None:
+        return None if fact is None else (fact.value, profile.about.precision, True)
+    return estimate_weights(parameters.value, precision), precision, True
+
+
+def _online(quantization: str) -> str | None:
+    """Return the precision of weights that vLLM itself quantises while it loads them."""
+    return "fp8" if quantization.startswith("fp8") else None
+
+
+def check_capacity(settings: Settings, profiles: Path = PROFILES) -> list[Problem]:
+    """Return a warning if the model cannot fit the visible GPUs.
+
+    Args:
+        settings: The settings, with the machine that they are for.
+        profiles: The built-in profiles, for a model that no profile was read for.
+    """
+    view = view_settings(settings)
+    gpus = view.machine.gpu_bytes
+    # A size that somebody set, and weights outside the GPU, are their own business.
+    overridden = any(view.get(key) for key in ("kv_cache_memory_bytes", "cpu_offload_gb"))
+    if not gpus or overridden:
+        return []
+    requirement = memory_requirement(view, settings.profile, profiles)
+    if requirement is None:
+        return []
+    fit = requirement.fit(gpus)
+    if fit.fits:
+        return []
+    weights = f"{fit.weight_bytes / GIB:.1f} GiB of weights"
+    usable = f"{fit.usable_bytes / GIB:.1f} GiB that vLLM may use"
+    if fit.cache_bytes <= 0:
+        key, message = "model", f"cannot fit: {weights} for each GPU, of {usable}"
+    else:
+        key = "max_model_len"
+        message = (
+            f"a request of {fit.context} tokens cannot fit: it takes "
+            f"{fit.request_bytes / GIB:.1f} GiB, and about {fit.cache_bytes / GIB:.1f} GiB remain "
+            f"beside {weights}, of {usable}"
+        )
+    expected = f"at most {fit.longest} tokens" if fit.longest else None
+    problem = view.problem(key, message, expected)
+    advice = f"{problem.message}; `worker fit` says what to change"
+    return [Problem(problem.where, advice, None, expected, anchor=ANCHOR)]
