@@ -78,7 +78,7 @@ class Cors:
             headers[hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS] = "true"
 
     def _allows(self, origin: str) -> bool:
-        if not origin or not origin.isascii():
+        if not origin:
             return False
         # A browser sends its origin in lower case and without a path.
         return ANY in self.origins or origin in {
@@ -91,5 +91,4 @@ def _is_preflight(headers: Mapping[str, str]) -> bool:
 
 
 def _allow(known: Sequence[str], asked: str) -> str:
-    # Bytes that are no text could not be sent back.
-    return asked if ANY in known and asked.isascii() else ", ".join(known)
+    return asked if ANY in known else ", ".join(known)
