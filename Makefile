@@ -16,7 +16,7 @@ run: install ## Ask a small model a question through the whole worker, on this m
 	@$(BIN)/worker demo
 
 dev: install ## A local RunPod endpoint that stays up, with the demo model or MODEL_NAME=...
-	@model="$${MODEL_NAME:-$$($(BIN)/worker demo-model)}" && MODEL_NAME="$$model" $(BIN)/worker dev
+	@$(BIN)/worker dev
 
 test: install ## All tests: units in seconds, then end to end with one real vLLM
 	$(BIN)/pytest -m "not e2e" --durations=10

@@ -62,6 +62,22 @@ def test_check_shows_values_sources_and_arguments():
     assert line.split() == ["MODEL_NAME", "Qwen/Qwen3-8B", "environment", "--model"]
 
 
+def test_check_shows_what_differs_and_counts_the_rest():
+    environ = {"MODEL_NAME": "org/x", "MAX_NUM_SEQS": "8", "CUDA_VISIBLE_DEVICES": ""}
+    code, text = check(environ)
+    names = [line.split()[0] for line in text.splitlines() if line[:1].isupper()]
+    assert code == ExitCode.OK
+    assert {"MODEL_NAME", "MAX_NUM_SEQS", "ENFORCE_EAGER"} <= set(names)
+    assert "MAX_CONCURRENCY" not in names
+
+    _, complete = check(environ, show_all=True)
+    rows = [line for line in complete.splitlines() if " default " in line + " "]
+    kept = [row.split()[0] for row in rows if "default (" not in row]
+    assert "MAX_CONCURRENCY" in kept
+    assert f"{len(kept)} more settings keep their defaults" in text
+    assert complete.index("MAX_NUM_SEQS") < complete.index("MAX_CONCURRENCY")
+
+
 def test_check_reports_all_mistakes_at_once(snapshot):
     code, text = check(MISTAKES)
 

@@ -12,8 +12,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+<<<<<<< HEAD:worker/check.py
 from worker.console import open_console, print_json, problem_data, report_problems
 from worker.errors import ConfigurationError, ExitCode, shorten
+=======
+from worker.config.defaults import DEFAULT, NO_GPU
+from worker.config.load import load_settings
+from worker.config.resolve import Resolved
+from worker.config.settings import Settings
+from worker.errors import ConfigurationError, ExitCode, Problem, shorten
+>>>>>>> cf73702 (Serve the demo model in worker dev, take deploy's profile as argument):worker/config/check.py
 from worker.redaction import REDACTED
 from worker.settings.defaults import NO_GPU
 from worker.settings.load import load_settings
@@ -26,13 +34,18 @@ WIDEST_VALUE = 60
 
 
 def run_check(
-    environ: Mapping[str, str], *, as_json: bool = False, console: Console | None = None
+    environ: Mapping[str, str],
+    *,
+    as_json: bool = False,
+    show_all: bool = False,
+    console: Console | None = None,
 ) -> int:
     """Print the resolved configuration, or every problem.
 
     Args:
         environ: The environment to check.
-        as_json: Print one JSON object instead of text.
+        as_json: Print one JSON object instead of text; it always has all settings.
+        show_all: Print the settings that keep their defaults, too.
         console: Where to print; None is stdout.
 
     Returns:
@@ -52,7 +65,7 @@ def run_check(
     if as_json:
         print_json(out, describe_settings(settings))
     else:
-        _print_settings(out, settings)
+        _print_settings(out, settings, show_all=show_all)
     return ExitCode.OK
 
 
@@ -78,14 +91,38 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
+<<<<<<< HEAD:worker/check.py
 def _print_settings(out: Console, settings: Settings) -> None:
+=======
+def problem_data(problem: Problem) -> dict[str, Any]:
+    """Return a problem as data."""
+    return {
+        "where": problem.where,
+        "message": problem.message,
+        "got": problem.got,
+        "expected": problem.expected,
+        "suggestions": list(problem.suggestions),
+        "docs": f"docs/{problem.anchor}" if problem.anchor else None,
+    }
+
+
+def print_json(out: Console, data: dict[str, Any]) -> None:
+    """Print data as one indented JSON object."""
+    text = orjson.dumps(data, default=str, option=orjson.OPT_INDENT_2).decode()
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def _print_settings(out: Console, settings: Settings, *, show_all: bool) -> None:
+    changed = [item for item in settings.values if item.source != DEFAULT]
+    kept = [item for item in settings.values if item.source == DEFAULT]
+>>>>>>> cf73702 (Serve the demo model in worker dev, take deploy's profile as argument):worker/config/check.py
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("Setting", no_wrap=True)
     table.add_column("Value", overflow="fold")
     table.add_column("From", overflow="fold")
     table.add_column("Engine option", no_wrap=True)
-    for item in settings.values:
-        style = "dim" if item.source.startswith("default") else None
+    for item in (*changed, *(kept if show_all else ())):
+        style = "dim" if item.source.startswith(DEFAULT) else None
         table.add_row(
             item.option.name,
             escape(shorten(settings.redact(_value_text(item)), WIDEST_VALUE)),
@@ -94,6 +131,10 @@ def _print_settings(out: Console, settings: Settings) -> None:
             style=style,
         )
     out.print(table)
+    if kept and not show_all:
+        out.print(
+            f"{len(kept)} more settings keep their defaults; `worker check --all` lists them."
+        )
     if any(item.source == NO_GPU for item in settings.values):
         out.print("\nThis machine has no GPU; on one, the values from 'no GPU' do not apply.")
     out.print("\n[bold]Engine arguments[/bold]")

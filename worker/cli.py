@@ -42,15 +42,17 @@ def start(
 @app.command()
 def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="List the defaults, too.")] = False,
 ) -> None:
-    """Print the resolved configuration and vLLM's arguments, or everything that is wrong with it.
+    """Print the settings that differ from the defaults, or everything that is wrong with them.
 
-    Reads the same environment as `worker start`, which makes this check first; starts nothing and
-    takes less than a second. Secrets are hidden. Exits with 2 if something is wrong.
+    Then come vLLM's arguments. Reads the same environment as `worker start`, which makes this
+    check first; starts nothing and takes less than a second. Secrets are hidden. Exits with 2 if
+    something is wrong.
     """
     from worker.check import run_check
 
-    raise typer.Exit(run_check(os.environ, as_json=as_json))
+    raise typer.Exit(run_check(os.environ, as_json=as_json, show_all=show_all))
 
 
 profiles_app = typer.Typer(
@@ -115,13 +117,21 @@ def dev(
     """Run a RunPod endpoint on this machine, with the real worker under it.
 
     Speaks RunPod's API at http://127.0.0.1:PORT/v2/local, the OpenAI-compatible one included, and
-    stays up until Ctrl-C. Settings are the same environment variables as in production:
+    stays up until Ctrl-C. Settings are the same environment variables as in production; where
+    they name no model, it is the demo model (`worker demo-model`):
 
     MODEL_NAME=Qwen/Qwen3-0.6B worker dev
     """
+    from worker.demo.model import choose_model
     from worker.dev.console import run_dev
+    from worker.errors import UnavailableError
 
-    raise typer.Exit(run_dev(os.environ, port, workers, rtt_ms))
+    try:
+        environ = choose_model(os.environ)
+    except UnavailableError as error:
+        typer.echo(f"worker dev: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    raise typer.Exit(run_dev(environ, port, workers, rtt_ms))
 
 
 @app.command()
@@ -145,7 +155,7 @@ def demo() -> None:
 def demo_model() -> None:
     """Prepare the demo model, once, and print its directory.
 
-    MODEL_NAME=$(worker demo-model) worker dev
+    MODEL_NAME=$(worker demo-model) worker check
     """
     from worker.demo.model import run_demo_model
 
@@ -186,7 +196,7 @@ def deploy(wishes: Wishes) -> None:
     settings and the options. All of it is checked first, as `worker check` does it, and whether
     the model fits the GPUs. Nothing is created without --execute:
 
-    worker deploy --profile qwen3-8b --image you/worker:1.0
+    worker deploy qwen3-8b --image you/worker:1.0
 
     Secrets stay in RunPod: --secret HF_TOKEN. Exits with 2 and a list of all problems if something
     is wrong, with 1 if RunPod refuses, with 5 if it cannot be reached.

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from worker.demo import model as demo
-from worker.demo.model import MODEL_NAME, find_cache_dir, prepare_demo_model
+from worker.demo.model import MODEL_NAME, choose_model, find_cache_dir, prepare_demo_model
 from worker.errors import ExitCode, UnavailableError
 
 CONVERT = """
@@ -211,3 +211,25 @@ def test_run_demo_model_failure_is_said_and_not_zero(
     out, err = capsys.readouterr()
     assert (status, out) == (ExitCode.UNAVAILABLE, "")
     assert err.startswith("worker demo-model: The demo model cannot be kept in ")
+
+
+@pytest.mark.parametrize("unset", [{}, {"MODEL_NAME": ""}, {"MODEL_NAME": "none"}])
+def test_choose_model_without_one_is_the_demo_model(source, tmp_path, unset):
+    environ = choose_model({**unset, "XDG_CACHE_HOME": str(tmp_path), "MAX_NUM_SEQS": "4"})
+    directory = find_cache_dir(environ) / "models" / MODEL_NAME
+    assert environ["MODEL_NAME"] == str(directory)
+    assert environ["MAX_NUM_SEQS"] == "4"
+    assert directory.is_dir()
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        pytest.param({"MODEL_NAME": "org/name"}, id="model"),
+        pytest.param({"PROFILE": "qwen3-8b"}, id="profile"),
+        pytest.param({"MAX_NUM_SEQS": "x"}, id="what the worker refuses"),
+    ],
+)
+def test_choose_model_leaves_other_environments_alone(source, environ):
+    assert choose_model(environ) == environ
+    assert source.downloads == 0

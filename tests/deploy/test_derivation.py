@@ -104,6 +104,10 @@ def test_environment_of_the_shell_stays_here():
     }
 
 
+def test_model_as_the_argument_is_its_name():
+    assert body(profile="Qwen/Qwen3-8B")["env"] == {"MODEL_NAME": "Qwen/Qwen3-8B"}
+
+
 def test_secrets_are_references():
     sent = body(
         profile="llama-3.1-8b",
@@ -122,10 +126,11 @@ def test_secrets_are_references():
     ("wishes", "where", "words"),
     [
         ({"image": None}, "--image", "which image"),
-        ({"profile": None}, "--profile", "which model"),
+        ({"profile": None}, "PROFILE", "nothing names a model"),
         ({"profile": "qwen3-9b"}, "PROFILE", "no such profile"),
-        ({"profile": "mine.yaml"}, "--profile", "is a file"),
+        ({"profile": "mine.yaml"}, "PROFILE", "is a file"),
         ({"env": ["PROFILE=bge-m3"]}, "--env PROFILE", "one of the two"),
+        ({"profile": "o/x", "env": ["MODEL_NAME=o/y"]}, "--env MODEL_NAME", "one of the two"),
         ({"env": ["MAX_CONCURENCY=3"]}, "MAX_CONCURENCY", "unknown variable"),
         ({"env": ["MAX_CONCURRENCY=x"]}, "MAX_CONCURRENCY", "integer"),
         ({"env": ["=x"]}, "--env", "no name"),

@@ -26,7 +26,7 @@ def test_no_option_gives_the_defaults():
 
 def test_every_option_arrives():
     line = (
-        "--profile p --image i --name n --mode load-balancer --gpu a --gpu b --gpus 2 "
+        "p --image i --name n --mode load-balancer --gpu a --gpu b --gpus 2 "
         "--workers-min 1 --workers-max 5 --scale-by delay --scale-value 2.5 --idle-timeout 7 "
         "--no-flashboot --network-volume v --disk 30 --registry r --env A=1 --env B "
         "--secret C --execute --json"
@@ -67,4 +67,5 @@ def test_every_option_is_described_for_the_docs():
     assert texts["--workers-min"].default == "0"
     assert texts["--flashboot/--no-flashboot"].default == "on"
     assert texts["--json"].default == "off"
+    assert texts["PROFILE"].default == "—"
     assert texts["--env NAME=VALUE"].default == "—"

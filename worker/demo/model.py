@@ -19,7 +19,9 @@ from pathlib import Path
 
 import orjson
 
-from worker.errors import ExitCode, UnavailableError
+from worker.config import load_settings
+from worker.config.defaults import DEFAULT
+from worker.errors import ConfigurationError, ExitCode, UnavailableError
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 """Also the name of its directory, hence the name under which it is served."""
@@ -74,6 +76,24 @@ def run_demo_model(environ: Mapping[str, str]) -> int:
         report_on_stderr(f"worker demo-model: {error}")
         return int(error.exit_code)
     return ExitCode.OK
+
+
+def choose_model(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment that names a model: the demo model where `environ` names none.
+
+    Args:
+        environ: The environment of a worker; as for `find_cache_dir`, too.
+
+    Raises:
+        UnavailableError: As for `prepare_demo_model`.
+    """
+    try:
+        values = {item.option.name: item for item in load_settings(environ).values}
+    except ConfigurationError:
+        return dict(environ)  # the worker reports it
+    if values["MODEL_NAME"].source != DEFAULT:
+        return dict(environ)
+    return {**environ, "MODEL_NAME": str(prepare_demo_model(find_cache_dir(environ)))}
 
 
 def prepare_demo_model(cache_dir: Path, report: Report = report_on_stderr) -> Path:

@@ -138,14 +138,14 @@ def _load_target(
 ) -> SizingTarget | None:
     """Return the configuration, checked as `worker check` does; None when it is wrong."""
     if not variables.get("PROFILE") and not variables.get("MODEL_NAME"):
-        expected = "--profile NAME, or --env MODEL_NAME=org/name"
-        problems.append(Problem("--profile", "nothing says which model", expected=expected))
+        expected = "a profile or a model's repository id, as in `worker deploy qwen3-8b`"
+        problems.append(Problem("PROFILE", "nothing names a model", expected=expected))
         return None
     profile = variables.get("PROFILE", "")
     if Path(profile).suffix in (".yaml", ".yml"):
         message = "is a file, which this machine cannot read for the container"
         expected = "a built-in profile; or its settings, each as --env NAME=VALUE"
-        problems.append(Problem("--profile", message, profile, expected))
+        problems.append(Problem("PROFILE", message, profile, expected))
         return None
     try:
         return load_target(variables, profiles=profiles)

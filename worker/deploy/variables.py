@@ -7,8 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from worker.deploy.wishes import Wishes
 from worker.errors import Problem
+<<<<<<< HEAD
 from worker.settings.catalogue import Catalogue
 from worker.settings.secrets import SECRET_NAME
+=======
+from worker.plan.question import is_model
+>>>>>>> cf73702 (Serve the demo model in worker dev, take deploy's profile as argument)
 
 SECRETS_PAGE = "https://console.runpod.io/user/secrets"
 ANCHOR = "deploy-command.md#secrets"
@@ -44,10 +48,11 @@ def collect_variables(
     for name, secret in _secrets(wishes.secret or (), problems):
         variables[name] = refer(secret)
     if wishes.profile is not None:
-        if variables.get("PROFILE", wishes.profile) != wishes.profile:
-            message = f"--profile says {wishes.profile}; say one of the two"
-            problems.append(Problem("--env PROFILE", message, got=variables["PROFILE"]))
-        variables["PROFILE"] = wishes.profile
+        name = "MODEL_NAME" if is_model(wishes.profile) else "PROFILE"
+        if variables.get(name, wishes.profile) != wishes.profile:
+            message = f"the argument is {wishes.profile}; give one of the two"
+            problems.append(Problem(f"--env {name}", message, got=variables[name]))
+        variables[name] = wishes.profile
     return variables
 
 

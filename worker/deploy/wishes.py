@@ -33,7 +33,7 @@ class Wishes:
 
     profile: Annotated[
         str | None,
-        typer.Option(help="Profile to deploy (`worker profiles`); or `--env MODEL_NAME=org/name`."),
+        typer.Argument(help="A profile (`worker profiles`), or a model's repository id."),
     ] = None
     image: Annotated[
         str | None,
@@ -153,6 +153,8 @@ def option_texts(asked: type[Any] = Wishes) -> list[OptionText]:
 
 def _describe(field: dataclasses.Field[Any], parameter: inspect.Parameter) -> OptionText:
     kind, option = parameter.annotation.__origin__, parameter.annotation.__metadata__[0]
+    if isinstance(option, typer.models.ArgumentInfo):
+        return OptionText(field.name.upper(), option.help or "", _default_text(field.default))
     flag = option.default if isinstance(option.default, str) else f"--{field.name}"
     flag = flag.replace("_", "-")
     if kind is bool and field.default is True:
