@@ -12,18 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-<<<<<<< HEAD:worker/check.py
 from worker.console import open_console, print_json, problem_data, report_problems
 from worker.errors import ConfigurationError, ExitCode, shorten
-=======
-from worker.config.defaults import DEFAULT, NO_GPU
-from worker.config.load import load_settings
-from worker.config.resolve import Resolved
-from worker.config.settings import Settings
-from worker.errors import ConfigurationError, ExitCode, Problem, shorten
->>>>>>> cf73702 (Serve the demo model in worker dev, take deploy's profile as argument):worker/config/check.py
 from worker.redaction import REDACTED
-from worker.settings.defaults import NO_GPU
+from worker.settings.defaults import DEFAULT, NO_GPU
 from worker.settings.load import load_settings
 from worker.settings.resolve import Resolved
 from worker.settings.settings import Settings
@@ -91,31 +83,9 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
-<<<<<<< HEAD:worker/check.py
-def _print_settings(out: Console, settings: Settings) -> None:
-=======
-def problem_data(problem: Problem) -> dict[str, Any]:
-    """Return a problem as data."""
-    return {
-        "where": problem.where,
-        "message": problem.message,
-        "got": problem.got,
-        "expected": problem.expected,
-        "suggestions": list(problem.suggestions),
-        "docs": f"docs/{problem.anchor}" if problem.anchor else None,
-    }
-
-
-def print_json(out: Console, data: dict[str, Any]) -> None:
-    """Print data as one indented JSON object."""
-    text = orjson.dumps(data, default=str, option=orjson.OPT_INDENT_2).decode()
-    out.print(text, markup=False, soft_wrap=True)
-
-
 def _print_settings(out: Console, settings: Settings, *, show_all: bool) -> None:
     changed = [item for item in settings.values if item.source != DEFAULT]
     kept = [item for item in settings.values if item.source == DEFAULT]
->>>>>>> cf73702 (Serve the demo model in worker dev, take deploy's profile as argument):worker/config/check.py
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("Setting", no_wrap=True)
     table.add_column("Value", overflow="fold")

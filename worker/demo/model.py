@@ -19,9 +19,9 @@ from pathlib import Path
 
 import orjson
 
-from worker.config import load_settings
-from worker.config.defaults import DEFAULT
 from worker.errors import ConfigurationError, ExitCode, UnavailableError
+from worker.settings import load_settings
+from worker.settings.defaults import DEFAULT
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 """Also the name of its directory, hence the name under which it is served."""

@@ -7,12 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from worker.deploy.wishes import Wishes
 from worker.errors import Problem
-<<<<<<< HEAD
 from worker.settings.catalogue import Catalogue
 from worker.settings.secrets import SECRET_NAME
-=======
-from worker.plan.question import is_model
->>>>>>> cf73702 (Serve the demo model in worker dev, take deploy's profile as argument)
+from worker.sizing.target import is_model
 
 SECRETS_PAGE = "https://console.runpod.io/user/secrets"
 ANCHOR = "deploy-command.md#secrets"
