@@ -6,7 +6,13 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from worker.errors import RequestError
+from worker.errors import RequestError, shorten
+
+LONGEST_MESSAGE = 4000
+"""Characters of an error's message; what is wrong can be of any size."""
+
+LONGEST_PARAM = 250
+"""Characters of an error's `param`."""
 
 
 class Code(enum.StrEnum):
@@ -299,10 +305,10 @@ def fail(
     if entry.retryable:
         extra.setdefault("retryable", True)
     return RequestError(
-        message=message,
+        message=shorten(message, LONGEST_MESSAGE),
         code=code.value,
         status=status or entry.status,
         type=family or entry.type,
-        param=param,
+        param=None if param is None else shorten(param, LONGEST_PARAM),
         extra=extra,
     )

@@ -12,11 +12,14 @@ from worker.request.sampling import NonEmpty, SamplingParameters, StructuredOutp
 _CHAT: tuple[Kind, ...] = ("messages",)
 _TEXT: tuple[Kind, ...] = ("prompt",)
 
-# Fail fast: one problem of a list of a million token ids is enough.
+# Fail fast: pydantic makes an error of each problem. validation.py counts those of the same kind.
 Tokens = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 Texts = Annotated[list[NonEmpty], Field(min_length=1, fail_fast=True)]
 TokenLists = Annotated[list[Tokens], Field(min_length=1, fail_fast=True)]
-Messages = Annotated[list[dict[str, Any]], Field(min_length=1, fail_fast=True)]
+Objects = Annotated[list[dict[str, Any]], Field(min_length=1, fail_fast=True)]
+Document = Annotated[dict[str, str], Field(fail_fast=True)]
+Documents = Annotated[list[Document], Field(fail_fast=True)]
+MediaOptions = Annotated[dict[str, dict[str, Any]], Field(fail_fast=True)]
 
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
@@ -83,7 +86,7 @@ class NativeInput(BatchingInput):
     prompt: NonEmpty | Tokens | Texts | TokenLists | None = parameter(
         None, "Text to continue; or its token ids; or a list of either.", kinds=_TEXT
     )
-    messages: NonEmpty | Messages | None = parameter(
+    messages: NonEmpty | Objects | None = parameter(
         None,
         "Conversation to which the model's chat template is applied; a plain text is one user "
         "message. Overrides `prompt`. Content may be parts: text, image_url, …",
@@ -108,8 +111,8 @@ class NativeInput(BatchingInput):
     echo: bool = parameter(
         False, "Puts the prompt, or the last message of the same role, before the output."
     )
-    tools: list[dict[str, Any]] | None = parameter(
-        None, "Functions that the model may call, in OpenAI's form.", kinds=_CHAT, min_length=1
+    tools: Objects | None = parameter(
+        None, "Functions that the model may call, in OpenAI's form.", kinds=_CHAT
     )
     tool_choice: str | dict[str, Any] | None = parameter(
         None,
@@ -140,7 +143,7 @@ class NativeInput(BatchingInput):
     add_special_tokens: bool | None = parameter(
         None, "Adds the tokenizer's special tokens, e.g. BOS.", unset="true for a prompt"
     )
-    documents: list[dict[str, str]] | None = parameter(
+    documents: Documents | None = parameter(
         None, "Documents for a chat template that knows retrieval.", kinds=_CHAT
     )
     reasoning_effort: ReasoningEffort | None = parameter(
@@ -152,7 +155,7 @@ class NativeInput(BatchingInput):
     suffix: str | None = parameter(
         None, "Text after the gap that the model fills; for models that can.", kinds=_TEXT
     )
-    media_io_kwargs: dict[str, dict[str, Any]] | None = parameter(
+    media_io_kwargs: MediaOptions | None = parameter(
         None, "Options for loading media; needs a setting that trusts them.", kinds=_CHAT
     )
     mm_processor_kwargs: dict[str, Any] | None = parameter(

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
 
 Kind = Literal["prompt", "messages"]
 """What a native request starts from; it decides which of vLLM's routes answers."""
@@ -19,6 +27,10 @@ UNSET = "x-unset"
 SETTING = "x-setting"
 
 
+MOST_UNKNOWN = 32
+"""Unknown names that are reported one by one; an input with more is not a misspelt one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """A setting of the worker that holds where a request says nothing.
@@ -28,6 +40,17 @@ class Setting:
     """
 
     name: str
+
+
+@dataclass(slots=True)
+class Surplus:
+    """Context of a validation: unknown names that were not passed to pydantic.
+
+    Attributes:
+        count: How many.
+    """
+
+    count: int = 0
 
 
 class Parameters(BaseModel):
@@ -43,11 +66,23 @@ class Parameters(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def drop_nulls(cls, data: Any) -> Any:
-        """Treat null as absent, as the official clients' optional fields need it."""
-        if isinstance(data, dict):
-            return {name: value for name, value in data.items() if value is not None}
-        return data
+    def drop_nulls(cls, data: Any, info: ValidationInfo) -> Any:
+        """Treat null as absent, as the official clients' optional fields need it.
+
+        Of very many unknown names only the first are left, because pydantic makes an error of each.
+        """
+        if not isinstance(data, dict):
+            return data
+        sent = {name: value for name, value in data.items() if value is not None}
+        if len(sent) <= len(cls.model_fields) + MOST_UNKNOWN:
+            return sent
+        known = known_names(cls)
+        unknown = [name for name in sent if name not in known]
+        for name in unknown[MOST_UNKNOWN:]:
+            del sent[name]
+        if isinstance(info.context, Surplus):
+            info.context.count += len(unknown[MOST_UNKNOWN:])
+        return sent
 
 
 def parameter(
@@ -81,6 +116,17 @@ def parameter(
         if value is not None
     }
     return Field(default, description=description, json_schema_extra=words, **constraints)
+
+
+@functools.cache
+def known_names(model: type[BaseModel]) -> frozenset[str]:
+    """Return the names that a model takes in JSON, with all aliases."""
+    names: set[str] = set()
+    for name, field in model.model_fields.items():
+        choices = field.validation_alias
+        aliases = choices.choices if isinstance(choices, AliasChoices) else (choices, field.alias)
+        names |= {name, *(alias for alias in aliases if isinstance(alias, str))}
+    return frozenset(names)
 
 
 def word_of(model: type[BaseModel], name: str, word: str) -> Any:

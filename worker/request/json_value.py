@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from worker.errors import RequestError, shorten
 from worker.request.codes import Code, fail
 
 MAX_DEPTH = 100
 """Levels of objects and arrays; vLLM's own limit for a JSON schema is 64, the encoder's is 254."""
 
+LONGEST_PATH = 200
+"""Characters of a JSON path in an error; names have any length."""
+
 _INT_RANGE = range(-(2**63), 2**64)
+
+Place = tuple["Place", str | int] | None
+"""Where a value stands: its container's place, and its name or index there.
+
+A path is built from it only for an error. A path for each member would repeat all the names above.
+"""
 
 
 def check_json(value: Any) -> None:
@@ -22,71 +33,97 @@ def check_json(value: Any) -> None:
     Raises:
         RequestError: Too deep, not finite, beyond 64 bits, broken Unicode, or not JSON at all.
     """
-    level: list[tuple[str, Any]] = [("", value)]
+    level: list[tuple[Any, Place]] = [(value, None)]
     depth = 0
     while level:
         depth += 1
-        if depth > MAX_DEPTH + 1:
-            raise fail(
-                Code.INPUT_TOO_DEEP,
-                f"{_start(level[0][0])}: objects and arrays nest deeper than {MAX_DEPTH} levels",
-                _start(level[0][0]),
-            )
-        below: list[tuple[str, Any]] = []
-        for path, item in level:
-            _check_item(path, item, below)
+        below: list[tuple[Any, Place]] = []
+        for container, place in level:
+            if depth > MAX_DEPTH:
+                raise _too_deep(place)
+            _check_members(container, place, below)
         level = below
 
 
-def _start(path: str) -> str:
-    """Return the first member of a path; the rest of a very deep one helps nobody."""
-    return path.partition(".")[0].partition("[")[0]
+def render_path(parts: Sequence[str | int]) -> str:
+    """Return a JSON path for an error: `a.b[0]`, cut to `LONGEST_PATH` characters."""
+    path = ""
+    for part in parts:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            name = shorten(part, LONGEST_PATH).encode(errors="replace").decode()
+            path += f".{name}" if path else name
+        if len(path) > LONGEST_PATH:
+            break
+    return shorten(path, LONGEST_PATH)
 
 
-def _check_item(path: str, item: Any, below: list[tuple[str, Any]]) -> None:
-    """Check one value and append what it contains to `below`."""
-    if isinstance(item, dict):
-        for key, member in item.items():
-            if not isinstance(key, str):
-                raise fail(Code.INVALID_JSON_VALUE, f"{path}: names must be strings", path)
-            _check_text(path, key)
-            below.append((f"{path}.{key}" if path else key, member))
-    elif isinstance(item, list):
-        # Long lists of plain numbers (token ids) are common; only what needs a look goes on.
-        below.extend(
-            (f"{path}[{index}]", member)
-            for index, member in enumerate(item)
-            if type(member) is not int or member not in _INT_RANGE
-        )
+def _check_members(container: Any, place: Place, below: list[tuple[Any, Place]]) -> None:
+    """Check the members of an object or array and append the containers among them to `below`."""
+    if isinstance(container, dict):
+        for name in container:
+            if not isinstance(name, str):
+                raise _invalid(place, "names must be strings")
+            if problem := _find_text_problem(name):
+                raise _invalid(place, f"a name has {problem}")
+        members: Iterable[tuple[str | int, Any]] = container.items()
+    elif isinstance(container, list):
+        members = enumerate(container)
     else:
-        _check_scalar(path, item)
+        members = [("", container)]
+    for key, member in members:
+        # Long lists of plain numbers (token ids) are common.
+        if type(member) is int and member in _INT_RANGE:
+            continue
+        if isinstance(member, dict | list):
+            below.append((member, (place, key)))
+        elif problem := _find_problem(member):
+            raise _invalid((place, key), problem)
 
 
-def _check_scalar(path: str, item: Any) -> None:
+def _find_problem(item: Any) -> str | None:
+    """Return what is wrong with a value that is neither object nor array; None if nothing is."""
     if isinstance(item, str):
-        _check_text(path, item)
-    elif isinstance(item, float):
-        if not math.isfinite(item):
-            raise fail(Code.INVALID_JSON_VALUE, f"{path}: the number must be finite", path)
-    elif isinstance(item, int):
-        if item not in _INT_RANGE:
-            raise fail(Code.INVALID_JSON_VALUE, f"{path}: the integer exceeds 64 bits", path)
-    elif item is not None:
-        raise fail(Code.INVALID_JSON_VALUE, f"{path}: not a JSON value", path)
+        return _find_text_problem(item)
+    if isinstance(item, float):
+        return None if math.isfinite(item) else "the number must be finite"
+    if isinstance(item, int):
+        return None if item in _INT_RANGE else "the integer exceeds 64 bits"
+    return None if item is None else "not a JSON value"
 
 
-def _check_text(path: str, text: str) -> None:
+def _find_text_problem(text: str) -> str | None:
     if text.isascii():
-        return
+        return None
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise fail(
-            Code.INVALID_JSON_VALUE,
-            f"{path.encode(errors='replace').decode()}: half of a surrogate pair "
-            f"at character {error.start}; the text is not valid Unicode",
-            path.encode(errors="replace").decode(),
-        ) from None
+        return f"half of a surrogate pair at character {error.start}; the text is not valid Unicode"
+    return None
+
+
+def _parts(place: Place) -> list[str | int]:
+    parts: list[str | int] = []
+    while place is not None:
+        place, part = place
+        parts.append(part)
+    return parts[::-1]
+
+
+def _invalid(place: Place, problem: str) -> RequestError:
+    path = render_path(_parts(place))
+    return fail(Code.INVALID_JSON_VALUE, f"{path}: {problem}", path)
+
+
+def _too_deep(place: Place) -> RequestError:
+    # The rest of a very deep path helps nobody.
+    name = render_path(_parts(place)[:1])
+    return fail(
+        Code.INPUT_TOO_DEEP,
+        f"{name}: objects and arrays nest deeper than {MAX_DEPTH} levels",
+        name,
+    )
 
 
 def kind_of(value: Any) -> str:

@@ -14,6 +14,7 @@ from worker.errors import RequestError
 from worker.request.call import Selection
 from worker.request.codes import Code, fail
 from worker.request.defaults import RequestDefaults
+from worker.request.field import MOST_UNKNOWN
 from worker.request.json_value import kind_of
 from worker.request.removed import REMOVED, RENAMED, UNREACHABLE, drop_removed
 from worker.request.routes import CHAT, COMPLETIONS
@@ -25,9 +26,6 @@ CAPTURED_FILE = "captured.json"
 
 OBJECTS = frozenset({"structured_outputs", "response_format", "stream_options"})
 """Fields that vLLM looks into before it checks their type."""
-
-MOST_UNKNOWN = 32
-"""Unknown names that are compared with known ones; a body with more is not a misspelt one."""
 
 _SIBLINGS = {CHAT: COMPLETIONS, COMPLETIONS: CHAT}
 """Routes that generate text; what only the other one takes is refused by name."""

@@ -14,7 +14,7 @@ TokenId = Annotated[int, Field(ge=0, le=2**32 - 1)]
 NonEmpty = Annotated[str, Field(min_length=1)]
 TokenIds = Annotated[list[TokenId], Field(fail_fast=True)]
 Texts = Annotated[list[NonEmpty], Field(fail_fast=True)]
-ExtraValue = str | int | float | list[str | int | float]
+ExtraValue = str | int | float | Annotated[list[str | int | float], Field(fail_fast=True)]
 
 
 class StructuredOutputs(Parameters):
@@ -26,8 +26,8 @@ class StructuredOutputs(Parameters):
         None, "JSON Schema, as an object or as text, that the output follows.", alias="json"
     )
     regex: str | None = parameter(None, "Regular expression that the output matches.", min_length=1)
-    choice: list[str] | None = parameter(
-        None, "Texts of which the output is exactly one.", min_length=1
+    choice: Annotated[list[str], Field(min_length=1, fail_fast=True)] | None = parameter(
+        None, "Texts of which the output is exactly one."
     )
     grammar: str | None = parameter(
         None, "Context-free grammar (EBNF) that the output follows.", min_length=1
@@ -188,7 +188,7 @@ class SamplingParameters(Parameters):
     logprob_token_ids: TokenIds | None = parameter(
         None, "Return the log-probabilities of these tokens; needs `logprobs`.", max_length=128
     )
-    logit_bias: dict[str, float] | None = parameter(
+    logit_bias: Annotated[dict[str, float], Field(fail_fast=True)] | None = parameter(
         None, "Token id (as text) to a number from -100 to 100 that is added to its logit."
     )
     allowed_token_ids: TokenIds | None = parameter(
@@ -232,7 +232,7 @@ class SamplingParameters(Parameters):
         unit="tokens",
         ge=0,
     )
-    extra_args: dict[str, ExtraValue] | None = parameter(
+    extra_args: Annotated[dict[str, ExtraValue], Field(fail_fast=True)] | None = parameter(
         None,
         "Values for custom sampling code of the image; vLLM itself uses none.",
         target="vllm_xargs",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,14 +12,24 @@ from pydantic_core import ErrorDetails
 
 from worker.errors import RequestError, shorten
 from worker.request.codes import Code, fail
-from worker.request.field import Parameters
-from worker.request.json_value import kind_of
+from worker.request.field import Parameters, Surplus, known_names
+from worker.request.json_value import kind_of, render_path
 from worker.suggest import did_you_mean, suggest
 
 Model = TypeVar("Model", bound=BaseModel)
+_Parts = tuple[str | int, ...]
+"""Names and indices that lead to a place in the input."""
 
 MOST_PROBLEMS = 10
 """Problems that one error lists; the first ones are enough to find the rest."""
+
+_MEMBER_TYPES: dict[str, frozenset[type]] = {
+    "string_type": frozenset({str}),
+    "int_type": frozenset({int}),
+    "float_type": frozenset({int, float}),
+    "dict_type": frozenset({dict}),
+}
+"""What the members of an array or object have to be, by the type of pydantic's error."""
 
 _TYPES: dict[str, str] = {
     "string_type": "a string",
@@ -42,6 +53,19 @@ _LENGTHS: dict[str, tuple[str, str]] = {
     "too_short": ("min_length", "at least {} items"),
     "too_long": ("max_length", "at most {} items"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """One place of an input that is wrong.
+
+    Attributes:
+        parts: The place.
+        details: pydantic's errors there, or at an earlier member of the same array or object.
+    """
+
+    parts: _Parts
+    details: Sequence[ErrorDetails]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,65 +102,115 @@ def validate(
         elsewhere: Names that are known at another level, each with the place where it belongs.
 
     Raises:
-        RequestError: With all problems at once.
+        RequestError: With the first problems and the number of the others.
     """
+    surplus = Surplus()
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context=surplus)
     except ValidationError as error:
-        findings = _findings(error, model, data, elsewhere or {})
-        raise report([Finding(prefix + f.param, f.code, f.message) for f in findings]) from None
+        faults = _find_faults(error, model, data)
+        first = [
+            _describe(fault, model, data, elsewhere or {})
+            for fault in itertools.islice(faults, MOST_PROBLEMS)
+        ]
+        more = sum(1 for _ in faults) + surplus.count
+        raise report([Finding(prefix + f.param, f.code, f.message) for f in first], more) from None
 
 
-def report(findings: Sequence[Finding]) -> RequestError:
-    """Return one error for all findings; `param` and `code` are the first one's."""
+def report(findings: Sequence[Finding], more: int = 0) -> RequestError:
+    """Return one error for all findings; `param` and `code` are the first one's.
+
+    Args:
+        findings: At least one.
+        more: Problems that were only counted.
+    """
     first = findings[0]
     shown = findings[:MOST_PROBLEMS]
     message = "; ".join(f"{finding.param}: {finding.message}" for finding in shown)
-    if len(findings) > len(shown):
-        message += f"; and {len(findings) - len(shown)} more"
+    more += len(findings) - len(shown)
+    if more:
+        message += f"; and {more} more"
     if len(findings) == 1:
         return fail(first.code, message, first.param)
     return fail(first.code, message, first.param, problems=[f.as_json() for f in shown])
 
 
-def _findings(
-    error: ValidationError,
-    model: type[BaseModel],
-    data: Mapping[str, Any],
-    elsewhere: Mapping[str, str],
-) -> list[Finding]:
-    """Return one finding for each place, in the order of the errors."""
-    places: dict[str, list[tuple[ErrorDetails, Any]]] = {}
+def _find_faults(
+    error: ValidationError, model: type[BaseModel], data: Mapping[str, Any]
+) -> Iterator[_Fault]:
+    """Yield one fault for each place, in the order of the errors.
+
+    The models stop at the first wrong member of an array or object (`fail_fast`), and at the first
+    unknown names. So there are few errors, whatever the input; the others are found here.
+    """
+    places: dict[_Parts, list[ErrorDetails]] = {}
+    within: dict[_Parts, int] = {}
     for detail in error.errors(include_url=False):
-        path, value = _locate(detail["loc"], data)
-        places.setdefault(path, []).append((detail, value))
-    findings = []
-    for path, details in places.items():
-        if any(other.startswith((f"{path}.", f"{path}[")) for other in places):
+        parts = _locate(detail["loc"], data)
+        if parts not in places:
+            places[parts] = []
+            for length in range(len(parts)):
+                within[parts[:length]] = within.get(parts[:length], 0) + 1
+        places[parts].append(detail)
+    for parts, details in places.items():
+        if parts in within:
             # Another member of the union fits the value itself and says what is wrong inside.
             continue
-        first, value = details[0]
-        if first["type"] == "extra_forbidden":
-            findings.append(_unknown(path, _model_at(model, first["loc"]), elsewhere))
-        elif first["type"] == "missing":
-            findings.append(Finding(path, Code.MISSING_PARAMETER, "required, but absent"))
-        else:
-            findings.append(_wrong(path, [each for each, _ in details], value))
-    return findings
+        yield _Fault(parts, details)
+        is_field = parts[-1] in known_names(_model_at(model, details[0]["loc"]))
+        if within.get(parts[:-1]) == 1 and len(details) == 1 and not is_field:
+            for other in _same_fault(details[0], parts, _value_at(data, parts[:-1])):
+                yield _Fault(other, details)
 
 
-def _locate(loc: Sequence[int | str], data: Any) -> tuple[str, Any]:
-    """Return JSON path and value of an error's place, without pydantic's names of union members."""
-    path, value = "", data
+def _describe(
+    fault: _Fault, model: type[BaseModel], data: Mapping[str, Any], elsewhere: Mapping[str, str]
+) -> Finding:
+    path = render_path(fault.parts)
+    first = fault.details[0]
+    if first["type"] == "extra_forbidden":
+        return _unknown(path, str(fault.parts[-1]), _model_at(model, first["loc"]), elsewhere)
+    if first["type"] == "missing":
+        return Finding(path, Code.MISSING_PARAMETER, "required, but absent")
+    return _wrong(path, fault.details, _value_at(data, fault.parts))
+
+
+def _same_fault(error: ErrorDetails, parts: _Parts, container: Any) -> Iterator[_Parts]:
+    """Yield the later members of an array or object that have the fault of the one at `parts`."""
+    expected = _MEMBER_TYPES.get(error["type"])
+    if expected is None:
+        return
+    members = enumerate(container) if isinstance(container, list) else container.items()
+    is_later = False
+    for key, member in members:
+        if is_later and type(member) not in expected:
+            yield (*parts[:-1], key)
+        is_later |= key == parts[-1]
+
+
+def _locate(loc: Sequence[int | str], data: Any) -> _Parts:
+    """Return the place of an error, without pydantic's names of union members."""
+    parts: _Parts = ()
+    value = data
     for part in loc:
         if isinstance(part, int):
             if isinstance(value, list) and part < len(value):
-                path, value = f"{path}[{part}]", value[part]
+                parts, value = (*parts, part), value[part]
         elif isinstance(value, dict) and part in value:
-            path, value = f"{path}.{part}" if path else part, value[part]
+            parts, value = (*parts, part), value[part]
         elif value is data or (part.isidentifier() and isinstance(value, dict)):
-            path, value = f"{path}.{part}" if path else part, None
-    return path, value
+            parts, value = (*parts, part), None
+    return parts
+
+
+def _value_at(data: Any, parts: _Parts) -> Any:
+    """Return the value at a place; None where the input has none."""
+    for part in parts:
+        try:
+            data = data[part]
+        except (KeyError, TypeError):
+            return None
+    return data
 
 
 def _model_at(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseModel]:
@@ -149,8 +223,7 @@ def _model_at(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseMode
     return model
 
 
-def _unknown(path: str, model: type[BaseModel], elsewhere: Mapping[str, str]) -> Finding:
-    name = path.rpartition(".")[2]
+def _unknown(path: str, name: str, model: type[BaseModel], elsewhere: Mapping[str, str]) -> Finding:
     if name in elsewhere:
         return Finding(path, Code.MISPLACED_PARAMETER, f"belongs {elsewhere[name]}")
     names = [field.alias or key for key, field in model.model_fields.items()]

@@ -1,0 +1,168 @@
+"""Worst inputs at two sizes: a cost grows with the size of an input, whatever it holds."""
+
+from __future__ import annotations
+
+import gc
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from worker.errors import RequestError
+from worker.request import Batching, RequestDefaults, parse_job
+from worker.request.json_value import check_json
+
+GROWTH = 3.0
+"""Limit for the cost of twice the input: 2 is proportional, 4 is quadratic."""
+
+SHORT_S = 0.005
+"""Shorter times are compared as this one; caches and other programs change them more."""
+
+DEFAULTS = RequestDefaults("tiny", Batching(1, 50, 3.0), max_tokens=16)
+
+Run = Callable[[], object]
+
+
+@pytest.fixture(autouse=True)
+def _no_collections() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def cpu_s(run: Run) -> float:
+    """Return the least CPU seconds of several runs."""
+    seconds = []
+    for _ in range(5):
+        start = time.process_time()
+        run()
+        seconds.append(time.process_time() - start)
+    return min(seconds)
+
+
+def peak_bytes(run: Run) -> int:
+    tracemalloc.start()
+    run()
+    _now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+def assert_proportional(prepare: Callable[[int], Run], size: int) -> None:
+    """Check that time and memory about double with the input.
+
+    Args:
+        prepare: Returns what is measured, with an input of the given size.
+        size: Members, characters, events: large enough for some milliseconds.
+    """
+    small, large = prepare(size), prepare(2 * size)
+    assert cpu_s(large) < GROWTH * max(cpu_s(small), SHORT_S)
+    assert peak_bytes(large) < GROWTH * max(peak_bytes(small), 10_000)
+
+
+def refuse(job_input: Any) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        parse_job(job_input, DEFAULTS)
+    return caught.value
+
+
+def nest(levels: int) -> Any:
+    value: Any = None
+    for _ in range(levels):
+        value = {"a": [value]}
+    return value
+
+
+VALUES: dict[str, Callable[[int], Any]] = {
+    "wide": lambda size: [None] * size,
+    "wide below a long name": lambda size: {"k" * 10 * size: [None] * size},
+    "long names below a long name": lambda size: {
+        "k" * size: {f"{number:09}" * 10: {} for number in range(size // 10)}
+    },
+    "empty containers": lambda size: {"k" * size: [[] for _ in range(size)]},
+    "deep, many times": lambda size: [nest(45) for _ in range(size // 50)],
+    "numbers": lambda size: [2**63] * size,
+    "text": lambda size: "ä" * 10 * size,
+}
+
+
+@pytest.mark.parametrize("build", VALUES.values(), ids=VALUES)
+def test_check_json_worst_value_costs_in_proportion(build):
+    def prepare(size: int) -> Run:
+        value = {"a": build(size)}
+        return lambda: check_json(value)
+
+    assert_proportional(prepare, 50_000)
+
+
+INPUTS: dict[str, Callable[[int], Any]] = {
+    "wrong texts": lambda size: {"prompt": "x", "structured_outputs": {"choice": [1] * size}},
+    "wrong objects": lambda size: {"messages": "x", "tools": [1] * size},
+    "wrong numbers": lambda size: {
+        "prompt": "x",
+        "sampling_params": {"logit_bias": {str(number): "x" for number in range(size)}},
+    },
+    "wrong values below a long name": lambda size: {
+        "prompt": "x",
+        "sampling_params": {"extra_args": {"k" * 10 * size: [None] * size}},
+    },
+    "wrong documents": lambda size: {
+        "messages": "x",
+        "documents": [{"k" * 10: number} for number in range(size)],
+    },
+    "wrong prompts": lambda size: {"prompt": [[1]] * size + ["x"]},
+    "unknown names": lambda size: {"prompt": "x", **{f"{n:09}" * 10: 1 for n in range(size)}},
+    "misspelt names": lambda size: {
+        "prompt": "x",
+        "sampling_params": {f"max_token_{n}": 1 for n in range(size)},
+    },
+    "misspelt names of a body": lambda size: {
+        "route": "/v1/chat/completions",
+        "body": {"messages": [], **{f"max_token_{n}": 1 for n in range(size)}},
+    },
+    "long name of dots": lambda size: {"prompt": "x", "." * 100 * size: 1},
+    "deep": lambda size: {"prompt": nest(size)},
+    "broken text": lambda size: {"k" * size: {"l" * size: "a" * 10 * size + "\ud800"}},
+}
+
+
+@pytest.mark.parametrize("build", INPUTS.values(), ids=INPUTS)
+def test_parse_job_worst_input_costs_in_proportion(build):
+    def prepare(size: int) -> Run:
+        job_input = build(size)
+        return lambda: refuse(job_input)
+
+    assert len(refuse(build(1000)).json()) < 10_000
+    assert_proportional(prepare, 20_000)
+
+
+@pytest.mark.parametrize(
+    ("job_input", "first", "count"),
+    [
+        (
+            {"prompt": "x", "structured_outputs": {"choice": [1] * 8000}},
+            "structured_outputs.choice[0]",
+            8000,
+        ),
+        ({"messages": "x", "tools": [{}, *[1] * 8000]}, "tools[1]", 8000),
+        (
+            {"prompt": "x", "sampling_params": {"logit_bias": {str(i): "x" for i in range(8000)}}},
+            "sampling_params.logit_bias.0",
+            8000,
+        ),
+        ({"prompt": "x", **{f"k{i}": 1 for i in range(8000)}}, "k0", 8000),
+        (
+            {"prompt": "x", "sampling_params": {f"k{i}": 1 for i in range(8000)}, "n": 1},
+            "sampling_params.k0",
+            8001,
+        ),
+    ],
+)
+def test_parse_job_many_problems_names_the_first_and_counts_the_others(job_input, first, count):
+    error = refuse(job_input)
+
+    assert error.param == first
+    assert len(error.extra["problems"]) == 10
+    assert error.message.endswith(f"; and {count - 10} more")
