@@ -142,7 +142,7 @@ def native(stream: bool = True, **more) -> dict[str, Any]:
 
 def error_of(output: Any) -> dict[str, Any]:
     """Return the error object of a job's last output, which must be JSON text."""
-    assert set(output) == {"error"}
+    assert set(output) == {"error", "raised_at"}
     return json.loads(output["error"])["error"]
 
 

@@ -105,6 +105,7 @@ class RequestError(WorkerError):
         type: OpenAI's error family, e.g. `invalid_request_error`.
         param: JSON path of the field at fault, e.g. `sampling_params.max_tokens`.
         extra: Further members of the error object, e.g. `retryable`.
+        raised_at: Module and line that made the error, for the log only.
     """
 
     message: str
@@ -113,6 +114,7 @@ class RequestError(WorkerError):
     type: str = "invalid_request_error"
     param: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    raised_at: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         Exception.__init__(self, self.message)

@@ -1,7 +1,8 @@
 """One job in, its outputs out: parse, ask vLLM, relay. The same code for every route.
 
 An async generator in the form that RunPod's SDK defines: each yield is one post to the platform,
-and a yield of `{"error": text}` fails the job with that text, here always a JSON error object.
+and a yield of `{"error": text}` fails the job with that text, here always a JSON error object. The
+same yield names the place in the code, `raised_at`, for the log.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class Handler:
         if (path := _streamed_route(job.get("input"), call)) is not None:
             # Readers of the stream see no job result; an OpenAI client raises on this event.
             yield self._raw(error_events(failure, path))
-        yield {"error": failure.json()}
+        yield report_failure(failure)
 
     def _timed_out(self, *, expired: bool) -> RequestError:
         if not expired:
@@ -173,7 +174,7 @@ class Handler:
                 yield output
         if failure is not None:
             # The reader of the stream has the event; the job must not count as completed.
-            yield {"error": failure.json()}
+            yield report_failure(failure)
 
     async def _native(self, call: Call, pieces: AsyncIterator[bytes]) -> AsyncIterator[Output]:
         stream = NativeStream(call)
@@ -188,6 +189,11 @@ class Handler:
         if self._options.raw_openai_output:
             return events.decode()
         return list(_parse_events(events))
+
+
+def report_failure(error: RequestError) -> Output:
+    """Return the output that fails a job; of it, only `error` reaches the platform."""
+    return {"error": error.json(), "raised_at": error.raised_at}
 
 
 async def _until(

@@ -17,17 +17,32 @@ sys.modules["cpuinfo"] = types.ModuleType("cpuinfo")
 sys.modules["cpuinfo"].get_cpu_info = lambda: {"brand_raw": "not looked at"}
 
 from worker.engine.lifeline import tie_forks_to_parent  # noqa: E402
+from worker.errors import RequestError  # noqa: E402
 from worker.front import finish_jobs  # noqa: E402
 from worker.queue import loop, make_scaler, sdk  # noqa: E402
+from worker.request import Batching, RequestDefaults, parse_job  # noqa: E402
 
-PLACES = 4
+PLACES = 8
+DEFAULTS = RequestDefaults("tiny", Batching(1, 1, 1.0), max_tokens=1)
 running = 0
 most = 0
+
+
+def check(job_input):
+    """Return what the worker's own handler makes of an input before it asks vLLM."""
+    try:
+        parse_job(job_input, DEFAULTS)
+    except RequestError as error:
+        return {"error": error.json(), "raised_at": error.raised_at}
+    return "accepted"
 
 
 async def handle(job):
     global running, most
     body = job["input"]
+    if not isinstance(body, dict) or "prompt" in body:
+        yield check(body)
+        return
     running += 1
     most = max(most, running)
     try:

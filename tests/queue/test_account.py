@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from worker.queue.account import Account, find_finish_reason, find_queue_time_ms, find_usage
@@ -70,6 +72,43 @@ def test_account_describes_a_job_in_one_line_without_its_text():
     assert line.startswith("Finished: 0.00 s, first output after 0.00 s, 5 tokens in, 7 tokens out")
     assert line.endswith("ended by length, 2 posts of 150 bytes")
     assert "secret" not in line
+
+
+@pytest.mark.parametrize(
+    ("param", "shown"),
+    [
+        pytest.param("sampling_params.n", "sampling_params.n", id="member"),
+        pytest.param("messages[3].role", "messages[3].role", id="index"),
+        pytest.param("tools[0].secret text", "tools[0].secret…", id="name-with-a-space"),
+        pytest.param("a\nb", "a…", id="name-with-a-line-end"),
+        pytest.param("é", "…", id="name-not-in-ascii"),
+        pytest.param("x" * 5000, "x" * 120 + "…", id="long-name"),
+    ],
+)
+def test_account_names_the_member_and_the_place_of_a_failure(param, shown):
+    error = fail(Code.INVALID_PARAMETER, "secret text", param)
+    account = Account()
+    account.fail(error.json(), error.raised_at)
+    line = account.describe({"error": error.json()})
+    place = rf"{re.escape(__name__)}:\d+"
+    assert re.match(
+        rf"Failed with invalid_parameter at {re.escape(shown)} \(raised in {place}\): ", line
+    )
+    assert "secret text" not in line
+
+
+def test_account_names_no_place_for_another_error_than_the_handlers():
+    account = Account()
+    account.fail(fail(Code.INVALID_PARAMETER, "a").json(), "a.b:7")
+    line = account.describe({"error": fail(Code.RESULT_REFUSED, "b").json()})
+    assert line.startswith("Failed with result_refused: ")
+
+
+def test_account_counts_posts_that_were_not_accepted():
+    account = Account()
+    account.post(100)
+    account.lose()
+    assert account.describe({"output": []}).endswith("1 posts of 100 bytes, 1 of them not accepted")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The real SDK and the real job loop in a process of their own, under the real local endpoint."""
+"""How the job loop takes jobs and delivers results, with the real SDK and endpoint."""
 
 import asyncio
 import json
@@ -6,77 +6,19 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 
 import pytest
 import pytest_asyncio
+from queue_bench import ENVIRON, LIMITS, LONG_S, PLACES, WORKER, Queue, deploy, error_of
 
-from worker.dev import Fault, Limits, LocalDeployment, LocalEndpoint
+from worker.dev import Fault, LocalEndpoint
 from worker.dev.deployment import DEFAULTS
-from worker.dev.job import Job, JobRequest, JobStatus
+from worker.dev.job import JobStatus
 from worker.engine.lifeline import group_is_alive
 from worker.request.codes import Code
 
-WORKER = Path(__file__).parent / "queue_worker.py"
-ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-PLACES = 4
-"""As in `queue_worker.py`."""
-
-LONG_S = 60
-"""A job that no test waits for."""
-
-LIMITS = Limits(take_hold_s=1, stop_hold_s=0.5)
-
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-class Queue:
-    """A worker under an endpoint, as its clients see both."""
-
-    def __init__(self, deployment: LocalDeployment, lines: list[str]) -> None:
-        self.deployment = deployment
-        self.endpoint = deployment.endpoint
-        self.lines = lines
-
-    @property
-    def process(self):
-        return self.deployment.processes[0]
-
-    def submit(self, **job_input) -> Job:
-        request = JobRequest(
-            job_input, sync=False, execution_timeout_ms=60_000, ttl_ms=60_000, retention_s=60
-        )
-        return self.endpoint.store.submit(request)
-
-    async def run(self, **job_input) -> Job:
-        job = self.submit(**job_input)
-        assert await job.finished(15), job.status
-        return job
-
-    async def wait_for(self, condition) -> None:
-        async with asyncio.timeout(15):
-            while not condition():
-                await asyncio.sleep(0.01)
-
-    async def wait_for_line(self, line: str) -> None:
-        await self.wait_for(lambda: line in self.lines)
-
-    async def wait_running(self, *jobs: Job) -> None:
-        await self.wait_for(lambda: all(job.status is JobStatus.IN_PROGRESS for job in jobs))
-
-
-@asynccontextmanager
-async def deploy(*options: str) -> AsyncIterator[Queue]:
-    lines: list[str] = []
-    endpoint = LocalEndpoint(limits=LIMITS)
-    deployment = LocalDeployment(
-        environ=ENVIRON, endpoint=endpoint, on_output=lambda _worker, line: lines.append(line)
-    )
-    deployment.command = (sys.executable, str(WORKER), *options)
-    async with deployment:
-        await deployment.wait_ready()
-        yield Queue(deployment, lines)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -102,10 +44,6 @@ def either(request):
     queue = request.getfixturevalue(request.param)
     yield queue
     queue.endpoint.faults.clear()
-
-
-def error_of(job: Job) -> dict:
-    return json.loads(job.error)["error"]
 
 
 # What the loop of the SDK must do as well
@@ -286,6 +224,22 @@ async def test_jobs_that_do_not_end_in_time_are_reported_as_stopped():
             assert error_of(job)["code"] == Code.WORKER_STOPPING
             assert error_of(job)["retryable"] is True
             assert job.chunks == ["a"]
+
+
+@pytest.mark.parametrize("drain", ["0", "0.1"])
+async def test_job_that_the_last_take_brings_after_the_drain_timeout_is_reported(drain):
+    async with deploy("--drain", drain) as queue:
+        queue.endpoint.rtt_ms = 800
+        # The take that is open now was asked for without delay; the next one travels slowly.
+        await queue.run(outputs=["a"])
+        await queue.wait_for(lambda: queue.endpoint.store.workers.get("worker-1").polls > 1)
+        job = queue.submit(sleep_s=LONG_S)
+        await queue.wait_running(job)
+        queue.process.terminate()
+        assert await asyncio.wait_for(queue.deployment.wait(), 30) == 0
+        assert job.status is JobStatus.FAILED
+        assert error_of(job)["code"] == Code.WORKER_STOPPING
+        assert error_of(job)["retryable"] is True
 
 
 async def test_stock_loop_ends_after_sigterm():

@@ -171,6 +171,9 @@ async def test_job_stopped_before_its_first_step_frees_its_place(bench):
         pytest.param({"input": 1}, id="no-id"),
         pytest.param({"id": 7, "input": 1}, id="id-is-a-number"),
         pytest.param({"id": None, "input": 1}, id="id-is-null"),
+        pytest.param({"id": "", "input": 1}, id="id-is-empty"),
+        pytest.param({"id": "a\n", "input": 1}, id="id-has-a-line-end"),
+        pytest.param({"id": "a\udc80", "input": 1}, id="id-is-not-unicode"),
         pytest.param("text", id="text"),
         pytest.param(None, id="null"),
     ],
@@ -179,7 +182,7 @@ async def test_job_without_id_is_logged_and_the_others_run(bench, job, capsys):
     bench.platform.give([job, *jobs("a")])
     await turn()
     assert bench.started == ["a"]
-    assert "without an id" in capsys.readouterr().out
+    assert "without a usable id" in capsys.readouterr().out
 
 
 async def test_job_that_runs_already_is_not_run_twice(bench):
@@ -292,6 +295,24 @@ async def test_abort_reports_the_reason_for_every_job(bench):
         error = json.loads(bench.results[job_id]["error"])["error"]
         assert (error["code"], error["message"]) == (Code.WORKER_STOPPING, "It ends.")
     assert sorted(bench.cancelled) == ["a", "b"]
+
+
+async def test_abort_reports_a_job_that_the_last_take_brings_afterwards(bench):
+    bench.scaler.kill_worker()
+    bench.scaler.abort_jobs(fail(Code.WORKER_STOPPING, "It ends."))
+    bench.platform.give(jobs("late"))
+    await asyncio.wait_for(bench.running, 15)
+    assert bench.started == []
+    error = json.loads(bench.results["late"]["error"])["error"]
+    assert (error["code"], error["message"]) == (Code.WORKER_STOPPING, "It ends.")
+
+
+async def test_abort_reports_a_job_that_has_not_begun(bench):
+    bench.scaler._begin(Delivery(bench.results), jobs("a")[0])
+    bench.scaler.abort_jobs(fail(Code.WORKER_STOPPING, "It ends."))
+    await turn()
+    assert bench.started == []
+    assert "It ends." in bench.results["a"]["error"]
 
 
 async def test_mistake_in_the_loop_itself_ends_the_worker(bench):

@@ -31,7 +31,8 @@ class JobRequest:
     """What a client submitted.
 
     Attributes:
-        input: The job's input, any JSON value.
+        input: The job's input, any JSON value; an `orjson.Fragment` reaches the worker as the bytes
+            that it holds, valid or not.
         sync: Submitted through /runsync or the gateway: other retention, id with `sync-`.
         execution_timeout_ms: Milliseconds that the job may run.
         ttl_ms: Milliseconds from submission to deletion.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,6 +18,10 @@ METRICS_MARK = '"metrics":{'
 """How these stand in a raw stream; looking for them costs less than parsing every event."""
 
 
+MEMBER = re.compile(r"[\w.\[\]-]{1,120}", re.ASCII)
+"""What the log repeats of a failed member's path; the names in it come from the request."""
+
+
 class Account:
     """Counts while a job runs."""
 
@@ -25,6 +30,9 @@ class Account:
         self._first_s: float | None = None
         self._posts = 0
         self._bytes = 0
+        self._lost = 0
+        self._error: object = None
+        self._raised_at = ""
 
     def post(self, size_bytes: int) -> None:
         """Note that an output is posted."""
@@ -32,6 +40,15 @@ class Account:
             self._first_s = time.monotonic() - self._began_s
         self._posts += 1
         self._bytes += size_bytes
+
+    def lose(self) -> None:
+        """Note that RunPod did not accept the output that was posted last."""
+        self._lost += 1
+
+    def fail(self, error: object, raised_at: str) -> None:
+        """Note the error with which the handler failed, and which place in the code raised it."""
+        self._error = error
+        self._raised_at = raised_at
 
     def describe(self, result: Mapping[str, Any]) -> str:
         """Return the line.
@@ -55,16 +72,29 @@ class Account:
         if reason := find_finish_reason(outputs):
             parts.append(f"ended by {reason}")
         parts.append(f"{self._posts} posts of {self._bytes} bytes")
-        return f"{_outcome(result)}: {', '.join(parts)}"
+        if self._lost:
+            parts.append(f"{self._lost} of them not accepted")
+        return f"{self._describe_outcome(result)}: {', '.join(parts)}"
+
+    def _describe_outcome(self, result: Mapping[str, Any]) -> str:
+        if "error" not in result:
+            return "Finished"
+        try:
+            error = orjson.loads(result["error"])["error"]
+            outcome = f"Failed with {error['code']}"
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return "Failed"
+        if param := error.get("param"):
+            outcome += f" at {_shorten_path(str(param))}"
+        if self._raised_at and result["error"] == self._error:
+            outcome += f" (raised in {self._raised_at})"
+        return outcome
 
 
-def _outcome(result: Mapping[str, Any]) -> str:
-    if "error" not in result:
-        return "Finished"
-    try:
-        return f"Failed with {orjson.loads(result['error'])['error']['code']}"
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return "Failed"
+def _shorten_path(path: str) -> str:
+    found = MEMBER.match(path)
+    shown = found[0] if found else ""
+    return shown if shown == path else f"{shown}…"
 
 
 def find_usage(outputs: list[Any]) -> tuple[int | None, int | None]:

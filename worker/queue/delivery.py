@@ -3,14 +3,16 @@
 Does what the SDK's `handle_job` does, with the same URLs and bodies, at less cost per post: one
 retry client instead of one per post, no log line per token, no header shared between jobs. The
 SDK tries again only after a status of 500 or more; here also after 429 and a lost connection, such
-as one that the platform closes, idle, just as a post is written to it. A result that cannot be
-delivered is said so, and a failed job carries the handler's error as it is, not a Python traceback.
+as one that the platform closes, idle, just as a post is written to it. In the place of a result
+that RunPod refuses, which the SDK only logs, an error is posted. A failed job carries the handler's
+error as it is, not a Python traceback.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -51,6 +53,11 @@ LONGEST_TEXT = 2_000_000
 """Characters of a streamed text in one post. RunPod cuts texts above 1 MB anyway, wherever that is,
 but takes no post as large as one event of vLLM can become that holds many log-probabilities."""
 
+NOT_ANSWERABLE = frozenset({404, 410})
+"""Statuses with which RunPod says that it no longer has the job; an error would be refused too."""
+
+NOT_JSON = "The worker made a result that JSON cannot hold; its log has more under this job's id."
+
 HEADERS = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}
 """As the SDK sends them; the body is JSON all the same."""
 
@@ -75,6 +82,7 @@ class Delivery:
         async with aclosing(handler(job)) as stream:
             async for output in stream:
                 if isinstance(output, dict) and output.get("error"):
+                    account.fail(output["error"], output.get("raised_at", ""))
                     return {"error": output["error"]}
                 outputs.append(output)
                 for part in _cut(output):
@@ -82,16 +90,39 @@ class Delivery:
                     if len(body) > MAX_RESULT_BYTES:
                         return {"error": _too_large(len(body), pieces=1).json()}
                     account.post(len(body))
-                    await self._post(self._stream_client, job_id, job_stream_url, body)
+                    status = await self._post(self._stream_client, job_id, job_stream_url, body)
+                    if not _accepted(status):
+                        account.lose()
         return {"output": outputs}
 
     async def done(self, job_id: str, result: dict[str, Any]) -> dict[str, Any]:
-        """Post the result of a job, or why it cannot be delivered; return what was posted."""
-        body = orjson.dumps(result)
-        if len(body) > MAX_RESULT_BYTES:
-            result = {"error": _too_large(len(body), len(result.get("output", ()))).json()}
+        """Post the result of a job; return what became of the job.
+
+        In the place of a result that is too large, that JSON cannot hold or that RunPod refuses, an
+        error is posted, once.
+
+        Returns:
+            The result; an error where the result was not accepted.
+        """
+        try:
             body = orjson.dumps(result)
-        await self._post(self._done_client, job_id, job_done_url, body)
+        except TypeError as error:
+            runpod_log.error(f"The result is not JSON: {type(error).__name__}", job_id)
+            return await self._done_instead(job_id, fail(Code.INTERNAL_ERROR, NOT_JSON))
+        if len(body) > MAX_RESULT_BYTES:
+            too_large = _too_large(len(body), len(result.get("output", ())))
+            return await self._done_instead(job_id, too_large)
+        status = await self._post(self._done_client, job_id, job_done_url, body)
+        if _accepted(status):
+            return result
+        refusal = fail(Code.RESULT_REFUSED, _describe_refusal(status, len(body)))
+        if status is None or status in NOT_ANSWERABLE:
+            return {"error": refusal.json()}
+        return await self._done_instead(job_id, refusal)
+
+    async def _done_instead(self, job_id: str, error: RequestError) -> dict[str, Any]:
+        result = {"error": error.json()}
+        await self._post(self._done_client, job_id, job_done_url, orjson.dumps(result))
         return result
 
     async def _post(
@@ -100,16 +131,35 @@ class Delivery:
         job_id: str,
         url: Callable[[str], str],
         body: bytes,
-    ) -> None:
+    ) -> int | None:
+        """Post `body`; return the status of the reply, None if there was none."""
         headers = {**HEADERS, "X-Request-ID": job_id}
         timeout = aiohttp.ClientTimeout(sock_connect=SILENCE_S, sock_read=SILENCE_S)
         try:
             async with client.post(
-                url(job_id), data=body, headers=headers, timeout=timeout, raise_for_status=True
+                url(job_id), data=body, headers=headers, timeout=timeout
             ) as response:
                 await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             runpod_log.error(f"RunPod did not take the output: {type(error).__name__}", job_id)
+            return None
+        if not _accepted(response.status):
+            problem = f"RunPod refused an output of {len(body)} bytes with status {response.status}"
+            runpod_log.error(problem, job_id)
+        return int(response.status)
+
+
+def _accepted(status: int | None) -> bool:
+    return status is not None and status < HTTPStatus.BAD_REQUEST
+
+
+def _describe_refusal(status: int | None, size: int) -> str:
+    if status is None:
+        return f"RunPod did not take the result of {size} bytes."
+    message = f"RunPod refused the result of {size} bytes with status {status}."
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        message += " Ask for fewer tokens, choices or log-probabilities."
+    return message
 
 
 def _cut(output: Output) -> list[Output]:
@@ -146,6 +196,6 @@ def build_retry(attempts: int) -> ExponentialRetry:
         attempts=attempts,
         start_timeout=FIRST_RETRY_S / 2,  # The first wait is already doubled.
         max_timeout=LONGEST_RETRY_S,
-        statuses={429},
+        statuses={408, 429},
         exceptions={aiohttp.ClientConnectionError},
     )

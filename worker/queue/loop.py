@@ -21,6 +21,7 @@ from worker.queue.sdk import (
     TooManyRequests,
     differences,
     runpod_log,
+    take_jobs,
 )
 from worker.request.codes import Code, fail
 
@@ -60,14 +61,15 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
     def __init__(self, handler: Handler, max_concurrency: int) -> None:
         super().__init__({"handler": handler})
         self.current_concurrency = max_concurrency
+        self.jobs_fetcher = take_jobs
         self._handler = handler
         self._place_freed = asyncio.Event()
         self._thawed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._abort_reason: RequestError | None = None
-        self._reporting: set[str] = set()
-        """Jobs whose result is being posted."""
+        self._answering: set[str] = set()
+        """Jobs whose handler runs; the others have not begun, or their result is being posted."""
 
     async def run(self) -> None:
         """Take and run jobs until `kill_worker`, then finish those that run."""
@@ -88,11 +90,12 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
     def abort_jobs(self, reason: RequestError) -> None:
         """End all running jobs now and report `reason` as their error.
 
-        A job whose result is on its way to RunPod keeps it.
+        A job whose result is on its way to RunPod keeps it. A job that a last take still brings is
+        reported like the others.
         """
         self._abort_reason = reason
         for job_id, task in list(self.jobs_tasks.items()):
-            if job_id not in self._reporting:
+            if job_id in self._answering:
                 task.cancel()
 
     async def _take_jobs(self, session: aiohttp.ClientSession, delivery: Delivery) -> None:
@@ -162,8 +165,9 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
 
     def _begin(self, delivery: Delivery, job: Any) -> None:
         job_id = job.get("id") if isinstance(job, dict) else None
-        if not isinstance(job_id, str):
-            runpod_log.error("RunPod sent a job without an id; it cannot be answered")
+        # An id that cannot be printed cannot be sent either, in a URL and a header.
+        if not isinstance(job_id, str) or not job_id or not job_id.isprintable():
+            runpod_log.error("RunPod sent a job without a usable id; it cannot be answered")
             return
         if job_id in self.jobs_tasks:
             runpod_log.warn("RunPod sent a job that runs already; ignored", job_id)
@@ -177,7 +181,7 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
 
     def _end(self, job_id: str) -> None:
         self.job_progress.remove(job_id)
-        self._reporting.discard(job_id)
+        self._answering.discard(job_id)
         del self.jobs_tasks[job_id]
         self._place_freed.set()
         if not self.jobs_tasks:
@@ -187,19 +191,26 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
         job_id = job["id"]
         account = Account()
         try:
-            result = await delivery.run(self._handler, job, account)
+            if self._abort_reason is None:
+                self._answering.add(job_id)
+                result = await delivery.run(self._handler, job, account)
+            else:
+                result = self._report_abort(self._abort_reason, job_id)
         except asyncio.CancelledError:
             if self._abort_reason is None:
                 runpod_log.info("Stopped by RunPod.", job_id)
                 return
-            runpod_log.error(f"Aborted: {self._abort_reason.message}", job_id)
-            result = {"error": self._abort_reason.json()}
+            result = self._report_abort(self._abort_reason, job_id)
         except Exception as error:  # noqa: BLE001  one job's trouble must not reach the others
             runpod_log.error(f"The answer failed: {type(error).__name__}: {error}", job_id)
             result = {"error": fail(Code.INTERNAL_ERROR, INTERNAL).json()}
-        self._reporting.add(job_id)
+        self._answering.discard(job_id)
         posted = await delivery.done(job_id, result)
         runpod_log.info(account.describe(posted), job_id)
+
+    def _report_abort(self, reason: RequestError, job_id: str) -> dict[str, Any]:
+        runpod_log.error(f"Aborted: {reason.message}", job_id)
+        return {"error": reason.json()}
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 from aiohttp_retry import ExponentialRetry, RetryClient
 from runpod.http_client import AsyncClientSession, TooManyRequests
 from runpod.serverless.modules import (
@@ -30,6 +32,8 @@ from runpod.serverless.modules.worker_state import (
     PingJobMirror,
 )
 
+from worker.queue.decoding import check_jobs, decode_strictly, decode_tolerantly
+
 __all__ = [
     "AsyncClientSession",
     "ExponentialRetry",
@@ -44,6 +48,7 @@ __all__ = [
     "runpod_log",
     "set_log_level",
     "start_heartbeat",
+    "take_jobs",
 ]
 
 JobScaler = rp_scale.JobScaler
@@ -151,14 +156,64 @@ def _find(name: str) -> Any:
     return found
 
 
+async def take_jobs(session: aiohttp.ClientSession, count: int) -> list[Any] | None:
+    """Take up to `count` jobs with the SDK's own request, decoded one by one.
+
+    The SDK decodes all jobs of a take at once, and one that cannot be decoded costs all of them.
+
+    Returns:
+        The jobs, of which each may be anything; None if there were none.
+
+    Raises:
+        TooManyRequests, aiohttp.ClientError, TakeError: The take failed.
+    """
+    jobs: list[Any] | None = await rp_job.get_job(_TakeSession(session), count)
+    return jobs
+
+
+class _TakeSession:
+    """The SDK's session, as far as it is used to take jobs."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    @asynccontextmanager
+    async def get(self, url: str) -> AsyncIterator[_TakeResponse]:
+        async with self._session.get(url) as response:
+            yield _TakeResponse(response)
+
+
+class _TakeResponse:
+    """A response whose `json` is a list of jobs, each decoded by itself."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._response, name)
+
+    async def json(self) -> list[Any]:
+        body = await self._response.read()
+        try:
+            return check_jobs(decode_strictly(body))
+        except (ValueError, RecursionError):
+            # In a thread: it can take seconds for a hostile body of many megabytes.
+            return await asyncio.to_thread(decode_tolerantly, body)
+
+
 def job_stream_url(job_id: str) -> str:
     """Return where partial output of a job is posted."""
-    return str(rp_http.JOB_STREAM_URL).replace("$ID", job_id) + "&isStream=false"
+    return _fill_in(rp_http.JOB_STREAM_URL, job_id) + "&isStream=false"
 
 
 def job_done_url(job_id: str) -> str:
     """Return where the result of a job is posted."""
-    return str(rp_http.JOB_DONE_URL).replace("$ID", job_id) + "&isStream=true"
+    return _fill_in(rp_http.JOB_DONE_URL, job_id) + "&isStream=true"
+
+
+def _fill_in(url: object, job_id: str) -> str:
+    # RunPod's own ids need no quoting; no other one may lead to another place.
+    return str(url).replace("$ID", urllib.parse.quote(job_id, safe=""))
 
 
 async def run_fitness_checks() -> None:

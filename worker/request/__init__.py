@@ -5,7 +5,7 @@ from worker.request.codes import CODES, Code, fail
 from worker.request.defaults import RequestDefaults
 from worker.request.engine_error import map_engine_error
 from worker.request.error_form import error_body, error_event, error_events
-from worker.request.job import parse_job
+from worker.request.job import UndecodableInput, parse_job
 from worker.request.native import NativeStream, build_reply, native_reply
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "NativeStream",
     "RequestDefaults",
     "Selection",
+    "UndecodableInput",
     "Upload",
     "build_reply",
     "error_body",

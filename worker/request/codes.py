@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,7 @@ class Code(enum.StrEnum):
     MEDIA_UNREADABLE = "media_unreadable"
     NOT_IMPLEMENTED = "not_implemented"
     RESULT_TOO_LARGE = "result_too_large"
+    RESULT_REFUSED = "result_refused"
     ENGINE_OVERLOADED = "engine_overloaded"
     ENGINE_UNAVAILABLE = "engine_unavailable"
     ENGINE_DIED = "engine_died"
@@ -87,7 +89,7 @@ CODES: dict[Code, Entry] = {
         400,
         _CALLER,
         "The input holds a value that JSON cannot carry on: NaN, infinity, an integer beyond "
-        "64 bits, or half of a surrogate pair.",
+        "64 bits, half of a surrogate pair, or text that is not UTF-8.",
         "Send finite numbers and well-formed Unicode text.",
     ),
     Code.INPUT_TOO_DEEP: Entry(
@@ -230,6 +232,12 @@ CODES: dict[Code, Entry] = {
         "The answer is larger than the platform delivers.",
         "Ask for less: fewer choices, fewer tokens, no log-probabilities; or stream.",
     ),
+    Code.RESULT_REFUSED: Entry(
+        502,
+        _SERVER,
+        "RunPod did not accept the job's result from the worker.",
+        "Read the status in the message; ask for a smaller answer, or send the request again.",
+    ),
     Code.ENGINE_OVERLOADED: Entry(
         503,
         _SERVER,
@@ -302,6 +310,7 @@ def fail(
         **extra: Further members of the error object.
     """
     entry = CODES[code]
+    caller = sys._getframe(1)
     if entry.retryable:
         extra.setdefault("retryable", True)
     return RequestError(
@@ -311,4 +320,5 @@ def fail(
         type=family or entry.type,
         param=None if param is None else shorten(param, LONGEST_PARAM),
         extra=extra,
+        raised_at=f"{caller.f_globals['__name__']}:{caller.f_lineno}",
     )

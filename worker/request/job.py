@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -35,6 +36,17 @@ _START = frozenset({"prompt", "messages"})
 _NATIVE_ONLY = frozenset({"sampling_params", "apply_chat_template", *BatchingInput.model_fields})
 
 
+@dataclass(frozen=True, slots=True)
+class UndecodableInput:
+    """Stands for the input of a job whose JSON cannot be decoded.
+
+    Attributes:
+        error: Why.
+    """
+
+    error: RequestError
+
+
 def parse_job(job_input: object, defaults: RequestDefaults) -> Call:
     """Return the call that answers a job.
 
@@ -45,6 +57,8 @@ def parse_job(job_input: object, defaults: RequestDefaults) -> Call:
     Raises:
         RequestError: The input is not something that vLLM could answer as meant.
     """
+    if isinstance(job_input, UndecodableInput):
+        raise job_input.error
     if not isinstance(job_input, dict):
         raise _unknown_shape(f"expected an object, got {kind_of(job_input)}")
     check_json(job_input)

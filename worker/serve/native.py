@@ -85,12 +85,13 @@ def raise_failure(output: Output) -> None:
     error = failure["error"]
     known = ("message", "type", "param", "code", "status")
     extra = {name: value for name, value in error.items() if name not in known}
-    raise RequestError(**{name: error[name] for name in known}, extra=extra)
+    raised_at = output["raised_at"] if isinstance(output, dict) else ""
+    raise RequestError(**{name: error[name] for name in known}, extra=extra, raised_at=raised_at)
 
 
 def _failure(output: Output) -> dict[str, Any] | None:
     """Return the error object that an output reports; None if it is an answer."""
-    if not isinstance(output, dict) or set(output) != {"error"}:
+    if not isinstance(output, dict) or set(output) != {"error", "raised_at"}:
         return None
     failure: dict[str, Any] = orjson.loads(output["error"])
     return failure
