@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import pkgutil
+import re
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import orjson
 import pytest
 
+import worker
 from worker.errors import RequestError
-from worker.request import Batching, RequestDefaults, parse_job
+from worker.request import Batching, RequestDefaults, parse_job, routes, upload
+from worker.request.engine_error import map_engine_error
 from worker.request.json_value import check_json
 
 GROWTH = 3.0
@@ -32,10 +38,10 @@ def _no_collections() -> Iterator[None]:
     gc.enable()
 
 
-def cpu_s(run: Run) -> float:
+def cpu_s(run: Run, runs: int = 5) -> float:
     """Return the least CPU seconds of several runs."""
     seconds = []
-    for _ in range(5):
+    for _ in range(runs):
         start = time.process_time()
         run()
         seconds.append(time.process_time() - start)
@@ -166,3 +172,109 @@ def test_parse_job_many_problems_names_the_first_and_counts_the_others(job_input
     assert error.param == first
     assert len(error.extra["problems"]) == 10
     assert error.message.endswith(f"; and {count - 10} more")
+
+
+def find_patterns() -> dict[str, re.Pattern[str]]:
+    """Return the patterns that meet text from outside, by module and pattern."""
+    found: dict[str, re.Pattern[str]] = {}
+
+    def add(module: str, value: object) -> None:
+        if isinstance(value, re.Pattern):
+            found[f"{module} {value.pattern}"] = value
+        elif isinstance(value, Mapping):
+            add(module, tuple(value.values()))
+        elif isinstance(value, tuple | list):
+            for each in value:
+                add(module, each)
+
+    for module in pkgutil.walk_packages(worker.__path__, "worker."):
+        if module.name.startswith(OUTSIDE) and module.name != "worker.engine.child":
+            for value in vars(importlib.import_module(module.name)).values():
+                add(module.name, value)
+    return found
+
+
+OUTSIDE = ("worker.request", "worker.serve", "worker.handler", "worker.queue", "worker.stream")
+OUTSIDE += ("worker.engine", "worker.logs", "worker.redactor")
+"""Modules that meet requests, vLLM's messages and log lines, and RunPod's replies."""
+
+ANCHORED = (routes, upload)
+"""Modules that use their patterns at the start of a text only."""
+
+PATTERNS = find_patterns()
+
+FILLINGS = (" ", "\n", "a", "A", "1", "-", "[", "{", "<", '"', ";", " a", "a.", "a-", "a:")
+"""What texts are filled with, after a part of a pattern or alone."""
+
+
+def worst_texts(pattern: re.Pattern[str], size: int) -> Iterator[str]:
+    """Yield texts that begin to match at many places, and match nowhere."""
+    # The parts of the pattern that stand for themselves, e.g. `Loading lora `.
+    parts = re.findall(r"(?:\\[^\w]|[\w ,:<'`=-])+", pattern.pattern)
+    pieces = {re.sub(r"\\(.)", r"\1", part) for part in parts}
+    for text in (*FILLINGS, *pieces, *(piece + "a" for piece in pieces)):
+        yield (text * size)[:size] + "!"
+        yield (text * size)[:size] + "}"
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_pattern_worst_text_costs_in_proportion(name):
+    pattern = PATTERNS[name]
+    search = (
+        pattern.match if name.startswith(tuple(m.__name__ for m in ANCHORED)) else pattern.search
+    )
+
+    def cost(size: int) -> float:
+        return max(
+            cpu_s(lambda text=text: search(text), runs=2) for text in worst_texts(pattern, size)
+        )
+
+    assert cost(16_000) < 0.05 or cost(32_000) < GROWTH * cost(16_000)
+
+
+MESSAGES: dict[str, Callable[[int], str]] = {
+    "model of line ends": lambda size: f"The model `{chr(10) * size}` does not exist.",
+    "spaces": lambda size: " " * size + "x",
+    "brackets": lambda size: "[" * size,
+    "closed brackets": lambda size: "[" * size + "]" * size,
+    "braces, line by line": lambda size: "{]\n" * size,
+    "list": lambda size: f"Bad ids: {['a'] * (size // 5)}",
+    "object": lambda size: f"Bad: {dict.fromkeys(map(str, range(size // 10)), 'x')}",
+    "findings": lambda size: "\n".join(
+        [
+            "9 validation errors:",
+            *["  {'loc': 'body.n', 'msg': 'Bad', 'input': [1]}"] * (size // 40),
+        ]
+    ),
+    "finding with a long input": lambda size: (
+        f"  {{'loc': 'n', 'msg': 'Bad', 'input': '{'x' * size}'}}"
+    ),
+    "pydantic's ends": lambda size: " [type=a" * (size // 8),
+    "parameters": lambda size: " (parameter=a, value=" * (size // 20) + ")",
+    "objects": lambda size: "<a object " * (size // 10),
+    "options": lambda size: "--a-a" * (size // 5),
+}
+
+
+@pytest.mark.parametrize("build", MESSAGES.values(), ids=MESSAGES)
+def test_map_engine_error_worst_message_costs_in_proportion(build):
+    call = parse_job({"route": "/v1/completions", "body": {"prompt": "x"}}, DEFAULTS)
+
+    def prepare(size: int) -> Run:
+        body = orjson.dumps({"error": {"message": build(size)}})
+        return lambda: map_engine_error(404, body, call)
+
+    assert (
+        len(map_engine_error(404, orjson.dumps({"error": {"message": build(9000)}}), call).json())
+        < 10_000
+    )
+    assert_proportional(prepare, 100_000)
+
+
+def test_map_engine_error_long_message_keeps_code_and_cause():
+    call = parse_job({"route": "/v1/completions", "body": {"prompt": "x"}}, DEFAULTS)
+    absent = {"error": {"message": MESSAGES["model of line ends"](80_000)}}
+    finding = {"error": {"message": MESSAGES["finding with a long input"](80_000)}}
+
+    assert map_engine_error(404, orjson.dumps(absent), call).code == "model_not_found"
+    assert map_engine_error(400, orjson.dumps(finding), call).message == "n: Bad"

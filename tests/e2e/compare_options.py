@@ -1,0 +1,177 @@
+"""Puts values through the worker's check and through vLLM's own parser and configuration.
+
+A program, not a test: it imports vLLM, which takes seconds and belongs in a process of its own.
+
+    python compare_options.py RESULTS.json MODEL [OPTION ...]
+
+MODEL is a small model on this machine. Each value is set alone, beside the settings without which
+its option has no effect, and both sides get the same ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from option_values import values_of
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.reasoning import ReasoningParserManager
+from vllm.tool_parsers import ToolParserManager
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+from worker.config import load_settings
+from worker.config.catalogue import read_catalogue
+from worker.config.option import SWITCH_KINDS, Option
+from worker.errors import ConfigurationError
+
+TIMEOUT_S = 10
+"""How long vLLM may take for one value; a configuration takes 3 ms."""
+
+BASE = {"LOAD_FORMAT": "dummy", "AUTO_PROFILE": "false", "CUDA_VISIBLE_DEVICES": ""}
+
+LORA = {"ENABLE_LORA": "true"}
+
+BESIDE: Mapping[str, Mapping[str, str]] = {
+    "DEFAULT_MM_LORAS": LORA,
+    "FULLY_SHARDED_LORAS": LORA,
+    "LORA_DTYPE": LORA,
+    "LORA_MODULES": LORA,
+    "LORA_TARGET_MODULES": LORA,
+    "MAX_CPU_LORAS": LORA,
+    "MAX_LORAS": LORA,
+    "MAX_LORA_RANK": LORA,
+    "ENABLE_AUTO_TOOL_CHOICE": {"TOOL_CALL_PARSER": "hermes"},
+    "ENABLE_LOG_OUTPUTS": {"ENABLE_LOG_REQUESTS": "true"},
+    "COLLECT_DETAILED_TRACES": {"OTLP_TRACES_ENDPOINT": "http://127.0.0.1:4317"},
+    "ENABLE_ELASTIC_EP": {"ENABLE_EPLB": "true", "ENABLE_EXPERT_PARALLEL": "true"},
+    "ENABLE_EPLB": {"ENABLE_EXPERT_PARALLEL": "true"},
+    "NUMA_BIND_NODES": {"NUMA_BIND": "true"},
+    "NUMA_BIND_CPUS": {"NUMA_BIND": "true"},
+    "SPEC_TOKENS": {"SPEC_METHOD": "ngram"},
+    "SPEC_MODEL": {"SPEC_TOKENS": "2"},
+}
+"""What an option needs beside it to have an effect."""
+
+
+def main(results: Path, model: str, chosen: list[str]) -> None:
+    """Compare all options, or the chosen ones, and write what differs."""
+    time.sleep = lambda _seconds: None  # vLLM tries again what cannot be read, after 2 s
+    parser = make_arg_parser(FlexibleArgumentParser())
+    defaults = {action: action.default for action in parser._actions}
+    tried = 0
+    differences: list[dict[str, Any]] = []
+    for option in read_catalogue().settable():
+        if option.flag is None or (chosen and option.name not in chosen):
+            continue
+        base = {"MODEL_NAME": model, **BASE, **BESIDE.get(option.name, {})}
+        for text in values_of(option.name, option.schema, option.names):
+            tried += 1
+            ours, arguments = check(base, option, text)
+            t = time.time()
+            for action, default in defaults.items():
+                # vLLM changes the objects that are its parser's defaults.
+                action.default = copy.deepcopy(default)
+            theirs = within_time(lambda arguments=arguments: accept(parser, arguments))
+            if time.time() - t > 0.5:
+                print(
+                    option.name,
+                    text[:60],
+                    (theirs or "")[:200],
+                    time.time() - t,
+                    file=sys.stderr,
+                    flush=True,
+                )
+            if (ours is None) != (theirs is None):
+                differences.append(
+                    {"option": option.name, "value": text[:200], "worker": ours, "vllm": theirs}
+                )
+    results.write_text(json.dumps({"tried": tried, "differences": differences}))
+
+
+def check(base: Mapping[str, str], option: Option, text: str) -> tuple[str | None, list[str]]:
+    """Return what the worker's check says of a value, and the arguments that vLLM gets.
+
+    A value that the check refuses reaches vLLM as a user of its command line would type it.
+    """
+    try:
+        return None, load_settings({**base, option.name: text}).engine_arguments()
+    except ConfigurationError as error:
+        reason = str(error.problems[0])[:400]
+    except Exception as error:  # noqa: BLE001  reported as a difference
+        reason = f"TRACEBACK {type(error).__name__}: {error}"[:200]
+    return reason, [*load_settings(base).engine_arguments(), *typed(option, text)]
+
+
+def typed(option: Option, text: str) -> list[str]:
+    """Return a value as vLLM's command line takes it."""
+    flag = option.flag or ""
+    if option.kind in SWITCH_KINDS and text.strip().lower() in ("true", "false"):
+        return [flag if text.strip().lower() == "true" else f"--no-{flag[2:]}"]
+    if (
+        option.kind in ("list", "integer-list", "lora-modules")
+        and "," in text
+        and text[0] not in "[{"
+    ):
+        return [flag, *text.split(",")]
+    return [f"{flag}={text}"]
+
+
+def accept(parser: Any, arguments: list[str]) -> str | None:
+    """Return why vLLM refuses the arguments; None where it accepts them."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        try:
+            parsed = parser.parse_args(list(arguments))
+            validate_parsed_serve_args(parsed)
+            if parsed.tool_call_parser and parsed.enable_auto_tool_choice:
+                ToolParserManager.get_tool_parser(parsed.tool_call_parser)
+            if parsed.reasoning_parser:
+                ReasoningParserManager.get_reasoning_parser(parsed.reasoning_parser)
+            AsyncEngineArgs.from_cli_args(parsed).create_engine_config()
+        except SystemExit:
+            return (said.getvalue().strip().splitlines() or ["refused"])[-1][:400]
+        except Exception as error:  # noqa: BLE001  whatever it is, a start would end with it
+            return f"{type(error).__name__}: {error}"[:400]
+    return None
+
+
+@contextlib.contextmanager
+def kept_environment() -> Iterator[None]:
+    """Take back what vLLM's configuration does to the process's environment."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def within_time(work: Callable[[], str | None]) -> str | None:
+    """Return the work's result, or that it did not come to an end."""
+
+    def expire(*_: object) -> None:
+        raise TimeoutError(f"no end within {TIMEOUT_S} s")
+
+    signal.signal(signal.SIGALRM, expire)
+    signal.alarm(TIMEOUT_S)
+    try:
+        with kept_environment():
+            return work()
+    except TimeoutError as error:
+        return str(error)
+    finally:
+        signal.alarm(0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
