@@ -2,22 +2,35 @@ import json
 import logging
 import os
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
-from worker.logs import LONGEST_MESSAGE, about_job, configure_logging, keep_output_writable
+from worker.logs import (
+    LONGEST_MESSAGE,
+    about_job,
+    configure_logging,
+    keep_output_writable,
+    redact_output,
+)
 from worker.redaction import REDACTED, Redactor
 
 
 @pytest.fixture
 def logger() -> Iterator[logging.Logger]:
-    """The worker's logger, which is as it was afterwards."""
-    worker = logging.getLogger("worker")
-    before = worker.handlers, worker.level, worker.propagate
+    """One of the worker's loggers; logging is as it was afterwards."""
+    root, worker = logging.getLogger(), logging.getLogger("worker")
+    before = root.handlers, root.level, worker.level
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     yield logging.getLogger("worker.some.module")
-    worker.handlers, worker.propagate = before[0], before[2]
-    worker.setLevel(before[1])
+    root.handlers = before[0]
+    root.setLevel(before[1])
+    worker.setLevel(before[2])
+    logging.captureWarnings(capture=False)
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
 
 
 @pytest.mark.parametrize(
@@ -41,22 +54,58 @@ def test_configure_logging_shows_the_level_and_above_once_on_stderr(logger, caps
     assert [line.split()[-1] for line in captured.err.splitlines()] == shown
 
 
-def test_configure_logging_redacts_messages_arguments_and_tracebacks(logger, capsys):
-    configure_logging("info", Redactor(["hf_secret"]))
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("name", ["worker.some.module", "aiohttp.server", "any.library", ""])
+def test_configure_logging_redacts_the_lines_of_every_logger(logger, capsys, name, as_json):
+    configure_logging("info", Redactor(["hf_secret", "two\nlines"]), as_json=as_json)
     try:
-        raise ValueError("inside hf_secret")
-    except ValueError:
-        logger.exception("in %s", "hf_secret")
+        raise OSError("inside hf_secret")
+    except OSError:
+        logging.getLogger(name).exception("in hf_secret, %s and %r", "hf_secret", "two\nlines")
     printed = capsys.readouterr().err
     assert f"in {REDACTED}" in printed
-    assert f"ValueError: inside {REDACTED}" in printed
+    assert f"OSError: inside {REDACTED}" in printed
     assert "hf_secret" not in printed
+    assert "two" not in printed
 
 
-def test_configure_logging_leaves_other_loggers_alone(logger, capsys):
+@pytest.mark.parametrize("name", ["worker.some.module", "aiohttp.server", "any.library"])
+def test_configure_logging_shows_no_message_of_an_exception(logger, capsys, name):
+    configure_logging("info", Redactor([]))
+    try:
+        raise ValueError("the prompt")
+    except ValueError:
+        logging.getLogger(name).exception("failed")
+    printed = capsys.readouterr().err
+    assert printed.endswith("\nValueError\n")
+    assert "in test_configure_logging_shows_no_message" in printed
+    assert printed.count("the prompt") == 1  # the line of this file
+
+
+def test_configure_logging_shows_warnings_of_libraries_and_no_more(logger, capsys):
     configure_logging("debug", Redactor([]))
     logging.getLogger("elsewhere").info("not ours")
-    assert "not ours" not in capsys.readouterr().err
+    logging.getLogger("elsewhere").warning("theirs")
+    printed = capsys.readouterr().err
+    assert "not ours" not in printed
+    assert printed.endswith("WARNING theirs\n")
+
+
+@pytest.mark.parametrize("kind", ["process", "thread", "ignored", "warning"])
+def test_configure_logging_reports_what_python_reports_by_itself(logger, capsys, kind):
+    configure_logging("info", Redactor(["hf_secret"]))
+    error = OSError("hf_secret")
+    if kind == "process":
+        sys.excepthook(OSError, error, None)
+    elif kind == "thread":
+        threading.excepthook(threading.ExceptHookArgs((OSError, error, None, None)))
+    elif kind == "ignored":
+        sys.unraisablehook(SimpleNamespace(exc_value=error))
+    else:
+        warnings.showwarning("about hf_secret", UserWarning, "file.py", 1)
+    printed = capsys.readouterr().err
+    assert REDACTED in printed
+    assert "hf_secret" not in printed
 
 
 def test_configure_logging_as_json_writes_the_platforms_lines(logger, capsys):
@@ -90,6 +139,23 @@ def test_keep_output_writable_loses_what_a_full_disk_does_not_take(monkeypatch):
         keep_output_writable()
         print("lost", flush=True)
         assert os.readlink(f"/proc/self/fd/{full.fileno()}") == "/dev/full"
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_redact_output_hides_secrets_in_all_that_is_printed(monkeypatch, tmp_path, name):
+    path = tmp_path / "printed"
+    with path.open("w") as stream:
+        monkeypatch.setattr(sys, name, stream)
+        keep_output_writable()
+        lasting = getattr(sys, name)
+        redact_output(Redactor(["hf_secret", "first line\nsecond line"]))
+        print("a hf_secret", "b", file=lasting)
+        print("hf_", "secret", sep="", end="", file=lasting)
+        print("\nfirst line\nsecond line", file=lasting)
+        print("rest hf_secret", end="\r", file=lasting, flush=True)
+        assert path.read_bytes().decode() == (
+            f"a {REDACTED} b\n{REDACTED}\n{REDACTED}\n{REDACTED}\nrest {REDACTED}\r"
+        )
 
 
 def test_keep_output_writable_leaves_a_stream_without_descriptor(capsys):

@@ -152,3 +152,61 @@ async def test_missing_key_is_warned_of(key):
         await pod.wait_health(200)
     assert any("WORKER_API_KEY is not set" in line for line in pod.lines) is not bool(key)
     assert not any("sk-12345678" in line for line in pod.lines)
+
+
+CANARY = b"canary-7d20"
+
+MALFORMED = [
+    pytest.param(b"GET /v1/models HTTP/1.1\r\nAuthorization : Bearer %s\r\n\r\n", id="space"),
+    pytest.param(b"GET /v1/models HTTP/1.1\r\nAuthorization: %s\x00\r\n\r\n", id="nul"),
+    pytest.param(b"GET /v1/models HTTP/1.1\r\nx-api-key: %s\nx\r\r\n\r\n", id="line ends"),
+    pytest.param(b"GET /v1/models HTTP/9.9\r\nAuthorization: Bearer %s\r\n\r\n", id="version"),
+    pytest.param(b"GET /v1/models?key=%s HTTP/1.1 x\r\n\r\n", id="request line"),
+    pytest.param(b"%s\r\n\r\n", id="no HTTP"),
+    pytest.param(b'{"prompt": "%s"}\r\n\r\n', id="body alone"),
+    pytest.param(b"\x16\x03\x01\x02%s\r\n\r\n", id="TLS"),
+    pytest.param(
+        b"POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n", id="chunk"
+    ),
+    pytest.param(
+        b"POST /v1/completions HTTP/1.1\r\nContent-Length: 5\r\n\r\n12345%s\r\n\r\n", id="second"
+    ),
+    pytest.param(
+        b"POST /v1/completions HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 11\r\n\r\n%s",
+        id="no gzip",
+    ),
+    pytest.param(
+        b"POST /v1/completions HTTP/1.1\r\nContent-Length: 11\r\n"
+        b"Content-Type: application/json; charset=%s\r\n\r\n" + CANARY,
+        id="charset",
+    ),
+]
+
+
+@asynccontextmanager
+async def serve(**variables: str) -> AsyncIterator[Pod]:
+    async with start("serve(200)", **variables) as pod:
+        await pod.wait_health(200)
+        yield pod
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+async def test_malformed_requests_leave_nothing_of_themselves_in_the_log(log_format):
+    async with serve(WORKER_LOG_FORMAT=log_format, WORKER_API_KEY="key-5b1c9a77") as pod:
+        for case in MALFORMED:
+            head = case.values[0] % CANARY
+            port = int(pod.url.rpartition(":")[2])
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(head)
+            writer.write_eof()
+            with suppress(ConnectionError, TimeoutError):  # Some of them get no reply.
+                await asyncio.wait_for(reader.read(65536), 0.5)
+            writer.close()
+        assert await pod.health() == 200
+        pod.process.send_signal(signal.SIGTERM)
+        assert await pod.exit_status() == ExitCode.OK
+    printed = "\n".join(pod.lines)
+    assert "Error handling request" in printed
+    assert "HttpMessage" in printed, "the type of the exception is missing"
+    assert CANARY.decode() not in printed
+    assert "key-5b1c9a77" not in printed

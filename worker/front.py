@@ -260,4 +260,5 @@ def _import_queue(settings: Settings) -> ModuleType:
     """Import the SDK, at the log level of the settings; its own default prints every token."""
     queue = importlib.import_module("worker.queue")
     queue.sdk.set_log_level(settings.logging.level)
+    queue.sdk.hide_secrets(settings.redact)
     return queue

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import logging
 import os
 import sys
+import threading
 from typing import Any
 
+from worker.content import hide_content, hide_messages, is_below
 from worker.errors import shorten
 from worker.redaction import Redactor
 
@@ -19,27 +22,38 @@ JOB_ID = "job_id"
 LONGEST_MESSAGE = 4096
 """Characters; RunPod's SDK cuts its own messages there."""
 
+HTTP_LOGGERS = ("aiohttp", "asyncio")
+"""Loggers whose messages repeat what clients sent, with those below them."""
 
-class _RedactingFormatter(logging.Formatter):
-    def __init__(self, redact: Redactor) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+
+class _SafeFormatter(logging.Formatter):
+    """Lines without secrets and without the content of requests."""
+
+    def __init__(
+        self, redact: Redactor, layout: str = "%(asctime)s %(levelname)s %(message)s"
+    ) -> None:
+        super().__init__(layout, "%H:%M:%S")
         self._redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
+        record = copy.copy(record)
+        if is_below(record.name, HTTP_LOGGERS):
+            hide_content(record)
+        else:
+            hide_messages(record)
         return self._redact(super().format(record))
 
 
-class _PlatformFormatter(logging.Formatter):
+class _PlatformFormatter(_SafeFormatter):
     """One JSON object per line, as RunPod's SDK writes it and RunPod's console reads it."""
 
     def __init__(self, redact: Redactor) -> None:
-        super().__init__("%(message)s")
-        self._redact = redact
+        super().__init__(redact, "%(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "requestId": getattr(record, JOB_ID, None),
-            "message": shorten(self._redact(super().format(record)), LONGEST_MESSAGE),
+            "message": shorten(super().format(record), LONGEST_MESSAGE),
             "level": record.levelname,
         }
         return json.dumps(line, ensure_ascii=False)
@@ -51,19 +65,56 @@ def about_job(job_id: object) -> dict[str, object]:
 
 
 def configure_logging(level: str, redact: Redactor, *, as_json: bool = False) -> None:
-    """Send the worker's own log to stderr.
+    """Send all logs, Python's warnings and uncaught exceptions to stderr.
 
     Args:
-        level: Least severe level, a name of the `logging` module in any case.
+        level: Least severe level of the worker's own log, a name of the `logging` module in any
+            case; of libraries, warnings and errors are shown.
         redact: Applied to each line, tracebacks included.
         as_json: Write RunPod's lines of JSON instead of text.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter((_PlatformFormatter if as_json else _RedactingFormatter)(redact))
-    logger = logging.getLogger("worker")
-    logger.handlers = [handler]
-    logger.setLevel(level.upper())
-    logger.propagate = False
+    handler.setFormatter((_PlatformFormatter if as_json else _SafeFormatter)(redact))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("worker").setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+    log = logging.getLogger(__name__)
+
+    def report(what: str, error: BaseException | None) -> None:
+        log.error("%s", what, exc_info=error)
+
+    sys.excepthook = lambda _kind, error, _traceback: report("the worker failed", error)
+    threading.excepthook = lambda args: report("a thread failed", args.exc_value)
+    sys.unraisablehook = lambda args: report("an exception was ignored", args.exc_value)
+
+
+class _RedactedText(io.TextIOWrapper):
+    """A text stream that hides secrets, line by line."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._pending: list[str] = []
+        self.redact = Redactor()
+        super().__init__(*args, **options)
+
+    def write(self, text: str) -> int:
+        lines, end, rest = text.rpartition("\n")
+        if end:
+            self._pending.append(lines)
+            super().write(self._take() + end)
+        if rest:
+            self._pending.append(rest)
+        return len(text)
+
+    def flush(self) -> None:
+        if self._pending:
+            super().write(self._take())
+        super().flush()
+
+    def _take(self) -> str:
+        pending, self._pending = self._pending, []
+        return self.redact("".join(pending))
 
 
 class _LastingFile(io.FileIO):
@@ -83,20 +134,32 @@ class _LastingFile(io.FileIO):
 
 
 def keep_output_writable() -> None:
-    """Let `print` and the log work on when whoever reads stdout or stderr goes away.
+    """Let `print` and the log work on when the reader of stdout or stderr goes away.
 
     Otherwise the first line after that raises wherever it is written: in the middle of a job, in
     the SDK's loop, or where vLLM's output is read, whose pipe would then fill and stop vLLM.
+    `redact_output` can then hide secrets in all that is printed.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         with contextlib.suppress(OSError, ValueError):  # One that has no descriptor stays.
             raw = _LastingFile(stream.fileno(), "w", closefd=False)
             stream.flush()
-            lasting = io.TextIOWrapper(
+            lasting = _RedactedText(
                 io.BufferedWriter(raw),
                 encoding=stream.encoding,
                 errors="backslashreplace",
                 line_buffering=True,
             )
             setattr(sys, name, lasting)
+
+
+def redact_output(redact: Redactor) -> None:
+    """Hide secrets in all that this process and its forks print from now on.
+
+    The log hides them by itself, before it cuts a line. This is for the rest: the SDK's log,
+    vLLM's output, tracebacks.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, _RedactedText):
+            stream.redact = redact

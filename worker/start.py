@@ -23,10 +23,11 @@ from worker.engine.report import StartReport, process_age_s
 from worker.engine.watch import WatchLimits
 from worker.errors import ConfigurationError, ExitCode, WorkerError
 from worker.front import build_front, find_leader
-from worker.logs import configure_logging, keep_output_writable
+from worker.logs import configure_logging, keep_output_writable, redact_output
 from worker.redaction import Redactor
 from worker.settings import Settings, load_settings
 from worker.settings.mode import Mode, choose_mode
+from worker.settings.secrets import secret_values
 from worker.settings.startup import cache_variables
 from worker.sizing.requirement import check_capacity
 
@@ -68,11 +69,14 @@ FAILURE_DRAIN_S = 10.0
 def run_worker(environ: Mapping[str, str]) -> int:
     """Serve jobs until a signal asks to stop or something fails; return the exit status."""
     keep_output_writable()
-    redact = Redactor()
+    # Whatever happens before the settings are known: credentials are known by their names.
+    redact = Redactor(secret_values((), environ))
+    redact_output(redact)
     try:
         settings = load_settings(environ)
         mode = choose_mode(settings.endpoint, environ)
         redact = settings.redact
+        redact_output(redact)
         configure_logging(settings.logging.level, redact, as_json=writes_json(settings, environ))
         for warning in (*settings.warnings, *check_capacity(settings)):
             log.warning("%s", warning)

@@ -23,14 +23,15 @@ def register():
         "Blip2ForConditionalGeneration", "broken_forward_model:BrokenBlip2"
     )
 
-def obey():
+def obey(tokens):
     try:
         order = Path(os.environ["{ORDER}"]).read_text()
     except FileNotFoundError:
         return
-    if order == "{SLOW}":
+    if order in ("{SLOW}", "{RAISE}"):
         time.sleep(0.05)
-    if order == "{RAISE}":
+    # With 8 sequences that generate, only a request that is new brings more.
+    if order == "{RAISE}" and tokens > 40:
         raise RuntimeError("a layer of the model is broken")
     if order == "{ALLOCATE}":
         import torch
@@ -44,9 +45,9 @@ from vllm.model_executor.models.blip2 import Blip2ForConditionalGeneration
 from broken_forward import obey
 
 class BrokenBlip2(Blip2ForConditionalGeneration):
-    def forward(self, *args, **kwargs):
-        obey()
-        return super().forward(*args, **kwargs)
+    def forward(self, input_ids, positions, *args, **kwargs):
+        obey(positions.shape[-1])
+        return super().forward(input_ids, positions, *args, **kwargs)
 """
 
 

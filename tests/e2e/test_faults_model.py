@@ -76,9 +76,17 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**make_environ(model, MAX_MODEL_LEN=str(CONTEXT)), **plugin}
 
 
+@pytest.fixture(scope="module")
+def output() -> list[str]:
+    """What the first worker has printed so far."""
+    return []
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def first(environ: dict[str, str]) -> AsyncIterator[tuple[LocalDeployment, Api]]:
-    async with deploy(environ, []) as running, connect(running) as api:
+async def first(
+    environ: dict[str, str], output: list[str]
+) -> AsyncIterator[tuple[LocalDeployment, Api]]:
+    async with deploy(environ, output) as running, connect(running) as api:
         yield running, api
 
 
@@ -141,6 +149,25 @@ async def test_media_in_the_request_is_read(first: tuple[LocalDeployment, Api], 
     assert job["status"] == "COMPLETED", job
 
 
+CANARY = "canary-91f4"
+
+SECRETIVE = {
+    "messages": [{"role": "user", "content": f"{CANARY} in a prompt of some length " * 4}],
+    "max_tokens": 4,
+    "user": CANARY,
+    "request_id": CANARY,
+    "cache_salt": CANARY,
+    "stop": [CANARY, f"{CANARY}\n2"],
+    "bad_words": [CANARY],
+    "structured_outputs": {"choice": [CANARY, f"{CANARY}\n2"]},
+    "vllm_xargs": {CANARY: CANARY},
+    "chat_template_kwargs": {CANARY: CANARY},
+    "metadata": {CANARY: CANARY},
+    "logit_bias": {"7": 31.4142},
+}
+"""A canary in every member that a request's author fills with text."""
+
+
 async def break_forward(worker: WorkerProcess, api: Api, environ: dict[str, str], how: str) -> None:
     """Let the forward fail under a running job; see the job, the worker and its processes end."""
     tree = {worker.pid, *descendants(worker.pid)}
@@ -149,7 +176,10 @@ async def break_forward(worker: WorkerProcess, api: Api, environ: dict[str, str]
     running = await api.run(LONG)
     await api.wait_for(running, "IN_PROGRESS")
     order.write_text(how)
+    last = await api.run({"openai_route": "/v1/chat/completions", "openai_input": SECRETIVE})
     async with asyncio.timeout(20):
+        refused = await api.wait_for(last, "FAILED", "COMPLETED")
+        assert "engine_died" in refused.get("error", ""), refused
         job = await api.wait_for(running, "FAILED", "COMPLETED")
         error = json.loads(job["error"])["error"]
         assert (error["code"], error["retryable"]) == ("engine_died", True)
@@ -159,10 +189,16 @@ async def break_forward(worker: WorkerProcess, api: Api, environ: dict[str, str]
 
 
 async def test_exception_in_the_forward_ends_the_worker(
-    first: tuple[LocalDeployment, Api], environ: dict[str, str]
+    first: tuple[LocalDeployment, Api], environ: dict[str, str], output: list[str]
 ) -> None:
     deployment, api = first
     await break_forward(deployment.processes[0], api, environ, RAISE)
+    printed = "\n".join(output)
+    assert "a layer of the model is broken" in printed
+    dump = next(line for line in output if "Dumping scheduler output" in line)
+    assert "NewRequestData(req_id=<" in dump, "the new request is not in the dump"
+    assert "structured_outputs=StructuredOutputsParams(" in dump, dump
+    assert not [line for line in output if CANARY in line or "31.41" in line]
 
 
 async def test_next_worker_serves_and_ends_when_memory_does(

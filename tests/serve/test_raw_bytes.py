@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import orjson
 import pytest
@@ -36,7 +37,7 @@ async def test_key_of_any_bytes_is_refused_with_401(bench, caplog, header, key):
     status, body = await send(bench, b"GET /v1/models HTTP/1.1\r\n" + header + key)
     assert status == 401
     assert orjson.loads(body)["error"]["code"] == Code.INVALID_API_KEY
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_key_with_bytes_that_are_not_utf8_is_accepted(bench):
@@ -62,7 +63,7 @@ async def test_header_of_any_bytes_is_answered(ready, caplog, head):
     ready.answer = say(REPLY)
     status, body = await send(ready, head % CHAT.encode(), BODY)
     assert (status, orjson.loads(body)) == (200, REPLY)
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ async def test_request_of_any_bytes_is_no_failure_of_the_worker(ready, caplog, h
     ready.answer = say(REPLY)
     status, _ = await send(ready, head, BODY)
     assert status < 500
-    assert not [record for record in caplog.records if record.name.startswith("worker")]
+    assert not [record for record in caplog.records if record.name.startswith("worker.")]
 
 
 @pytest.mark.parametrize("credentials", [False, True])
@@ -108,4 +109,4 @@ async def test_preflight_of_any_bytes_is_answered(bench, caplog, lines, credenti
     await bench.open(api_key=KEY, cors=Cors(["*"], credentials=credentials))
     status, _ = await send(bench, b"OPTIONS /v1/models HTTP/1.1" + lines)
     assert status in (204, 401)
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from worker import heap
+from worker import content, heap
 from worker.engine import media
 from worker.engine.amx import permit_amx
 from worker.engine.forked import ForkError, run_in_fork
@@ -29,6 +29,15 @@ from worker.engine.lifeline import die_with_parent, tie_forks_to_parent
 
 LONGEST_MESSAGE = 10_000
 """Characters of an exception's message that are reported."""
+
+GRAMMAR_LOGGERS = ("vllm.v1.structured_output", "vllm.v1.core")
+"""Parts of the engine that log tokens, grammars and ids of requests."""
+
+REQUEST_LOGGERS = (
+    "vllm.entrypoints.serve.utils.request_logger",
+    "vllm.entrypoints.serve.middleware.log_response",
+)
+"""What logs requests because an option asks for it."""
 
 SETTLED = "worker.engine.child.Settled"
 """How vLLM imports the class; this module runs under another name."""
@@ -158,6 +167,17 @@ def register_media_connectors() -> None:
     MEDIA_CONNECTOR_REGISTRY.register(media.PUBLIC)(PublicConnector)
 
 
+def hide_requests_in_dumps() -> None:
+    """Let vLLM's dump of a step that failed have the sizes of its requests, not their content.
+
+    By itself it leaves out prompts and repeats everything else: stop strings, bad words, structured
+    outputs, extra arguments and ids.
+    """
+    from vllm.logging_utils import dump_input
+
+    dump_input.prepare_object_to_dump = content.describe_shape
+
+
 class Settled:
     """Middleware that is none: it settles an API server that is about to serve.
 
@@ -173,6 +193,8 @@ class Settled:
 
         enable_envs_cache()
         heap.settle()
+        # From now on nearly all that this process logs is about requests.
+        content.hide_from([""], shown=REQUEST_LOGGERS)
         return app
 
 
@@ -205,6 +227,8 @@ def serve(arguments: Sequence[str], report: Reporter) -> None:
 
     register_media_connectors()
     sleep_while_polling()
+    hide_requests_in_dumps()
+    content.hide_from(GRAMMAR_LOGGERS)
     inspect_models_in_a_fork()
     create_engine_config = fork_engine_processes(AsyncEngineArgs.create_engine_config)
 
@@ -245,3 +269,5 @@ elif __name__ == "__mp_main__":
     permit_amx()
     register_media_connectors()
     sleep_while_polling()
+    hide_requests_in_dumps()
+    content.hide_from(GRAMMAR_LOGGERS)

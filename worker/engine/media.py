@@ -9,12 +9,13 @@ private one is refused, and what a public one reaches is the proxy's own affair.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Callable
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+
+from worker.engine.addresses import is_public
 
 PUBLIC = "worker-public"
 ANY = "worker-any"
@@ -28,28 +29,10 @@ NO_LOCAL_FILES = (
     "ALLOWED_LOCAL_MEDIA_PATH on the endpoint to the folder that may be read."
 )
 
-TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
-"""IPv6 addresses that a gateway translates to IPv4 (RFC 6052)."""
-
 Refuse = Callable[[str], Exception]
 """Makes the error for a refused request from its message."""
 
 AddressInfo = tuple[int, int, int, str, tuple[object, ...]]
-
-
-def is_public(address: str) -> bool:
-    """Return whether an IP address is on the public internet; one that is none is not."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(found, ipaddress.IPv6Address):
-        hidden = found.ipv4_mapped or found.sixtofour
-        if found in TRANSLATED:
-            hidden = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        if hidden is not None:
-            return is_public(str(hidden))
-    return found.is_global and not found.is_multicast
 
 
 def explain(host: str) -> str:

@@ -41,6 +41,7 @@ __all__ = [
     "RetryClient",
     "TooManyRequests",
     "differences",
+    "hide_secrets",
     "job_done_url",
     "job_stream_url",
     "report_unhealthy",
@@ -124,6 +125,16 @@ def set_log_level(level: str) -> None:
     """Set the SDK's log level; its own default is DEBUG, which prints every token."""
     # Not `set_level`: that one also prints a line about it.
     runpod_log.level = LOG_LEVELS[level]
+
+
+def hide_secrets(redact: Callable[[str], str]) -> None:
+    """Hide secrets in the SDK's log, before it shortens a message in the middle of one."""
+    write = RunPodLogger.log
+
+    def log(message: Any, message_level: str = "INFO", job_id: str | None = None) -> None:
+        write(runpod_log, redact(str(message)), message_level, job_id)
+
+    runpod_log.log = log
 
 
 def differences() -> list[str]:
