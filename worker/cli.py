@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from worker.deploy.wishes import Wishes, takes_options
 from worker.errors import ExitCode
 
-app = typer.Typer(
+
+class Application(typer.Typer):
+    """The command line; an error that no command handles ends with its reason in one line."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001  a traceback may show secrets, and helps no user
+            from worker.failure import end_command
+
+            sys.exit(end_command(error, os.environ))
+
+
+app = Application(
     name="worker",
     help="Serve any LLM with vLLM on RunPod Serverless, configured by environment variables.",
     no_args_is_help=True,
@@ -33,10 +48,15 @@ def start(
     of all problems if something is wrong; with 3 if vLLM cannot start; with 4 if it dies later.
     SIGTERM lets running jobs finish. --mode is WORKER_MODE on the command line.
     """
-    from worker.start import run_worker
-
     chosen = {"WORKER_MODE": mode} if mode else {}
-    raise typer.Exit(run_worker({**os.environ, **chosen}))
+    environ = {**os.environ, **chosen}
+    try:
+        from worker.start import run_worker
+    except Exception as error:  # noqa: BLE001  an installation that lacks something
+        from worker.failure import end_start
+
+        raise typer.Exit(end_start(error, environ)) from None
+    raise typer.Exit(run_worker(environ))
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -12,6 +13,12 @@ REDACTED = "[redacted]"
 
 SHORTEST_SECRET = 4
 """Characters. Shorter values stay: `1` or `no` occur in every text."""
+
+SECRET_NAME = re.compile(
+    r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)"
+    r"(_ID)?$"
+)
+"""Names of variables that hold a credential."""
 
 PLACEHOLDERS = frozenset({"true", "false", "none", "null", "empty"})
 """Values, in lower case, that variables named like a credential have and that hide nothing."""

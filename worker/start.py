@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import signal
-import sys
 from collections.abc import Mapping
 
 import orjson
 import uvloop
 
 from worker import heap
-from worker.console import open_console, report_problems
 from worker.engine.environment import build_environment, has_bytecode
 from worker.engine.lifeline import tie_forks_to_parent
-from worker.engine.machine import UnfitError, check_machine, find_machine
+from worker.engine.machine import check_machine, find_machine
 from worker.engine.preparation import LOCAL_CACHE, plan_preparation
 from worker.engine.process import PHASES, EngineProcess
 from worker.engine.report import StartReport, process_age_s
 from worker.engine.watch import WatchLimits
-from worker.errors import ConfigurationError, ExitCode, WorkerError
+from worker.errors import ExitCode
+from worker.failure import end_start
 from worker.front import build_front, find_leader
 from worker.logs import configure_logging, keep_output_writable, redact_output
 from worker.redaction import Redactor
@@ -35,9 +33,6 @@ log = logging.getLogger(__name__)
 
 ON_PLATFORM = "RUNPOD_ENDPOINT_ID"
 """RunPod sets it in every worker; the SDK, too, then writes its log as JSON."""
-
-PING = "RUNPOD_WEBHOOK_PING"
-"""RunPod sets it in every queue worker; heartbeats go there."""
 
 ENGINE_SHUTDOWN_S = 5
 """How long vLLM's own processes may take to end in order. With vLLM's default of 0 its API server
@@ -82,33 +77,14 @@ def run_worker(environ: Mapping[str, str]) -> int:
             log.warning("%s", warning)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(Worker(settings, environ, redact, mode).run())
-    except ConfigurationError as error:
-        report_problems(error.problems, console=open_console(stderr=True))
-        failure: WorkerError = error
-    except WorkerError as error:
-        print(redact(f"error: {error}"), file=sys.stderr, flush=True)
-        failure = error
-    if environ.get(PING):
-        report_failure(failure, redact)
-    return int(failure.exit_code)
+    except Exception as error:  # noqa: BLE001  no start ends without a reason and a report
+        return end_start(error, environ, redact)
 
 
 def writes_json(settings: Settings, environ: Mapping[str, str]) -> bool:
     """Return whether log lines are JSON."""
     chosen = settings.logging.format
     return chosen == "json" or (chosen == "auto" and bool(environ.get(ON_PLATFORM)))
-
-
-def report_failure(error: WorkerError, redact: Redactor) -> None:
-    """Tell the platform why this worker could not start.
-
-    Without it, the platform sees a container that ends, and starts the next one, which is paid for
-    and fails too; of unhealthy workers it keeps count, and shows the reason.
-    """
-    check = error.check if isinstance(error, UnfitError) else error.exit_code.name.lower()
-    sdk = importlib.import_module("worker.queue").sdk
-    sdk.set_log_level("error")
-    sdk.report_unhealthy(check, redact(str(error)))
 
 
 def find_loss(jobs: asyncio.Task[str | None], failed: asyncio.Task[str]) -> str | None:

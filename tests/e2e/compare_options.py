@@ -29,9 +29,9 @@ from vllm.reasoning import ReasoningParserManager
 from vllm.tool_parsers import ToolParserManager
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-from worker.config import load_settings
-from worker.config.catalogue import read_catalogue
-from worker.config.option import SWITCH_KINDS, Option
+from worker.settings import load_settings
+from worker.settings.catalogue import read_catalogue
+from worker.vllm_options.option import SWITCH_KINDS, Option
 from worker.errors import ConfigurationError
 
 TIMEOUT_S = 10

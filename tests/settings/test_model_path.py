@@ -21,16 +21,13 @@ def test_model_folder_without_a_model_is_a_problem(tmp_path):
     assert "this folder holds no model: it has no config.json" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["config.json", "params.json", "model-Q4.gguf"])
+@pytest.mark.parametrize("name", ["config.json", "params.json"])
 def test_model_folder_with_a_model_is_right(tmp_path, name):
     (tmp_path / name).touch()
     assert load_settings({"MODEL_NAME": str(tmp_path)}).model.name == str(tmp_path)
 
 
-def test_model_file_and_config_elsewhere_are_right(tmp_path):
-    file = tmp_path / "model.gguf"
-    file.touch()
-    assert load_settings({"MODEL_NAME": str(file)}).model.name == str(file)
+def test_model_with_its_config_elsewhere_is_right(tmp_path):
     folder = tmp_path / "weights"
     folder.mkdir()
     settings = load_settings({"MODEL_NAME": str(folder), "HF_CONFIG_PATH": "org/name"})

@@ -17,7 +17,7 @@ GOOD = [
     ("MAX_NUM_SEQS", " 12 ", 12),
     ("MAX_NUM_SEQS", "12.0", 12),
     ("MAX_NUM_SEQS", 12, 12),
-    ("SEED", "18446744073709551", 18446744073709551),
+    ("SEED", "4294967295", 4294967295),
     ("MAX_MODEL_LEN", "8k", 8000),
     ("MAX_MODEL_LEN", "8K", 8192),
     ("MAX_MODEL_LEN", "25.6k", 25600),
@@ -33,7 +33,6 @@ GOOD = [
     ("REVISION", 123, "123"),
     ("HF_OVERRIDES", '{"a": {"b": 1}}', {"a": {"b": 1}}),
     ("HF_OVERRIDES", {"a": 1}, {"a": 1}),
-    ("HF_OVERRIDES", "pkg.module.function", "pkg.module.function"),
     ("ADDITIONAL_CONFIG", '{"bytes": 80m}', {"bytes": 80_000_000}),
     ("ADDITIONAL_CONFIG", '{"text": "80m"}', {"text": "80m"}),
     ("LIMIT_MM_PER_PROMPT", "image=1, video=0", {"image": 1, "video": 0}),
@@ -49,7 +48,7 @@ GOOD = [
     ("LORA_MODULES", "a=x", [{"name": "a", "path": "x"}]),
     ("LORA_MODULES", '["a=x", {"name": "b", "path": "y"}]', 2),
     ("COMPILATION_CONFIG", '{"mode": "VLLM_COMPILE"}', {"mode": "VLLM_COMPILE"}),
-    ("SPECULATIVE_CONFIG", '{"num-speculative-tokens": 3}', {"num-speculative-tokens": 3}),
+    ("SPECULATIVE_CONFIG", '{"num-speculative-tokens": 3}', {"num_speculative_tokens": 3}),
 ]
 
 

@@ -161,6 +161,9 @@ def test_promised_defaults_depend_on_the_machine():
     assert source_of(without, "GPU_MEMORY_UTILIZATION") is None
 
 
+ELASTIC = dict.fromkeys(("ENABLE_ELASTIC_EP", "ENABLE_EPLB", "ENABLE_EXPERT_PARALLEL"), "true")
+
+
 @pytest.mark.parametrize(
     ("cores", "gpus", "environ", "servers"),
     [
@@ -177,7 +180,7 @@ def test_promised_defaults_depend_on_the_machine():
         pytest.param(16, 1, {"API_SERVER_COUNT": "1"}, 1, id="set"),
         pytest.param(16, 2, {"DATA_PARALLEL_SIZE": "2"}, None, id="several-engines"),
         pytest.param(16, 1, {"ENABLE_FAULT_TOLERANCE": "true"}, None, id="fault-tolerance"),
-        pytest.param(16, 1, {"ENABLE_ELASTIC_EP": "true"}, None, id="elastic"),
+        pytest.param(16, 1, ELASTIC, None, id="elastic"),
         pytest.param(16, 1, {ADAPTERS: "true"}, None, id="runtime-adapters"),
         pytest.param(16, 1, {KEPT_ANSWERS: "1"}, None, id="kept-answers"),
     ],

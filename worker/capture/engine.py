@@ -16,17 +16,28 @@ import orjson
 import vllm
 import vllm.envs
 from vllm.engine import arg_utils
-from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
+from vllm.model_executor.layers.quantization import (
+    DEPRECATED_QUANTIZATION_METHODS,
+    QUANTIZATION_METHODS,
+)
 from vllm.model_executor.model_loader import _LOAD_FORMAT_TO_MODEL_LOADER
 from vllm.model_executor.models import registry
 from vllm.reasoning import ReasoningParserManager
 from vllm.tokenizers.registry import TokenizerRegistry
 from vllm.tool_parsers import ToolParserManager
+from vllm.transformers_utils.chat_templates.registry import CHAT_TEMPLATES_DIR
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
 from worker.engine.child import load_cli_args
-from worker.vllm_options.annotation import Schema, bounded, clean_text, describe, plain_default
+from worker.vllm_options.annotation import (
+    Schema,
+    bounded,
+    clean_text,
+    describe,
+    plain_default,
+    takes_text,
+)
 
 CLI_ARGS = load_cli_args()
 
@@ -91,6 +102,8 @@ def capture() -> Schema:
             "attention_backend": sorted(AttentionBackendEnum.__members__),
             "tokenizer_mode": sorted({"auto", *TokenizerRegistry.tokenizers}),
         },
+        "x-chat-templates": sorted(path.name for path in CHAT_TEMPLATES_DIR.glob("*.jinja")),
+        "x-deprecated-quantization": sorted(DEPRECATED_QUANTIZATION_METHODS),
         "x-environment": sorted(vllm.envs.environment_variables),
         "x-architectures": {task: sorted(models) for task, models in ARCHITECTURES.items()},
         "properties": options,
@@ -129,6 +142,9 @@ def _capture_option(action: argparse.Action, group: str, classes: dict[str, Any]
     class_name, _, field = origin.partition(".")
     info = getattr(classes.get(class_name), "__pydantic_fields__", {}).get(field)
     kind, nullable = _kind(action)
+    if kind == "object-or-string" and info is not None and not takes_text(info.annotation):
+        # vLLM's parser lets any text pass, and its configuration then refuses it.
+        kind = "json"
     schema = bounded(describe(info.annotation), info.metadata) if info is not None else {}
     entry: Schema = {**_typed(kind, schema, action)}
     default = plain_default(action.default)
@@ -204,7 +220,7 @@ def _typed(kind: str, schema: Schema, action: argparse.Action) -> Schema:
     if kind == "lora-modules":
         return _branch(schema, ("array",)) or {"type": "array"}
     if kind == "json":
-        return _branch(schema, ("object", "array")) or {}
+        return _branch(schema, ("object", "array")) or ({"type": "object"} if not schema else {})
     return {"type": "string"} if kind == "string" else {}
 
 

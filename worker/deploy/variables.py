@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from worker.deploy.wishes import Wishes
 from worker.errors import Problem
+from worker.redaction import SECRET_NAME
 from worker.settings.catalogue import Catalogue
-from worker.settings.secrets import SECRET_NAME
 from worker.sizing.target import is_model
 
 SECRETS_PAGE = "https://console.runpod.io/user/secrets"

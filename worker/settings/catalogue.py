@@ -36,6 +36,7 @@ SCHEMA_KEYWORDS = (
     "items",
     "properties",
     "additionalProperties",
+    "required",
     "minimum",
     "maximum",
     "exclusiveMinimum",

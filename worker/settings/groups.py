@@ -170,8 +170,7 @@ class EndpointSettings(Group):
         "Path of the health check: 204 while the model loads, 200 when it answers, 503 when the "
         "worker ends.",
         Words(env="HEALTH_CHECK_PATH", title="Health path", console=False),
-        min_length=2,
-        max_length=200,
+        pattern=r"^/[A-Za-z0-9._~/-]{1,199}$",
     )
     api_key: SecretStr | None = setting(
         None,

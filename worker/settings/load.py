@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from worker.errors import ConfigurationError, Problem
 from worker.machine import MachineInfo, detect_machine
 from worker.models.cached import cache_roots
@@ -23,7 +25,8 @@ from worker.settings.model_location import (
     use_baked_model,
     use_cached_model,
 )
-from worker.settings.names import find_misspelt
+from worker.settings.named_models import read_model_names
+from worker.settings.names import find_misspelt, find_model_elsewhere, find_unread
 from worker.settings.parallel import check_parallel, warn_alone
 from worker.settings.resolve import Findings, Resolved, merge_layers
 from worker.settings.rules import View, apply_rules
@@ -63,10 +66,9 @@ def load_settings(
     if sources.chosen is not None:
         given[sources.chosen.option.name] = sources.chosen
     is_here = is_local and use_baked
+    given = read_model_names(given, catalogue, findings, is_here=is_local)
     given = _place(given, environ, sources, catalogue, findings, is_here=is_here)
-    allowed = given.get("WORKER_ALLOWED_VARIABLES")
-    patterns = allowed.value if allowed else None
-    findings.problems += find_misspelt(environ, catalogue, patterns)
+    _check_variables(environ, given, catalogue, findings)
     values = _complete(given, promise_defaults(given, catalogue, machine, environ), catalogue)
     view = View(values, catalogue, machine, environ, is_here=is_local)
     findings.problems += apply_rules(view)
@@ -81,6 +83,21 @@ def load_settings(
         values, environ, offline_variables(values, catalogue, sources.baked), redact, warnings
     )
     return dataclasses.replace(settings, profile=sources.profile, machine=machine)
+
+
+def _check_variables(
+    environ: Mapping[str, str],
+    given: Mapping[str, Resolved],
+    catalogue: Catalogue,
+    findings: Findings,
+) -> None:
+    """Find variables that nobody reads and that somebody meant for this worker or for vLLM."""
+    allowed = given.get("WORKER_ALLOWED_VARIABLES")
+    patterns = allowed.value if allowed else None
+    findings.problems += find_misspelt(environ, catalogue, patterns)
+    findings.warnings += find_unread(environ, catalogue, patterns)
+    if catalogue.by_engine_key["model"].name not in given:
+        findings.problems += find_model_elsewhere(environ, patterns)
 
 
 def _place(
@@ -142,7 +159,7 @@ def _build(
         if resolved.option.field is not None:
             group, name = resolved.option.field
             groups.setdefault(group, {})[name] = _field_value(resolved.option, resolved.value)
-    worker = WorkerSettings.model_validate(groups)
+    worker = _validate(groups, values)
     return Settings(
         model=worker.model,
         serving=worker.serving,
@@ -165,6 +182,21 @@ def _build(
         cache=choose_cache(worker.startup, base_path(worker.storage), read_catalogue().version),
         warnings=tuple(warnings),
     )
+
+
+def _validate(groups: dict[str, Any], values: Mapping[str, Resolved]) -> WorkerSettings:
+    """Return the worker's own settings; what only pydantic finds is a problem like any other."""
+    try:
+        return WorkerSettings.model_validate(groups)
+    except ValidationError as error:
+        places = {item.option.field: item for item in values.values() if item.option.field}
+        problems = []
+        # Without its input, which may be a secret.
+        for found in error.errors(include_url=False, include_input=False, include_context=False):
+            item = places[found["loc"][0], found["loc"][1]]  # type: ignore[index]
+            message = found["msg"][:1].lower() + found["msg"][1:]
+            problems.append(Problem(item.place, message, anchor=item.option.anchor))
+        raise ConfigurationError(problems) from None
 
 
 def _field_value(option: Option, value: Any) -> Any:

@@ -9,6 +9,7 @@ from worker.errors import Problem
 from worker.settings.catalogue import Catalogue
 from worker.settings.deprecated import REMOVED, RENAMED
 from worker.suggest import CERTAIN, TYPO, suggest
+from worker.vllm_options.variables import explain_unread
 
 SHORT = 8
 """Names up to this length must match almost exactly: too many words look like `SEED`."""
@@ -90,6 +91,13 @@ PREFIXES = ("VLLM_", "WORKER_", "ENGINE_", "RUNPOD_VLLM_")
 
 PAGE = "configuration.md"
 ALLOW = "WORKER_ALLOWED_VARIABLES"
+ENGINE_VARIABLES = "engine-options.md"
+
+MODEL_VARIABLES = (
+    *("MODEL", "MODEL_ID", "MODEL_PATH", "MODEL_REPO", "MODEL_REPO_ID"),
+    *("HF_MODEL", "HF_MODEL_ID", "HF_MODEL_NAME", "HUGGINGFACE_MODEL", "LLM_MODEL", "VLLM_MODEL"),
+)
+"""What other servers and templates call MODEL_NAME."""
 
 
 def find_misspelt(
@@ -103,21 +111,60 @@ def find_misspelt(
         allowed: Patterns, comma-separated, of variables that are meant as they are.
     """
     known = {*catalogue.by_variable, *REMOVED, *RENAMED}
-    taken = {option.name for option in catalogue.options}
-    patterns = [part.strip() for part in (allowed or "").split(",") if part.strip()]
-    for name in sorted(environ):
-        if name in known or name in taken or name in catalogue.engine_variables:
-            continue
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            continue
-        near = _meant(name, known)
+    for name in _unknown(environ, catalogue, allowed):
+        near, message = _meant(name, known), "unknown variable"
+        unread = explain_unread(name, {*catalogue.engine_variables, *known}, catalogue.version)
+        if not near and unread is not None:
+            near, message = unread.suggestions, unread.message
         if near:
             advice = f"the name of a setting, or {ALLOW}={name} if it is meant"
             option = catalogue.by_variable.get(near[0])
             anchor = option.anchor if option else PAGE
+            yield Problem(name, message, expected=advice, suggestions=near, anchor=anchor)
+
+
+def find_unread(
+    environ: Mapping[str, str], catalogue: Catalogue, allowed: str | None
+) -> Iterator[Problem]:
+    """Yield a warning for each variable that only another release of vLLM reads."""
+    known = {*catalogue.by_variable, *REMOVED, *RENAMED}
+    for name in _unknown(environ, catalogue, allowed):
+        unread = explain_unread(name, {*catalogue.engine_variables, *known}, catalogue.version)
+        if unread is not None and not unread.suggestions and not _meant(name, known):
+            yield Problem(name, unread.message, anchor=ENGINE_VARIABLES)
+
+
+def find_model_elsewhere(environ: Mapping[str, str], allowed: str | None) -> Iterator[Problem]:
+    """Yield a problem for each variable that names a model for other servers.
+
+    Only of use where MODEL_NAME is not set: the default model would be served without a word.
+    """
+    for name in MODEL_VARIABLES:
+        value = environ.get(name, "").strip()
+        if value and not _is_allowed(name, allowed):
             yield Problem(
-                name, "unknown variable", expected=advice, suggestions=near, anchor=anchor
+                name,
+                "this worker does not read it, and MODEL_NAME is not set",
+                got=value,
+                expected=f"MODEL_NAME={value}, or {ALLOW}={name} if another program reads it",
+                suggestions=("MODEL_NAME",),
+                anchor=f"{PAGE}#model_name",
             )
+
+
+def _unknown(
+    environ: Mapping[str, str], catalogue: Catalogue, allowed: str | None
+) -> Iterator[str]:
+    known = {*catalogue.by_variable, *REMOVED, *RENAMED, *(o.name for o in catalogue.options)}
+    for name in sorted(environ):
+        is_known = name in known or name in catalogue.engine_variables
+        if not is_known and not _is_allowed(name, allowed):
+            yield name
+
+
+def _is_allowed(name: str, allowed: str | None) -> bool:
+    patterns = (part.strip() for part in (allowed or "").split(","))
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns if pattern)
 
 
 def _meant(name: str, known: set[str]) -> tuple[str, ...]:

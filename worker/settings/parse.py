@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from worker.settings.objects import check_object
+from worker.settings.objects import check_object, underscore_keys
 from worker.settings.rejection import Rejected, expected_choices, expected_number
 from worker.suggest import HINT, suggest
 from worker.vllm_options.option import SWITCH_KINDS, Option
@@ -23,6 +23,7 @@ DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 BINARY = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 HUMAN = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT])")
 HUMAN_IN_JSON = re.compile(r"\b\d+(?:\.\d+)?[kKmMgGtT]\b")
+INTEGER = re.compile(r"\+?\d{1,18}")
 QUOTED = re.compile(r'("(?:[^"\\]|\\.)*")')
 
 
@@ -156,7 +157,17 @@ def parse_string(raw: Any, option: Option) -> str:
     """Take text as it is; numbers, which YAML makes of unquoted digits, become text again."""
     if isinstance(raw, (dict, list)):
         raise Rejected("not text", "text")
-    return str(raw).lower() if isinstance(raw, bool) else str(raw)
+    text = str(raw).lower() if isinstance(raw, bool) else str(raw)
+    schema = option.schema
+    least, most = schema.get("minLength", 0), schema.get("maxLength")
+    if len(text) < least:
+        raise Rejected("too short", f"at least {least} characters")
+    if most is not None and len(text) > most:
+        raise Rejected("too long", f"at most {most} characters")
+    if "pattern" in schema and not re.search(schema["pattern"], text):
+        example = option.example or option.default
+        raise Rejected("not of the right form", f"text such as {example} ({schema['pattern']})")
+    return text
 
 
 def parse_json(raw: Any) -> Any:
@@ -167,12 +178,15 @@ def parse_json(raw: Any) -> Any:
     """
     try:
         return json.loads(raw)
-    except json.JSONDecodeError as error:
+    except (RecursionError, ValueError) as error:
+        if not isinstance(error, json.JSONDecodeError):
+            # Thousands of nested brackets, or of digits.
+            raise Rejected("JSON beyond any use", "a shorter value") from None
         parts = QUOTED.split(raw)
         parts[::2] = [HUMAN_IN_JSON.sub(_expand, part) for part in parts[::2]]
         try:
             return json.loads("".join(parts))
-        except json.JSONDecodeError:
+        except ValueError:
             place = f"not valid JSON: {error.msg} at character {error.pos + 1}"
             hint = " (JSON wants double quotes)" if "'" in raw else ""
             raise Rejected(place, f'JSON, for example {{"key": 1}}{hint}') from None
@@ -197,6 +211,7 @@ def parse_object(raw: Any, option: Option) -> Any:
         raise Rejected("not a list", "comma-separated values or a JSON array")
     if wanted != "array" and not isinstance(value, dict):
         raise Rejected("not a JSON object", 'a JSON object, for example {"key": 1}')
+    value = underscore_keys(value, option.schema)
     check_object(value, option.schema)
     return value
 
@@ -225,7 +240,9 @@ def parse_list(raw: Any, option: Option) -> list[Any]:
         items = parse_json(raw) if raw.startswith("[") else raw.split(",")
     else:
         items = raw if isinstance(raw, list) else [raw]
-    if not isinstance(items, list) or any(isinstance(item, (dict, list)) for item in items):
+    if not isinstance(items, list) or any(
+        item is None or isinstance(item, (dict, list)) for item in items
+    ):
         raise Rejected("not a list", "a JSON array or comma-separated values")
     texts = [text for item in items if (text := str(item).strip())]
     if not texts or any(text.startswith("-") for text in texts):
@@ -234,9 +251,12 @@ def parse_list(raw: Any, option: Option) -> list[Any]:
     if "enum" in schema:
         return [choose(text, schema["enum"]) for text in texts]
     if schema.get("type") == "integer":
-        if not all(text.isdigit() for text in texts):
+        if not all(INTEGER.fullmatch(text) for text in texts):
             raise Rejected("not all integers", "integers, comma-separated")
         return [int(text) for text in texts]
+    pattern = schema.get("pattern")
+    if pattern and (wrong := next((t for t in texts if not re.fullmatch(pattern, t)), None)):
+        raise Rejected(f"{wrong!r} is not of the right form", f"texts that match {pattern}")
     return texts
 
 

@@ -12,10 +12,14 @@ from typing import Any
 from worker.errors import Problem
 from worker.machine import MachineInfo
 from worker.settings.catalogue import Catalogue, read_catalogue
+from worker.settings.chat_template import find_template_error, is_template
+from worker.settings.model_name import GGUF_INSTEAD, is_gguf_name
+from worker.settings.paths import exists, find_adapter_fault, find_model_fault, is_path
 from worker.settings.rejection import expected_choices
 from worker.settings.resolve import Resolved
 from worker.settings.settings import Settings
 from worker.suggest import HINT, suggest
+from worker.vllm_options.schema import read_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,10 @@ NEEDS = (
     Needs("enable_auto_tool_choice", "tool_call_parser", "hermes", "cannot work"),
     Needs("enable_log_outputs", "enable_log_requests", "true", "cannot work"),
     Needs("enable_eplb", "enable_expert_parallel", "true", "cannot work"),
+    Needs("enable_elastic_ep", "enable_eplb", "true", "cannot work"),
+    Needs(
+        "collect_detailed_traces", "otlp_traces_endpoint", "http://collector:4317", "cannot work"
+    ),
     Needs("numa_bind_nodes", "numa_bind", "true", "cannot work"),
     Needs("numa_bind_cpus", "numa_bind", "true", "cannot work"),
     Needs("lora_modules", "enable_lora", "true", "cannot be loaded"),
@@ -109,6 +117,11 @@ NEEDS = (
 )
 """Setting the first without the second is a problem, unless it is set to vLLM's default anyway."""
 
+CLASSES = ("distributed_executor_backend",)
+"""Options that take a class's dotted path beside their names."""
+
+CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
 PLUGINS = {
     "tool_call_parser": "tool_parser_plugin",
     "reasoning_parser": "reasoning_parser_plugin",
@@ -116,14 +129,30 @@ PLUGINS = {
 """Options whose list of names a plugin, named by another option, may extend."""
 
 
-PATH_STARTS = ("/", "./", "../", "~")
-"""How a model that can only be a local path begins."""
-
 ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s]+/?")
 """What a browser sends in `Origin`; a final slash does no harm."""
 
-MODEL_FILES = ("config.json", "params.json", "*.gguf")
-"""One of these makes a folder a model: Hugging Face's form, Mistral's, GGUF."""
+MODEL_WANTED = "a folder in this container with a model, or a repository id such as org/name"
+FOLDER_WANTED = "a folder that exists in this container, or a repository id such as org/name"
+FILE_WANTED = "a path that exists in this container"
+
+FOLDERS = ("tokenizer", "hf_config_path", "spec_model", "generation_config")
+"""Options that name a repository or a folder."""
+
+FILES = (
+    "tool_parser_plugin",
+    "reasoning_parser_plugin",
+    "allowed_local_media_path",
+    "mm_encoder_fp8_scale_path",
+)
+"""Options that name a file or folder which vLLM reads."""
+
+MEMBERS = (
+    ("speculative_config", "model", is_path),
+    ("logging_config", "pylogging_config_file", bool),
+    ("structured_outputs_config", "reasoning_parser_plugin", bool),
+)
+"""Members of JSON options that name one, with what tells a path from another name."""
 
 
 def apply_rules(view: View) -> Iterator[Problem]:
@@ -151,7 +180,8 @@ def _check_names(view: View) -> Iterator[Problem]:
         value = str(view.get(key))
         plugin = PLUGINS.get(key)
         extended = bool(view.get(plugin)) if plugin else bool(view.environ.get("VLLM_PLUGINS"))
-        if extended or value in ("", *option.names) or "." in value:
+        is_class = key in CLASSES and CLASS_PATH.fullmatch(value)
+        if extended or is_class or value in ("", *option.names):
             continue
         near = suggest(value, option.names, HINT)
         found = view.problem(key, "unknown name", expected_choices(option.names))
@@ -174,6 +204,26 @@ def _check_batch(view: View) -> Iterator[Problem]:
     if active is not None and sequences is not None and active > sequences:
         limit = f"at most {view.name('max_num_seqs')}, which is {sequences}"
         yield view.problem("max_num_active_seqs", "more than may run at all", limit)
+
+
+def _check_quantization(view: View) -> Iterator[Problem]:
+    method = view.get("quantization")
+    deprecated = method in read_schema().deprecated_quantization
+    if deprecated and not view.get("allow_deprecated_quantization"):
+        allow = view.name("allow_deprecated_quantization")
+        instead = f"another method, or {allow}=true as well"
+        yield view.problem("quantization", "vLLM is about to remove this method", instead)
+
+
+def _check_sizes(view: View) -> Iterator[Problem]:
+    local, replicas = view.get("data_parallel_size_local"), view.get("data_parallel_size")
+    if local is not None and local > replicas:
+        limit = f"at most {view.name('data_parallel_size')}, which is {replicas}"
+        yield view.problem("data_parallel_size_local", "more replicas here than in all", limit)
+    context, tensor = view.get("decode_context_parallel_size"), view.get("tensor_parallel_size")
+    if tensor % context:
+        limit = f"a divisor of {view.name('tensor_parallel_size')}, which is {tensor}"
+        yield view.problem("decode_context_parallel_size", "does not divide the GPUs", limit)
 
 
 def _check_lora(view: View) -> Iterator[Problem]:
@@ -215,29 +265,68 @@ def _check_metrics(view: View) -> Iterator[Problem]:
 
 def _check_template(view: View) -> Iterator[Problem]:
     template = view.get("chat_template")
-    if template is None or any(mark in template for mark in "{}\n"):
+    if template is None:
         return
-    # A bare file name may be one of vLLM's own templates; only a path can be checked here.
-    if "/" in template and not Path(template).exists():
-        yield view.problem("chat_template", "no such file", "a Jinja template or its file's path")
+    text = template
+    if not is_template(template):
+        if template in read_schema().chat_templates or not (view.is_here or "/" in template):
+            return
+        try:
+            text = Path(template).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            wanted = "a Jinja template or its file's path"
+            yield view.problem("chat_template", "no such file", wanted)
+            return
+    if error := find_template_error(text):
+        message = f"not a template that can be used: {error.removesuffix('.')}"
+        yield view.problem("chat_template", message, "a Jinja template as transformers takes it")
 
 
 def _check_model(view: View) -> Iterator[Problem]:
     model = view.get("model")
-    # What is not a path is a repository, and whether that exists is the hub's to say.
-    if not view.is_here or not isinstance(model, str) or not model.startswith(PATH_STARTS):
+    if not isinstance(model, str) or "://" in model:
         return
-    path = Path(model)
-    if not path.exists():
-        wanted = "a folder that exists in this container, or a repository id such as org/name"
-        yield view.problem("model", "no such folder", wanted)
-    elif (
-        path.is_dir()
-        and view.get("hf_config_path") is None
-        and not any(next(path.glob(pattern), None) for pattern in MODEL_FILES)
-    ):
-        message = "this folder holds no model: it has no config.json"
-        yield view.problem("model", message, "the folder that holds the weights")
+    if is_path(model):
+        if not view.is_here:
+            return
+        own = view.get("hf_config_path") is None
+        if fault := find_model_fault(model, needs_config=own):
+            wanted = f"{GGUF_INSTEAD}, or another folder" if "GGUF" in fault else MODEL_WANTED
+            yield view.problem("model", fault, wanted)
+    elif is_gguf_name(model) and not (view.is_here and exists(model)):
+        yield view.problem("model", "GGUF weights, which this vLLM cannot load", GGUF_INSTEAD)
+
+
+def _check_paths(view: View) -> Iterator[Problem]:
+    """Look for what other options name; whether a repository exists, only the hub knows."""
+    if not view.is_here:
+        return
+    for key in FOLDERS:
+        value = view.get(key)
+        if isinstance(value, str) and is_path(value) and not exists(value):
+            yield view.problem(key, "no such folder", FOLDER_WANTED)
+    for key in FILES:
+        value = view.get(key)
+        if isinstance(value, str) and value and not exists(value):
+            yield view.problem(key, "no such file or folder", FILE_WANTED)
+    for key, member, names_path in MEMBERS:
+        value = view.get(key)
+        path = value.get(member) if isinstance(value, dict) else None
+        if isinstance(path, str) and names_path(path) and not exists(path):
+            yield view.problem(key, f"no such file or folder at {member}", FILE_WANTED)
+
+
+def _check_adapters(view: View) -> Iterator[Problem]:
+    if not view.is_here:
+        return
+    modules, defaults = view.get("lora_modules"), view.get("default_mm_loras")
+    named = [("lora_modules", item.get("path")) for item in modules or () if isinstance(item, dict)]
+    named += [("default_mm_loras", path) for path in (defaults or {}).values()]
+    for key, path in named:
+        if isinstance(path, str) and (fault := find_adapter_fault(path)):
+            wanted = "an adapter's folder in this container, or a repository id such as org/adapter"
+            found = view.problem(key, f"an adapter cannot be loaded: {fault}", wanted)
+            yield dataclasses.replace(found, got=path)
 
 
 def _check_origins(view: View) -> Iterator[Problem]:
@@ -251,10 +340,14 @@ RULES: tuple[Callable[[View], Iterator[Problem]], ...] = (
     _check_needs,
     _check_names,
     _check_batch,
+    _check_quantization,
+    _check_sizes,
     _check_lora,
     _check_speculation,
     _check_metrics,
     _check_template,
     _check_model,
+    _check_paths,
+    _check_adapters,
     _check_origins,
 )

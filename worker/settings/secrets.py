@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from worker.errors import Problem
-from worker.redaction import Redactor
+from worker.redaction import SECRET_NAME, Redactor
 from worker.settings.groups import StorageSettings, WorkerSettings
 from worker.settings.resolve import Resolved
 
-SECRET_NAME = re.compile(
-    r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)"
-    r"(_ID)?$"
-)
 CACHE_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE")
 """Setting any of them means that the user has placed the model cache."""
 

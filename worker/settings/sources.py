@@ -15,6 +15,8 @@ from worker.settings.catalogue import Catalogue
 from worker.settings.files import profile_layer, read_file, read_profile
 from worker.settings.groups import SourceSettings
 from worker.settings.model_location import BAKED, baked_layer
+from worker.settings.model_name import read_model_name
+from worker.settings.rejection import Rejected
 from worker.settings.resolve import ENVIRONMENT, Findings, Layer, Resolved, merge_layers
 
 
@@ -123,7 +125,7 @@ def _choose_profile(
     model = catalogue.by_engine_key["model"]
     given = merge_layers(layers, catalogue, Findings()).get(model.name)
     if given is not None:
-        name, place = served_model_name(given.value), given.place
+        name, place = served_model_name(_plain_name(given.value)), given.place
     elif baked is not None:
         name, place = baked.model.repo, BAKED
     else:
@@ -137,6 +139,14 @@ def _choose_profile(
         return None, None
     option = next(option for option in catalogue.options if option.name == "PROFILE")
     return profile, Resolved(option, profile.name, f"from {place}", place)
+
+
+def _plain_name(text: str) -> str:
+    """Return a model's name in its plain form; a wrong one is reported with the other problems."""
+    try:
+        return read_model_name(text).name
+    except Rejected:
+        return text
 
 
 def _sources_only(catalogue: Catalogue) -> Catalogue:

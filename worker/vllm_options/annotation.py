@@ -38,6 +38,10 @@ BOUNDS = (
     (annotated_types.Le, "le", "maximum"),
     (annotated_types.Lt, "lt", "exclusiveMaximum"),
 )
+LENGTHS = (
+    (annotated_types.MinLen, "min_length", "minLength"),
+    (annotated_types.MaxLen, "max_length", "maxLength"),
+)
 
 
 def describe(annotation: Any, *, depth: int = 0) -> Schema:
@@ -54,24 +58,36 @@ def describe(annotation: Any, *, depth: int = 0) -> Schema:
     if origin in (list, set, tuple, frozenset) or annotation in (list, set, tuple):
         return _describe_array(origin or annotation, args, depth)
     if origin is dict or annotation is dict:
-        return {"type": "object"}
+        values = describe(args[1], depth=depth) if len(args) == 2 else {}
+        return {"type": "object", **({"additionalProperties": values} if values else {})}
     if isinstance(annotation, type):
         return _describe_class(annotation, depth)
     return {}
 
 
 def bounded(schema: Schema, metadata: Any) -> Schema:
-    """Add the bounds that pydantic's metadata declares to each numeric branch of a schema."""
-    bounds: Schema = {}
-    for item in metadata:
-        for kind, attribute, keyword in BOUNDS:
-            if isinstance(item, kind):
-                bounds[keyword] = getattr(item, attribute)
-    if not bounds:
-        return schema
+    """Add the bounds that pydantic's metadata declares to the branches of a schema that have them.
+
+    Numbers have bounds, texts a length and a pattern.
+    """
     if "anyOf" in schema:
         return {"anyOf": [bounded(branch, metadata) for branch in schema["anyOf"]]}
-    return {**schema, **bounds} if schema.get("type") in ("integer", "number") else schema
+    if schema.get("type") in ("integer", "number"):
+        return {**schema, **_declared(metadata, BOUNDS)}
+    if schema.get("type") != "string":
+        return schema
+    pattern = next((found for item in metadata if (found := getattr(item, "pattern", None))), None)
+    lengths = _declared(metadata, LENGTHS)
+    return {**schema, **lengths, **({"pattern": pattern} if pattern else {})}
+
+
+def _declared(metadata: Any, kinds: Any) -> Schema:
+    return {
+        keyword: getattr(item, attribute)
+        for item in metadata
+        for kind, attribute, keyword in kinds
+        if isinstance(item, kind)
+    }
 
 
 def _describe_union(args: tuple[Any, ...], depth: int) -> Schema:
@@ -108,6 +124,8 @@ def _describe_class(cls: type, depth: int) -> Schema:
     if depth >= DEEPEST:
         return {"type": "object"}
     schema: Schema = {"type": "object", "properties": _describe_fields(cls, depth + 1)}
+    if required := _required_fields(cls):
+        schema["required"] = required
     if getattr(cls, "__pydantic_config__", {}).get("extra") == "forbid":
         schema["additionalProperties"] = False
     return schema
@@ -129,6 +147,22 @@ def _describe_fields(cls: type, depth: int) -> dict[str, Schema]:
         schema = describe(info.annotation, depth=depth)
         properties[field.name] = bounded(schema, info.metadata)
     return properties
+
+
+def _required_fields(cls: type) -> list[str]:
+    declared = getattr(cls, "__pydantic_fields__", {})
+    return [
+        name for name, info in declared.items() if info.is_required() and not _is_internal(info)
+    ]
+
+
+def takes_text(annotation: Any) -> bool:
+    """Whether a text is among what an annotation takes."""
+    if get_origin(annotation) is Annotated:
+        return takes_text(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return any(takes_text(arg) for arg in get_args(annotation))
+    return annotation is str or annotation is Any
 
 
 def _is_internal(info: Any) -> bool:

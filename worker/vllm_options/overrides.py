@@ -47,6 +47,17 @@ class Override:
 
 
 POSITIVE = {"minimum": 1}
+PORT = {"minimum": 1, "maximum": 65535}
+MEDIA_LIMITS = {
+    "type": "object",
+    "additionalProperties": {
+        "anyOf": [
+            {"type": "integer", "minimum": 0},
+            {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}},
+        ]
+    },
+}
+CPU_LIST = r"\d+(-\d+)?(,\d+(-\d+)?)*"
 MODEL, TOKENIZER, MEMORY = "Model", "Tokenizer", "Memory and context"
 SPEED, PARALLEL, LORA = "Throughput", "GPUs", "LoRA"
 OPENAI, MEDIA, SPECULATION, LOGS = "OpenAI API", "Images, audio, video", "Speculation", "Logging"
@@ -68,7 +79,8 @@ OVERRIDES: Mapping[str, Override] = {
     "model_loader_extra_config": Override(MODEL, example='{"concurrency": 32}'),
     "runner": Override(MODEL),
     "convert": Override(MODEL),
-    "seed": Override(MODEL),
+    # torch takes any seed, NumPy in the engine none below 0 or above 32 bits.
+    "seed": Override(MODEL, bounds={"minimum": 0, "maximum": 2**32 - 1}),
     "enforce_eager": Override(MODEL, "Eager mode", default_cpu=True),
     "optimization_level": Override(MODEL, bounds={"enum": ["0", "1", "2", "3"]}),
     "generation_config": Override(MODEL, example="vllm"),
@@ -162,7 +174,9 @@ OVERRIDES: Mapping[str, Override] = {
         unset="pages of other origins may not use the server",
     ),
     # Images, audio, video
-    "limit_mm_per_prompt": Override(MEDIA, pairs=True, example='{"image": 1, "video": 0}'),
+    "limit_mm_per_prompt": Override(
+        MEDIA, bounds=MEDIA_LIMITS, pairs=True, example='{"image": 1, "video": 0}'
+    ),
     "mm_processor_kwargs": Override(MEDIA, example='{"num_crops": 4}'),
     "media_io_kwargs": Override(MEDIA, example='{"video": {"num_frames": 40}}'),
     "allowed_local_media_path": Override(MEDIA, example="/runpod-volume/media"),
@@ -180,10 +194,21 @@ OVERRIDES: Mapping[str, Override] = {
     "otlp_traces_endpoint": Override(LOGS, example="http://collector:4317"),
     # Checked by vLLM only at start, or by nothing
     "sse_keep_alive_interval": Override(bounds={"minimum": 0}, unit="seconds"),
-    "master_port": Override(bounds={"minimum": 1, "maximum": 65535}),
+    "master_port": Override(bounds=PORT),
+    "data_parallel_rpc_port": Override(bounds=PORT),
+    "data_parallel_rank": Override(bounds={"minimum": 0}),
+    "data_parallel_backend": Override(bounds={"enum": ["mp", "ray"]}),
+    "mamba_backend": Override(bounds={"enum": ["triton", "flashinfer", "cpu"]}),
+    "numa_bind_nodes": Override(bounds={"items": {"type": "integer", "minimum": 0}}),
+    "numa_bind_cpus": Override(bounds={"items": {"type": "string", "pattern": CPU_LIST}}),
+    "show_hidden_metrics_for_version": Override(
+        bounds={"pattern": r"^\d+\.\d+(\.\d+)*$"}, example="0.31"
+    ),
     "shutdown_timeout": Override(bounds={"minimum": 0}, unit="seconds"),
     "renderer_num_workers": Override(bounds=POSITIVE, unit="workers"),
-    "kv_transfer_config": Override(example='{"kv_connector": "LMCacheConnectorV1"}'),
+    "kv_transfer_config": Override(
+        bounds={"required": ["kv_connector"]}, example='{"kv_connector": "LMCacheConnectorV1"}'
+    ),
     "distributed_timeout_seconds": Override(bounds=POSITIVE, unit="seconds", zero_is_unset=True),
     "max_num_queued_reqs": Override(unit="requests"),
 }

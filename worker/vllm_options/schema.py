@@ -22,6 +22,8 @@ class VllmSchema:
         options: JSON Schema of each option, by the name of its attribute, in vLLM's order.
         names: Registered names that vLLM checks only at start, by option, e.g. tool parsers.
         environment: vLLM's own environment variables, which it reads itself.
+        chat_templates: Names of the chat templates that vLLM brings.
+        deprecated_quantization: Methods that need ALLOW_DEPRECATED_QUANTIZATION.
         architectures: Names of model architectures, by what they do.
     """
 
@@ -29,6 +31,8 @@ class VllmSchema:
     options: Mapping[str, Mapping[str, Any]]
     names: Mapping[str, list[str]]
     environment: frozenset[str]
+    chat_templates: frozenset[str]
+    deprecated_quantization: frozenset[str]
     architectures: Mapping[str, list[str]]
 
 
@@ -41,5 +45,7 @@ def read_schema() -> VllmSchema:
         options=data["properties"],
         names=data["x-names"],
         environment=frozenset(data["x-environment"]),
+        chat_templates=frozenset(data["x-chat-templates"]),
+        deprecated_quantization=frozenset(data["x-deprecated-quantization"]),
         architectures=data["x-architectures"],
     )
