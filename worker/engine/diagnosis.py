@@ -16,13 +16,15 @@ EXCEPTION_LINE = re.compile(
 )
 """The last line of a traceback, with or without the prefix that vLLM gives each line."""
 
-PYDANTIC_HEADING = re.compile(r"\d+ validation errors? for ")
-PYDANTIC_INPUT = re.compile(r"\s*\[type=.*", re.DOTALL)
-"""The end of a finding repeats the whole input, a Python repr."""
+PYDANTIC_HEADING = re.compile(r"\A\d+ validation errors? for ")
+PYDANTIC_INPUT = "[type="
+"""Begins the end of a finding, which repeats the whole input, a Python repr."""
 
 REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
     (
-        re.compile(r"gated repo|GatedRepoError|awaiting a review|Access to model .* is restricted"),
+        re.compile(
+            r"gated repo|GatedRepoError|awaiting a review|Access to model .{1,300} is restricted"
+        ),
         "The model is gated: accept its licence on its page and set HF_TOKEN to a token of that "
         "account",
     ),
@@ -72,7 +74,7 @@ REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
         "Another process holds GPU memory: lower GPU_MEMORY_UTILIZATION or free the GPU",
     ),
     (
-        re.compile(r"proc\(s\): \{[^}]*: -9\b|ended with SIGKILL"),
+        re.compile(r"proc\(s\): \{[^}]{1,1000}: -9\b|ended with SIGKILL"),
         "The system killed vLLM, most often because the container has too little memory (RAM): "
         "choose a machine with more, or a smaller model",
     ),
@@ -131,7 +133,7 @@ REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
         "The model cannot be divided among that many GPUs: lower TENSOR_PARALLEL_SIZE",
     ),
     (
-        re.compile(r"Loading lora .* failed|No adapter found for"),
+        re.compile(r"Loading lora .{1,300} failed|No adapter found for"),
         "A LoRA adapter cannot be loaded: check its path in LORA_MODULES",
     ),
 )
@@ -198,6 +200,6 @@ def _summarize(text: str) -> str:
         # A finding is indented; the line above it names its field, unless it is about all fields.
         place = next(n for n, line in enumerate(lines) if line.startswith(" "))
         field, finding = ("" if place == 1 else lines[place - 1]), lines[place]
-        finding = PYDANTIC_INPUT.sub("", finding).strip().removeprefix("Value error, ")
+        finding = finding.partition(PYDANTIC_INPUT)[0].strip().removeprefix("Value error, ")
         return f"{field}: {finding}" if field else finding
     return lines[0].strip()

@@ -15,7 +15,7 @@ COMPILE = "torch.compile"
 GRAPHS = "CUDA graphs"
 
 WITHIN: Mapping[str, re.Pattern[str]] = {
-    DOWNLOAD: re.compile(r"Time spent downloading weights for .*: ([\d.]+) seconds"),
+    DOWNLOAD: re.compile(r"Time spent downloading weights for .{1,300}: ([\d.]+) seconds"),
     READ: re.compile(r"Loading weights took ([\d.]+) seconds"),
     COMPILE: re.compile(r"torch\.compile took ([\d.]+) s in total"),
     GRAPHS: re.compile(r"Graph capturing finished in ([\d.]+) secs"),

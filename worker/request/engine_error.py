@@ -33,6 +33,11 @@ STUMBLED = (
 LONGEST_MESSAGE = 2000
 """Characters of vLLM's message that reach the client."""
 
+LONGEST_READ = 4 * LONGEST_MESSAGE
+"""Characters of it, or of a value in it, that are read closely. A message repeats what a request
+holds, at any length, so the patterns below meet at most that many. Each of them takes time in
+proportion to the text; tests/test_costs.py checks that."""
+
 _BY_STATUS: dict[int, Code] = {
     403: Code.ROUTE_CLOSED,
     404: Code.NOT_FOUND,
@@ -50,20 +55,17 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], Code], ...] = (
         re.compile(r"default chat template is no longer|chat_template is not set", re.I),
         Code.CHAT_TEMPLATE_MISSING,
     ),
-    (re.compile(r"The model `.*` does not exist", re.S), Code.MODEL_NOT_FOUND),
-    (re.compile(r"model does not support .* API"), Code.ROUTE_NOT_SERVED),
+    (re.compile(r"\AThe model `.*` does not exist", re.S), Code.MODEL_NOT_FOUND),
+    (re.compile(r"model does not support [^\n]{1,80} API"), Code.ROUTE_NOT_SERVED),
     (re.compile(r"Failed to load (image|audio|video)"), Code.MEDIA_UNREADABLE),
 )
 _DEAD = re.compile(r"EngineCore|EngineDead|engine (is )?dead", re.I)
-_FINDING = re.compile(r"^\s*(\{.*\})\s*$", re.M)
-_CONTEXT = re.compile(r", 'ctx': \{.*")
-_VALIDATION = (
-    (re.compile(r"^(\d+ validation errors?) for \w+$", re.M), r"\1:"),
-    (re.compile(r" \[type=\w+.*\]$", re.M), ""),
-    (re.compile(r"\n\s*For further information visit \S+"), ""),
-    (re.compile(r"\bValue error, "), ""),
-)
+_HEADING = re.compile(r"\A(\d+ validation errors?) for \w+\Z")
+_VALUE_ERROR = re.compile(r"\bValue error, ")
+_LINK = "For further information visit "
 """What pydantic's own text of an error has beside the error."""
+_FINDING_END = re.compile(r", 'input': |, 'ctx': \{")
+"""What follows in a finding repeats the input, or holds Python objects."""
 _STUMBLE = re.compile(
     r"^'\w+' object |\bobject has no attribute\b|\bNoneType\b|^unhashable type"
     r"|\bgot an unexpected keyword\b|\bindices must be\b|\bnot supported between instances\b"
@@ -71,10 +73,12 @@ _STUMBLE = re.compile(
 """How Python, and not vLLM, puts that something had the wrong form."""
 _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9]*(?:-[a-z0-9]+)+)")
 """An option of vLLM's command line; on an endpoint it is the variable of the same name."""
-_LITERAL = re.compile(r"(: )?(\[[^\n]*\]|\{[^\n]*\})")
-_OBJECT = re.compile(r"\s*<[\w.]+ object\b[^<>\n]*>")
+_CLOSINGS = {"[": "]", "{": "}"}
+_OPENING = re.compile(r"[\[{]")
+_OBJECT = re.compile(r"(?:(?<!\s)\s+)?<[\w.]+ object\b[^<>\n]*>")
 """How Python shows an object that has no better text."""
-_SUFFIX = re.compile(r" \(parameter=\w[\w.]*(, value=.*)?\)\Z", re.S)
+_SUFFIX = re.compile(r" \(parameter=\w[\w.]*(?:, value=|\)\Z)")
+"""Where the end of a message begins that names the parameter."""
 _WHOLE_PROMPT = frozenset({"input_text", "input_tokens"})
 """What vLLM calls the prompt of any route in errors about its length."""
 
@@ -160,40 +164,88 @@ def _unsatisfiable(forms: list[str], call: Call) -> RequestError:
 
 def clean_message(text: str) -> str:
     """Return vLLM's message without Python notation and needless length."""
-    text = _FINDING.sub(lambda match: "  " + _read_finding(match.group(1)), text)
-    for pattern, instead in _VALIDATION:
-        text = pattern.sub(instead, text)
-    text = _OBJECT.sub("", _LITERAL.sub(_retell, _SUFFIX.sub("", text)))
+    if text.endswith(")") and (suffix := _SUFFIX.search(text)):
+        text = text[: suffix.start()]
+    lines: list[str] = []
+    size = 0
+    for line in text.split("\n"):
+        if size > LONGEST_READ:
+            break
+        if line.lstrip().startswith(_LINK):
+            continue
+        lines.append(shorten(_clean_line(line), LONGEST_READ))
+        size += len(lines[-1]) + 1
+    text = shorten("\n".join(lines), LONGEST_READ)
+    text = _OBJECT.sub("", text)
     text = _OPTION.sub(lambda match: match.group(1).replace("-", "_").upper(), text)
     if _STUMBLE.search(text):
         return STUMBLED
     return shorten(text.strip(), LONGEST_MESSAGE)
 
 
-def _retell(match: re.Match[str]) -> str:
-    """Return a Python list as JSON; of a Python object, whose names are vLLM's own, nothing."""
+def _clean_line(line: str) -> str:
+    """Return one line of a message, of any length, without pydantic's and Python's notation."""
+    bare = line.strip()
+    if bare.startswith("{") and bare.endswith("}"):
+        return "  " + _read_finding(bare)
+    line = _HEADING.sub(r"\1:", line) if len(line) <= LONGEST_READ else line
+    if line.endswith("]"):
+        line = line.partition(" [type=")[0]
+    return _rewrite_literals(_VALUE_ERROR.sub("", line))
+
+
+def _rewrite_literals(line: str) -> str:
+    """Return a line with its Python lists as JSON, and without Python objects.
+
+    The names in an object are vLLM's own.
+    """
+    ends = {opening: line.rfind(closing) for opening, closing in _CLOSINGS.items()}
+    kept: list[str] = []
+    start = position = 0
+    while found := _OPENING.search(line, position):
+        position = found.end()
+        end = ends[found.group()]
+        if end < position:
+            continue
+        before = line[start : found.start()]
+        value = _read_literal(line[found.start() : end + 1])
+        if value is None:
+            kept += [before, line[found.start() : end + 1]]
+        elif isinstance(value, dict):
+            kept.append(before.removesuffix(": "))
+        else:
+            kept += [before, json.dumps(value, ensure_ascii=False, default=str)]
+        start = position = end + 1
+    return "".join(kept) + line[start:]
+
+
+def _read_literal(text: str) -> Any:
+    """Return the value of a Python literal; None for what is none or too long for an answer."""
+    if len(text) > LONGEST_READ:
+        return None
     try:
-        value = ast.literal_eval(match.group(2))
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return match.group()
-    if isinstance(value, dict):
-        return ""
-    return (match.group(1) or "") + json.dumps(value, ensure_ascii=False, default=str)
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None
 
 
 def _read_finding(text: str) -> str:
     """Return one validation finding, which vLLM prints as a Python dict, in words."""
-    try:
-        # What follows holds Python objects; the message is said before.
-        finding = ast.literal_eval(_CONTEXT.sub("}", text))
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+    if end := _FINDING_END.search(text):
+        text = text[: end.start()] + "}"
+    finding = _read_literal(text)
+    if not isinstance(finding, dict):
         return "a field is not valid"
     place = finding.get("loc")
     place = place if isinstance(place, str) else ".".join(str(part) for part in place or ())
-    return f"{place.removeprefix('body.') or 'body'}: {finding.get('msg', 'not valid')}"
+    message = _VALUE_ERROR.sub("", str(finding.get("msg", "not valid")))
+    return f"{place.removeprefix('body.') or 'body'}: {message}"
 
 
 def _choose_code(status: int, text: str, route: Route | None) -> Code:
+    if len(text) > LONGEST_READ:
+        # What vLLM says stands before and after what it repeats of the request.
+        text = text[: LONGEST_READ // 2] + text[-LONGEST_READ // 2 :]
     if status >= 500 and _DEAD.search(text):
         return Code.ENGINE_DIED
     if status < 500 or status == 501:
