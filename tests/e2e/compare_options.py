@@ -29,10 +29,10 @@ from vllm.reasoning import ReasoningParserManager
 from vllm.tool_parsers import ToolParserManager
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
+from worker.errors import ConfigurationError
 from worker.settings import load_settings
 from worker.settings.catalogue import read_catalogue
 from worker.vllm_options.option import SWITCH_KINDS, Option
-from worker.errors import ConfigurationError
 
 TIMEOUT_S = 10
 """How long vLLM may take for one value; a configuration takes 3 ms."""
