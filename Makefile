@@ -4,10 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev test lint audit fix render lock clean
+.PHONY: help install run dev test test-clients browser lint audit fix render lock clean
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14
 
 install: ## .venv with the `worker` command, from the lock; instant when nothing has changed
 	@$(PYTHON) scripts/environment.py install
@@ -21,6 +21,12 @@ dev: install ## A local RunPod endpoint that stays up, with the demo model or MO
 test: install ## All tests: units in seconds, then end to end with one real vLLM
 	$(BIN)/pytest -m "not e2e" --durations=10
 	$(BIN)/pytest -m e2e --durations=10
+
+test-clients: install ## Clients that users have, from LangChain to GuideLLM, against one worker
+	@$(BIN)/python scripts/clients.py test
+
+browser: install ## Chromium, for the test with a page of another origin
+	@$(BIN)/python scripts/browser.py
 
 lint: install ## Everything that must hold without running a test; changes nothing
 	$(BIN)/ruff check
@@ -39,9 +45,9 @@ fix: install ## What ruff can put right by itself
 render: install ## Write all generated files anew
 	$(BIN)/python -m worker.render
 
-lock: ## Resolve requirements/cpu.lock anew from pyproject.toml
+lock: ## Resolve requirements/*.lock anew from pyproject.toml
 	@$(PYTHON) scripts/environment.py lock
 
 clean: ## Remove .venv and every cache in this directory (the demo model stays, in ~/.cache)
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-clients .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -3,7 +3,7 @@
 Runs before anything is installed, so it uses the standard library only:
 
     python3 scripts/environment.py install   create, repair or leave alone `.venv`
-    python3 scripts/environment.py lock      write requirements/cpu.lock anew
+    python3 scripts/environment.py lock      write requirements/*.lock anew
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ UV = "uv==0.13.9"
 LOCK_TARGET = ["--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28"]
 """What the lock is resolved for; resolving for 3.12 or 3.13 against it changes no version."""
 
-LOCKED_PARTS = ["--extra", "cpu", "--extra", "demo", "--group", "dev"]
+LOCKED_PARTS = ["pyproject.toml", "--extra", "cpu", "--extra", "demo", "--group", "dev"]
+
+CLIENT_GROUPS = ("clients", "clients-earlier")
+"""Dependency groups that have a lock and an environment of their own; see scripts/clients.py."""
 
 
 class InstallError(Exception):
@@ -74,6 +77,10 @@ class Project:
     def lock(self) -> Path:
         """Every package with its version."""
         return self.root / "requirements" / "cpu.lock"
+
+    def client_lock(self, group: str) -> Path:
+        """The same for a group of clients."""
+        return self.root / "requirements" / f"{group}.lock"
 
     @property
     def pyproject(self) -> Path:
@@ -314,15 +321,18 @@ def write_stamp(project: Project, fingerprints: Sequence[str]) -> None:
 
 
 def write_lock(project: Project) -> None:
-    """Resolve anew; versions in the present lock stay where they still fit."""
+    """Resolve all locks anew; versions in the present locks stay where they still fit."""
     if not project.uv.exists():
         create_venv(project)
     environ = read_uv_environment(project)
-    quiet = ["--quiet", "--no-emit-find-links", "--no-emit-index-url", "--no-annotate"]
-    header = ["--custom-compile-command", "make lock"]
-    command: list[str | Path] = [project.uv, "pip", "compile", "pyproject.toml", *LOCKED_PARTS]
-    command += [*LOCK_TARGET, *quiet, *header, *choose_torch_source(environ)]
-    run([*command, "-o", project.lock.relative_to(project.root)], project, environ)
+    options = ["--quiet", "--no-emit-find-links", "--no-emit-index-url", "--no-annotate"]
+    options += ["--custom-compile-command", "make lock"]
+    options += [*LOCK_TARGET, *choose_torch_source(environ)]
+    parts = {project.lock: LOCKED_PARTS}
+    parts |= {project.client_lock(group): ["--group", group] for group in CLIENT_GROUPS}
+    for lock, part in parts.items():
+        command: list[str | Path] = [project.uv, "pip", "compile", *part, *options]
+        run([*command, "-o", lock.relative_to(project.root)], project, environ)
 
 
 @contextlib.contextmanager

@@ -49,6 +49,8 @@ def is_loopback(host: str | bytes | None) -> bool:
         return False
 
 
+collect_ignore = ["clients"]  # they run in environments of their own: scripts/clients.py
+
 GUARD = LoopbackGuard()
 
 

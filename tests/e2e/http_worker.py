@@ -69,12 +69,12 @@ async def run(*command: str, **environ: str) -> asyncio.subprocess.Process:
 
 @contextlib.asynccontextmanager
 async def serve_http(
-    session: aiohttp.ClientSession, environ: dict[str, str]
+    session: aiohttp.ClientSession, environ: dict[str, str], mode: str = "load-balancer"
 ) -> AsyncIterator[Server]:
-    """Serve behind a load balancer until the context ends; `session` has what its key asks for."""
+    """Serve until the context ends; `session` has what its key asks for."""
     port, health_port = free_port(), free_port()
     ports = {"PORT": str(port), "PORT_HEALTH": str(health_port)}
-    process = await run(WORKER, "start", "--mode", "load-balancer", **environ, **ports)
+    process = await run(WORKER, "start", "--mode", mode, **environ, **ports)
     server = Server(process, port, health_port)
     reader = asyncio.create_task(server.read())
     try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from worker.render.clients import PAGE, TESTS, clients_page
 from worker.render.console import hub, hub_tests, worker_config
 from worker.render.deploy import deploy_page
 from worker.render.deployment import image_page, sizes_page
@@ -59,11 +60,13 @@ def render_all(catalogue: Catalogue, root: Path = ROOT) -> dict[str, str]:
 
     Args:
         catalogue: All settings.
-        root: Folder of the project; its README is the only file that is read, because just one
-            block of it is generated.
+        root: Folder of the project. Its README is read, of which one block is generated, and the
+            tests of clients with their locks, which one page lists.
     """
     files = {path: render(catalogue) for path, render in OUTPUTS.items()}
     files |= profile_pages(catalogue)
+    if (root / TESTS).is_dir():
+        files[PAGE] = clients_page(root)
     readme = root / README
     if readme.exists():
         text = readme.read_text(encoding="utf-8")
