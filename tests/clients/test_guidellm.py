@@ -27,7 +27,10 @@ def test_benchmark_completes_every_request(endpoint, tmp_path, path):
         *("--data", "kind=synthetic_text,prompt_tokens=16,output_tokens=8"),
         *("--output", f"kind=json,path={report}"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    environ = {**os.environ, "GUIDELLM__MAX_WORKER_PROCESSES": "1"}  # each imports torch
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environ
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     [benchmark] = json.loads(report.read_text())["benchmarks"]
     totals = benchmark["metrics"]["request_totals"]
