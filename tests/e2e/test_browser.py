@@ -48,8 +48,12 @@ SEND = "([url, key, body]) => send(url, key, body)"
 @contextlib.asynccontextmanager
 async def serve_page() -> AsyncIterator[str]:
     """Serve the page on a port of its own, which makes it an origin of its own."""
+
+    async def show(_request: web.Request) -> web.Response:
+        return web.Response(text=PAGE, content_type="text/html")
+
     app = web.Application()
-    app.router.add_get("/", lambda _: web.Response(text=PAGE, content_type="text/html"))
+    app.router.add_get("/", show)
     runner = web.AppRunner(app)
     await runner.setup()
     port = free_port()
