@@ -32,7 +32,7 @@ async function send(url, key, body) {
   for (let next = await reader.read(); !next.done; next = await reader.read()) {
     pieces.push(decoder.decode(next.value, {stream: true}));
   }
-  return {status: response.status, retry: response.headers.get("Retry-After"), pieces};
+  return {status: response.status, pieces};
 }
 </script>
 """
