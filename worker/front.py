@@ -227,6 +227,7 @@ def build_options(settings: Settings) -> HandlerOptions:
         batching,
         max_tokens=requests.default_max_tokens,
         open_control_routes=requests.open_control_routes,
+        reject_unknown=requests.reject_unknown_parameters,
     )
     return HandlerOptions(
         defaults,

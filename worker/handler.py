@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -34,6 +34,7 @@ from worker.request import (
     parse_job,
 )
 from worker.request.engine_error import read_error
+from worker.request.members import NameLog
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.stream.events import split_events
 from worker.stream.pacing import Flush, GrowingBatch, Pacing
@@ -59,12 +60,24 @@ class HandlerOptions:
         request_timeout_s: Longest time of one job, seconds.
         raw_openai_output: Stream server-sent events as text; False streams parsed objects.
         parses_reasoning: vLLM tells thoughts and answer of a chat apart.
+        ignored: Names of ignored parameters that the log has already.
     """
 
     defaults: RequestDefaults
     request_timeout_s: float
     raw_openai_output: bool = True
     parses_reasoning: bool = False
+    ignored: NameLog = field(default_factory=NameLog)
+
+
+def report_ignored(call: Call, options: HandlerOptions, job_id: object = None) -> None:
+    """Log parameters without effect, each name once; never their values."""
+    if names := options.ignored.add(call.ignored):
+        log.warning(
+            "ignored request parameters: %s; see docs/requests.md#unknown-parameters",
+            ", ".join(names),
+            extra=about_job(job_id),
+        )
 
 
 def choose_interval(call: Call, pacing: Pacing, options: HandlerOptions) -> int:
@@ -90,13 +103,23 @@ class Handler:
         self._pacing = pacing
         self._options = options
 
-    async def handle(self, job: Mapping[str, Any]) -> AsyncGenerator[Output, None]:
-        """Yield the outputs of one job; closing the generator aborts its request in vLLM."""
+    async def handle(
+        self, job: Mapping[str, Any], accepted: Callable[[Call], None] | None = None
+    ) -> AsyncGenerator[Output, None]:
+        """Yield the outputs of one job; closing the generator aborts its request in vLLM.
+
+        Args:
+            job: The job, with its `input`.
+            accepted: Called once with what it asks for, before it is answered.
+        """
         call: Call | None = None
         now = asyncio.get_running_loop().time
         deadline = now() + self._options.request_timeout_s
         try:
             call = parse_job(job.get("input"), self._options.defaults)
+            report_ignored(call, self._options, job.get("id"))
+            if accepted is not None:
+                accepted(call)
             async with (
                 aclosing(self._answer(call)) as answer,
                 aclosing(_until(deadline, answer)) as outputs,

@@ -7,8 +7,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from worker.request.envelope import NativeInput
+from worker.request.foreign import CONTAINERS, FOREIGN
 from worker.request.form import MASKS
-from worker.request.removed import REMOVED, UNREACHABLE, USELESS
+from worker.request.removed import REMOVED, UNREACHABLE
 from worker.request.routes import CHAT, COMPLETIONS, ROUTES
 from worker.request.sampling import SamplingParameters
 
@@ -88,7 +89,8 @@ def native() -> st.SearchStrategy[dict[str, Any]]:
     sampling = members([*sorted(SamplingParameters.model_fields), *sorted(REMOVED)], wild=6)
     likely = members(sorted(MEANT.keys() & SamplingParameters.model_fields.keys()), wild=20)
     beside = members(
-        [*sorted(NativeInput.model_fields.keys() - {"sampling_params"}), *USELESS], wild=6
+        [*sorted(NativeInput.model_fields.keys() - {"sampling_params"}), *CONTAINERS, *FOREIGN],
+        wild=6,
     )
     start = st.sampled_from(["prompt", "messages"]).flatmap(
         lambda name: st.fixed_dictionaries({name: MEANT[name]})

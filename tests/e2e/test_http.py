@@ -183,6 +183,16 @@ async def test_realtime_of_a_model_without_it_is_refused_by_name(
     assert caught.value.status == 404
 
 
+async def test_ignored_parameter_is_named_in_a_header(
+    server: Server, session: aiohttp.ClientSession
+) -> None:
+    body = {"messages": MESSAGES, "max_tokens": 2, "top_a": 0.5, "provider": {"order": ["x"]}}
+    async with session.post(server.url + "/v1/chat/completions", json=body) as response:
+        assert (response.status, response.headers["X-Ignored-Parameters"]) == (200, "top_a")
+        assert (await response.json())["choices"]
+    assert sum("top_a" in line for line in server.output) == 1
+
+
 async def test_native_job(server: Server, session: aiohttp.ClientSession) -> None:
     parameters = {"max_tokens": 5, "ignore_eos": True}
     body = {"input": {"prompt": "Once", "sampling_params": parameters}}

@@ -8,8 +8,9 @@ import pytest
 from worker.errors import RequestError
 from worker.request import Batching, Call, RequestDefaults, parse_job
 from worker.request.envelope import GatewayInput, NativeInput, RouteInput
+from worker.request.foreign import CONTAINERS, FOREIGN
 from worker.request.openai import known_fields
-from worker.request.removed import REMOVED, UNREACHABLE, USELESS
+from worker.request.removed import REMOVED, UNREACHABLE
 from worker.request.routes import ROUTES
 from worker.request.sampling import SamplingParameters, StructuredOutputs
 
@@ -24,7 +25,8 @@ NAMES = sorted(
         *StructuredOutputs.model_fields,
         *REMOVED,
         *UNREACHABLE,
-        *USELESS,
+        *CONTAINERS,
+        *FOREIGN,
         *(name for fields in known_fields().values() for name in fields.known),
         "",
         "x",

@@ -257,11 +257,11 @@ def test_parse_job_shape_decides_the_answers_form(job_input, shape):
             id="route of wrong type",
         ),
         pytest.param(
-            {"route": "/health", "bodies": {}},
+            {"route": "/health", "metod": "GET"},
             "unknown_parameter",
-            "bodies",
-            "unknown name",
-            id="generic with unknown member",
+            "metod",
+            "mean method?",
+            id="generic with misspelt member",
         ),
         pytest.param(
             {"route": "/nowhere", "body": {}}, "unknown_route", "route", "no route", id="no route"

@@ -14,8 +14,10 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from worker.errors import RequestError
 from worker.request import Batching, RequestDefaults, parse_job
 from worker.request.envelope import BatchingInput, NativeInput
+from worker.request.field import aliases_of
+from worker.request.foreign import FOREIGN
 from worker.request.openai import known_fields
-from worker.request.removed import REMOVED, RENDERED, UNREACHABLE, USELESS
+from worker.request.removed import REMOVED, RENDERED, UNREACHABLE
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.sampling import SamplingParameters
 
@@ -97,9 +99,7 @@ def names() -> list[str]:
     known = known_fields()
     native = {**SamplingParameters.model_fields, **NativeInput.model_fields}
     bodies = known[CHAT].known | known[COMPLETIONS].known
-    return sorted(
-        {*native, *bodies, *REMOVED, *RENDERED, *UNREACHABLE, *USELESS} - {"sampling_params"}
-    )
+    return sorted({*native, *bodies, *REMOVED, *RENDERED, *UNREACHABLE} - {"sampling_params"})
 
 
 def refusal(name: str, way: Way) -> RequestError | None:
@@ -118,6 +118,23 @@ def refusal(name: str, way: Way) -> RequestError | None:
     return None
 
 
+def alias(name: str, ways: tuple[Way, ...]) -> str | None:
+    """Return the name that a request may also use `name` for."""
+    if all(way.is_native for way in ways):
+        return aliases_of(SamplingParameters).get(name)
+    known = set.intersection(*(set(known_fields()[way.route].known) for way in ways))
+    target = FOREIGN[name].target if name in FOREIGN else None
+    return target if target in known else None
+
+
+def is_ignored(name: str, way: Way) -> bool:
+    start = {"messages": "x"} if way.is_chat else {"prompt": "x"}
+    job_input = {**start, name: [True]}
+    if not way.is_native:
+        job_input = {"openai_route": way.route, "openai_input": job_input}
+    return name in parse_job(job_input, DEFAULTS).ignored
+
+
 def cell(name: str, ways: tuple[Way, ...]) -> str:
     taken = set(ways) & ways_of(name)
     if taken:
@@ -126,10 +143,15 @@ def cell(name: str, ways: tuple[Way, ...]) -> str:
         if taken & ways_shown(name):
             return "accepted, effect tested"
         return f"accepted; {UNSEEN[name]}"
+    other = alias(name, ways)
+    if other is not None:
+        return f"accepted as `{other}`"
     errors = [refusal(name, way) for way in ways]
     assert all(errors) or not any(errors), name
     if errors[0] is None:
-        return "passed on, means nothing there"
+        reported = [is_ignored(name, way) for way in ways]
+        assert all(reported), name
+        return "ignored and reported"
     hinted = {"unsupported_parameter", "removed_parameter", "misplaced_parameter"}
     hinted |= {"unknown_parameter"}
     assert all(error and error.code in hinted for error in errors), (name, errors)

@@ -15,7 +15,7 @@ MISTAKES = {
     "no prompt": {"sampling_params": {}},
     "wrong types": {"prompt": "Hi", "sampling_params": {"max_tokens": 1.5, "temperature": "0.7"}},
     "misspelt parameter": {"prompt": "Hi", "sampling_params": {"max_token": 5}},
-    "misplaced parameter": {"prompt": "Hi", "max_tokens": 5},
+    "two places": {"prompt": "Hi", "max_tokens": 5, "sampling_params": {"max_tokens": 6}},
     "parameter inside": {"prompt": "Hi", "sampling_params": {"tools": []}},
     "tools without messages": {"prompt": "Hi", "tools": [{"type": "function"}]},
     "removed parameter": {"prompt": "Hi", "sampling_params": {"guided_json": {}}},
@@ -27,7 +27,7 @@ MISTAKES = {
     "guided in a body": {"openai_route": CHAT, "openai_input": {"guided_regex": "a"}},
     "other route's name": {
         "openai_route": COMPLETIONS,
-        "openai_input": {"prompt": "Hi", "max_completion_tokens": 5},
+        "openai_input": {"prompt": "Hi", "documents": [{}]},
     },
     "no body": {"openai_route": CHAT},
     "closed route": {"route": "/v1/load_lora_adapter", "body": {}},

@@ -16,6 +16,7 @@ from rich.console import Console
 from worker.capture.review import find_lost_meaning, summarize
 from worker.capture.unpacked import build_environment, list_unseen
 from worker.errors import ExitCode, UnavailableError, WorkerError
+from worker.settings.groups import RequestSettings
 from worker.vllm_options.schema import SCHEMA_PATH
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +60,13 @@ def capture_files(environ: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def _run(module: str, target: Path, environ: Mapping[str, str]) -> None:
     """Run one of the programs, which writes its capture to `target`."""
-    environ = {**os.environ, "VLLM_LOGGING_LEVEL": "ERROR", **environ}
+    stop_strings = RequestSettings.model_fields["max_stop_strings"].default
+    environ = {
+        **os.environ,
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_MAX_STOP_STRINGS": str(stop_strings),
+        **environ,
+    }
     command = [sys.executable, "-m", module, str(target)]
     result = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)  # noqa: S603
     if result.returncode or not target.exists():

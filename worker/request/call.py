@@ -77,6 +77,7 @@ class Call:
         upload: File that vLLM takes as a form upload, with the body as its other form fields.
         drop_reasoning: True leaves the thoughts out of a native answer, though vLLM returns them.
         note: Remark for a native answer that was cut at a default limit; None if none applies.
+        ignored: Names that the client sent and that have no effect.
     """
 
     method: Method
@@ -91,3 +92,4 @@ class Call:
     upload: Upload | None = None
     drop_reasoning: bool = False
     note: str | None = None
+    ignored: tuple[str, ...] = ()

@@ -18,12 +18,14 @@ class RequestDefaults:
         batching: Pieces of a streamed answer.
         max_tokens: Output tokens of a native request that names no limit.
         open_control_routes: True lets jobs call routes that control or inspect the server.
+        reject_unknown: True refuses parameters that would be ignored.
     """
 
     model: str
     batching: Batching
     max_tokens: int
     open_control_routes: bool = False
+    reject_unknown: bool = False
 
 
 def choose_batching(request: BatchingInput, defaults: RequestDefaults) -> Batching:

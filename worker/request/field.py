@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ KINDS = "x-works-with"
 TARGET = "x-vllm-name"
 UNSET = "x-unset"
 SETTING = "x-setting"
+ALIASES = "x-aliases"
 
 
 MOST_UNKNOWN = 32
@@ -85,7 +87,7 @@ class Parameters(BaseModel):
         return sent
 
 
-def parameter(
+def parameter(  # noqa: PLR0913  a keyword for each thing that is declared
     default: Any,
     description: str,
     *,
@@ -93,6 +95,7 @@ def parameter(
     kinds: tuple[Kind, ...] = EVERYWHERE,
     target: str | None = None,
     unset: str | Setting | None = None,
+    aliases: tuple[str, ...] = (),
     **constraints: Any,
 ) -> Any:
     """Declare one request parameter.
@@ -104,6 +107,7 @@ def parameter(
         kinds: The kinds of native request in which it has an effect.
         target: vLLM's name for it, where that differs.
         unset: What happens without it, where `default` does not say it.
+        aliases: Other names for it that a request may use.
         **constraints: Bounds as pydantic's `Field` takes them, e.g. `ge=1`.
     """
     words: dict[str, Any] = {KINDS: list(kinds)}
@@ -112,7 +116,12 @@ def parameter(
         unset = None
     words |= {
         key: value
-        for key, value in ((UNIT, unit), (TARGET, target), (UNSET, unset))
+        for key, value in (
+            (UNIT, unit),
+            (TARGET, target),
+            (UNSET, unset),
+            (ALIASES, list(aliases) or None),
+        )
         if value is not None
     }
     return Field(default, description=description, json_schema_extra=words, **constraints)
@@ -133,3 +142,11 @@ def word_of(model: type[BaseModel], name: str, word: str) -> Any:
     """Return what was declared for a field under `word`, or None."""
     extra = model.model_fields[name].json_schema_extra
     return extra.get(word) if isinstance(extra, dict) else None
+
+
+@functools.cache
+def aliases_of(model: type[BaseModel]) -> Mapping[str, str]:
+    """Return the aliases of a model's fields, each with the field's name."""
+    return {
+        alias: name for name in model.model_fields for alias in word_of(model, name, ALIASES) or ()
+    }

@@ -14,6 +14,7 @@ from worker.request.codes import Code, fail
 from worker.request.defaults import RequestDefaults, choose_batching
 from worker.request.envelope import BatchingInput, GatewayInput, NativeInput, RouteInput
 from worker.request.json_value import check_json, kind_of
+from worker.request.members import find_misspelt, reject
 from worker.request.openai import complete_body, known_fields
 from worker.request.question import build_native_call, parse_native
 from worker.request.routes import CHAT, COMPLETIONS, Route, resolve_route
@@ -62,7 +63,7 @@ def parse_job(job_input: object, defaults: RequestDefaults) -> Call:
     if not isinstance(job_input, dict):
         raise _unknown_shape(f"expected an object, got {kind_of(job_input)}")
     check_json(job_input)
-    present = {name for name, value in job_input.items() if value is not None}
+    present = {name for name, value in job_input.items() if not _is_absent(name, value)}
     if present & _GATEWAY:
         _refuse_mixture(present, _GATEWAY, _GENERIC - {"method"} | _START)
         return _parse_gateway(job_input, defaults)
@@ -73,8 +74,14 @@ def parse_job(job_input: object, defaults: RequestDefaults) -> Call:
         route = CHAT if "messages" in present else COMPLETIONS
         return _call_route(RouteInput(route=route, body=job_input), "route", "body", defaults)
     if job_input.keys() & _START or present & _NATIVE_ONLY:
-        return build_native_call(parse_native(job_input), defaults)
+        native, ignored = parse_native(job_input, defaults)
+        return build_native_call(native, defaults, ignored)
     raise _explain_unknown(job_input)
+
+
+def _is_absent(name: str, value: object) -> bool:
+    """Return whether a member asks for nothing; clients send what they do not use empty."""
+    return value is None or (name in _START and value in ("", []))
 
 
 def _parse_gateway(job_input: Mapping[str, Any], defaults: RequestDefaults) -> Call:
@@ -92,10 +99,22 @@ def _parse_gateway(job_input: Mapping[str, Any], defaults: RequestDefaults) -> C
 
 
 def _parse_generic(job_input: Mapping[str, Any], defaults: RequestDefaults) -> Call:
-    return _call_route(validate(RouteInput, job_input), "route", "body", defaults)
+    members = {name: value for name, value in job_input.items() if value is not None}
+    known = tuple(RouteInput.model_fields)
+    unknown = [name for name in members if name not in RouteInput.model_fields]
+    misspelt = find_misspelt(unknown, known)
+    ignored = tuple(name for name in unknown if name not in misspelt)
+    named = validate(RouteInput, {name: members[name] for name in members.keys() - set(ignored)})
+    return _call_route(named, "route", "body", defaults, ignored)
 
 
-def _call_route(named: RouteInput, where: str, inside: str, defaults: RequestDefaults) -> Call:
+def _call_route(
+    named: RouteInput,
+    where: str,
+    inside: str,
+    defaults: RequestDefaults,
+    ignored: tuple[str, ...] = (),
+) -> Call:
     """Return the call of a named route; `where` and `inside` name route and body in the job.
 
     Errors about the body have paths within the body, as vLLM's own have: to an OpenAI client the
@@ -111,20 +130,26 @@ def _call_route(named: RouteInput, where: str, inside: str, defaults: RequestDef
     body: dict[str, Any] | None = None
     selection: Selection | None = None
     upload: Upload | None = None
+    stream = False
     if method == "POST":
         body = _require_body(named.body, route, inside)
-        body, selection = complete_body(route.path, body, defaults)
+        body, selection, without_effect = complete_body(route.path, body, defaults)
+        ignored += without_effect
+        stream = body.get("stream") is True
         if route.path in FORM_ROUTES:
             body, upload = take_upload(body)
+    if ignored and defaults.reject_unknown:
+        raise reject(ignored)
     return Call(
         method=method,
         path=path,
         body=body,
-        stream=named.body is not None and named.body.get("stream") is True and method == "POST",
+        stream=stream,
         shape="openai",
         batching=choose_batching(named, defaults),
         selection=selection,
         upload=upload,
+        ignored=ignored,
     )
 
 

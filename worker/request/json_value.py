@@ -140,3 +140,8 @@ def kind_of(value: Any) -> str:
         dict: "an object",
     }
     return next((name for kind, name in names.items() if isinstance(value, kind)), "something else")
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Return whether two decoded JSON values are equal; 1 and 1.0 are, 1 and true are not."""
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)

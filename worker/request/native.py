@@ -10,6 +10,7 @@ import orjson
 from worker.errors import RequestError
 from worker.request.call import Call
 from worker.request.engine_error import read_error
+from worker.request.members import ignored_warning
 from worker.request.selection import select_best
 
 _DATA = b"data:"
@@ -65,10 +66,11 @@ def native_reply(call: Call, body: dict[str, Any]) -> dict[str, Any]:
         "usage": _native_usage(body.get("usage") or {}),
     }
     reply |= {name: body[name] for name in _BODY_EXTRAS if body.get(name) is not None}
-    if call.note is not None and any(
-        choice["finish_reason"] == "length" for choice in reply["choices"]
-    ):
-        reply["warnings"] = [call.note]
+    warnings = ignored_warning(call.ignored)
+    if call.note is not None and _cut(reply["choices"]):
+        warnings.append(call.note)
+    if warnings:
+        reply["warnings"] = warnings
     return reply
 
 
@@ -125,6 +127,7 @@ class NativeStream:
         self._usage: dict[str, int] = {"input": 0, "output": 0}
         self._reported = self._usage
         self._warned = False
+        self._first = ignored_warning(call.ignored)
 
     def feed(self, events: Sequence[bytes]) -> dict[str, Any] | None:
         r"""Return one native output for the events' new texts, or None if they bring nothing new.
@@ -146,9 +149,12 @@ class NativeStream:
         if not news:
             return None
         output["usage"] = self._reported = self._usage
+        warnings, self._first = self._first, []
         if self._call.note and not self._warned and _cut(choices):
-            output["warnings"] = [self._call.note]
+            warnings.append(self._call.note)
             self._warned = True
+        if warnings:
+            output["warnings"] = warnings
         return output
 
     def _decode(self, event: bytes) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import functools
 import importlib.resources
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -14,12 +14,15 @@ from worker.errors import RequestError
 from worker.request.call import Selection
 from worker.request.codes import Code, fail
 from worker.request.defaults import RequestDefaults
-from worker.request.field import MOST_UNKNOWN
-from worker.request.json_value import kind_of
-from worker.request.removed import REMOVED, RENAMED, UNREACHABLE, drop_removed
+from worker.request.envelope import NativeInput
+from worker.request.foreign import CONTAINERS, FOREIGN, HINTS
+from worker.request.json_value import kind_of, same_value
+from worker.request.members import Members, find_misspelt, translate, unfold
+from worker.request.removed import NOTHING, REMOVED, RENAMED, UNREACHABLE, drop_removed
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.selection import ask_best_of, find_conflict
-from worker.suggest import did_you_mean, suggest
+from worker.request.upload import FILENAME, FORM_ROUTES
+from worker.suggest import did_you_mean
 
 CAPTURED_FILE = "captured.json"
 """Routes and names of request fields, captured from the pinned vLLM; inside this package."""
@@ -29,6 +32,12 @@ OBJECTS = frozenset({"structured_outputs", "response_format", "stream_options"})
 
 _SIBLINGS = {CHAT: COMPLETIONS, COMPLETIONS: CHAT}
 """Routes that generate text; what only the other one takes is refused by name."""
+
+_OWN: dict[str, frozenset[str]] = {
+    **dict.fromkeys(_SIBLINGS, frozenset({"best_of"})),
+    **dict.fromkeys(FORM_ROUTES, frozenset({FILENAME})),
+}
+"""Names that the worker itself takes, by route."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +66,21 @@ def known_fields() -> dict[str, RouteFields]:
     }
 
 
-def complete_body(
-    route: str, body: Mapping[str, Any], defaults: RequestDefaults
-) -> tuple[dict[str, Any], Selection | None]:
+class Completed(NamedTuple):
+    """A body that is ready for vLLM.
+
+    Attributes:
+        body: What to send.
+        selection: What to keep of the answer; None keeps all of it.
+        ignored: Names that the client sent and that have no effect.
+    """
+
+    body: dict[str, Any]
+    selection: Selection | None
+    ignored: tuple[str, ...] = ()
+
+
+def complete_body(route: str, body: Mapping[str, Any], defaults: RequestDefaults) -> Completed:
     """Check and complete the body of an OpenAI-style request.
 
     Args:
@@ -67,20 +88,19 @@ def complete_body(
         body: The client's body; not modified.
         defaults: Completes the model's name.
 
-    Returns:
-        Body to send, and what to keep of the answer (None: all of it).
-
     Raises:
-        RequestError: Names that vLLM would ignore though they mean something.
+        RequestError: Misspelt, removed and contradictory names, and values that vLLM would change.
     """
-    complete = dict(body)
     fields = known_fields().get(route)
     if fields is None or not fields.known:
-        return complete, None
+        return Completed(dict(body), None)
+    containers = CONTAINERS.keys() if route in _SIBLINGS else {"extra_body"}
+    members = unfold(body, containers - fields.known)
     if route in _SIBLINGS:
-        complete = drop_removed(complete, {**REMOVED, **UNREACHABLE})
+        members.values = drop_removed(members.values, {**REMOVED, **UNREACHABLE})
+    ignored = _replace_unknown(route, members, fields)
+    complete = members.values
     _check_stream(route, complete, fields)
-    _refuse_unknown(route, complete, fields)
     if "model" in fields.known and not complete.get("model"):
         complete["model"] = defaults.model
     _check_objects(complete, fields)
@@ -93,7 +113,7 @@ def complete_body(
             "use_beam_search",
         )
     selection = _take_best_of(route, complete) if route in _SIBLINGS else None
-    return complete, selection
+    return Completed(complete, selection, ignored)
 
 
 def _check_stream(route: str, body: Mapping[str, Any], fields: RouteFields) -> None:
@@ -111,40 +131,77 @@ def _check_stream(route: str, body: Mapping[str, Any], fields: RouteFields) -> N
         )
 
 
-def _refuse_unknown(route: str, body: Mapping[str, Any], fields: RouteFields) -> None:
-    """Refuse unknown names that mean something; others are passed on and ignored by vLLM."""
-    unknown = body.keys() - fields.known - fields.official - {"best_of"}
-    for name in sorted(unknown)[:MOST_UNKNOWN]:
+def _replace_unknown(route: str, members: Members, fields: RouteFields) -> tuple[str, ...]:
+    """Translate what other servers call otherwise; return the names that have no effect.
+
+    Those stay in the body, where vLLM ignores them.
+
+    Raises:
+        RequestError: Misspelt names, names of another route, and contradictions.
+    """
+    own = _OWN.get(route, frozenset())
+    unknown = [
+        name
+        for name, value in members.values.items()
         # A form's list fields have brackets in vLLM's name; see upload.py.
-        if body[name] is not None and f"{name}[]" not in fields.known:
-            error = _explain_unknown(route, name, fields)
-            if error is not None:
-                raise error
+        if value is not None
+        and name not in fields.known
+        and name not in own
+        and f"{name}[]" not in fields.known
+    ]
+    left: list[str] = []
+    ignored: list[str] = []
+    for name in unknown:
+        value = members.values[name]
+        error = _refuse_other_route(route, name, value)
+        foreign = FOREIGN.get(name)
+        found = foreign and translate(foreign, value, fields.known, members.values)
+        if found:
+            del members.values[name]
+            for target, translated in found.items():
+                members.add(target, translated, "", name)
+        elif error is not None:
+            raise error
+        elif found is None and foreign is not None:
+            ignored.append(name)
+        elif foreign is None and name not in fields.official and not _asks_nothing(name, value):
+            left.append(name)
+    for name, meant in find_misspelt(left, _suggested(route)).items():
+        raise fail(
+            Code.UNKNOWN_PARAMETER,
+            f"{name}: unknown name, which vLLM would ignore.{did_you_mean(meant)}",
+            name,
+        )
+    return (*ignored, *left)
 
 
-def _explain_unknown(route: str, name: str, fields: RouteFields) -> RequestError | None:
+@functools.cache
+def _suggested(route: str) -> tuple[str, ...]:
+    """Return the names of a route of which an unknown one may be a misspelling."""
+    hints = HINTS if route in _SIBLINGS else frozenset({"extra_body"})
+    return tuple(sorted(known_fields()[route].known | hints))
+
+
+def _refuse_other_route(route: str, name: str, value: Any) -> RequestError | None:
+    """Return the error for a name that means something on another route only, if it asks for it."""
     renamed = RENAMED.get(route, {}).get(name)
-    if renamed is not None:
-        return fail(
-            Code.UNSUPPORTED_PARAMETER,
-            f"{name}: vLLM would ignore it on {route}; send {renamed}",
-            name,
-        )
     sibling = _SIBLINGS.get(route)
-    if sibling is not None and name in known_fields()[sibling].known:
-        return fail(
-            Code.UNSUPPORTED_PARAMETER,
-            f"{name}: works only on {sibling}; vLLM would ignore it on {route}",
-            name,
-        )
-    near = suggest(name, sorted(fields.known))
-    if not near:
+    if renamed is not None:
+        message = f"vLLM would ignore it on {route}; send {renamed}"
+    elif sibling is not None and name in known_fields()[sibling].known:
+        message = f"works only on {sibling}; vLLM would ignore it on {route}"
+    else:
         return None
-    return fail(
-        Code.UNKNOWN_PARAMETER,
-        f"{name}: unknown name, which vLLM would ignore.{did_you_mean(near)}",
-        name,
-    )
+    if _asks_nothing(name, value):
+        return None
+    return fail(Code.UNSUPPORTED_PARAMETER, f"{name}: {message}", name)
+
+
+def _asks_nothing(name: str, value: Any) -> bool:
+    """Return whether a value is empty or what holds without it."""
+    field = NativeInput.model_fields.get(name)
+    default = [] if field is None or field.is_required() else [field.default]
+    return any(same_value(value, each) for each in (*NOTHING, {}, *default))
 
 
 def _check_objects(body: Mapping[str, Any], fields: RouteFields) -> None:

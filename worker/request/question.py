@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +10,12 @@ from worker.request.call import Call, Selection
 from worker.request.codes import Code, fail
 from worker.request.defaults import RequestDefaults, choose_batching
 from worker.request.envelope import BatchingInput, NativeInput
-from worker.request.field import KINDS, TARGET, Kind, word_of
+from worker.request.field import KINDS, TARGET, Kind, aliases_of, word_of
+from worker.request.foreign import CONTAINERS, FOREIGN, HINTS
 from worker.request.form import find_forms
-from worker.request.removed import REMOVED, UNREACHABLE, USELESS, drop_removed
+from worker.request.members import Members, find_misspelt, reject, translate, unfold
+from worker.request.openai import known_fields
+from worker.request.removed import NOTHING, REMOVED, RENDERED, UNREACHABLE, drop_removed
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.sampling import SamplingParameters
 from worker.request.selection import ask_best_of, find_conflict
@@ -52,21 +56,127 @@ _ENVELOPE = frozenset(
 """Native fields that the worker itself uses up."""
 
 
-def parse_native(job_input: Mapping[str, Any]) -> NativeInput:
+def parse_native(
+    job_input: Mapping[str, Any], defaults: RequestDefaults
+) -> tuple[NativeInput, tuple[str, ...]]:
     """Validate native input.
 
+    Returns:
+        The input, and the names that the client sent and that have no effect.
+
     Raises:
-        RequestError: Unknown, misplaced, removed or wrong fields; all wrong ones at once.
+        RequestError: Misspelt, misplaced, removed, contradictory or wrong fields; all wrong ones at
+            once.
     """
-    data = drop_removed(dict(job_input), {**REMOVED, **USELESS})
-    sampling = data.get(SAMPLING)
-    if isinstance(sampling, dict):
-        data[SAMPLING] = drop_removed(sampling, {**REMOVED, **UNREACHABLE}, f"{SAMPLING}.")
-    return validate(NativeInput, data, elsewhere=_elsewhere())
+    beside = unfold(job_input, CONTAINERS.keys())
+    beside.values = drop_removed(beside.values, REMOVED)
+    _drop_empty_start(beside.values)
+    sampling = beside.values.get(SAMPLING)
+    if sampling is not None and not isinstance(sampling, dict):
+        validate(NativeInput, {SAMPLING: sampling})
+    inside = unfold(sampling or {}, CONTAINERS.keys(), f"{SAMPLING}.")
+    inside.values = drop_removed(inside.values, {**REMOVED, **UNREACHABLE}, f"{SAMPLING}.")
+    known = _names_for(_has_messages(beside.values))
+    ignored = [*_arrange(beside, beside, inside, known), *_arrange(inside, beside, inside, known)]
+    if ignored and defaults.reject_unknown:
+        raise reject(ignored)
+    data = {**beside.values, SAMPLING: inside.values}
+    paths = {**beside.paths(), **inside.paths(f"{SAMPLING}.")}
+    return validate(NativeInput, data, elsewhere=_elsewhere(), sent=paths), tuple(ignored)
 
 
-def build_native_call(native: NativeInput, defaults: RequestDefaults) -> Call:
+def _drop_empty_start(values: dict[str, Any]) -> None:
+    """Remove an empty prompt beside messages, or empty messages beside a prompt."""
+    for name, other in (("prompt", "messages"), ("messages", "prompt")):
+        if values.get(name) in ("", []) and values.get(other):
+            del values[name]
+
+
+def _has_messages(values: Mapping[str, Any]) -> bool:
+    return values.get("messages") is not None or values.get("apply_chat_template") is True
+
+
+def _arrange(level: Members, beside: Members, inside: Members, known: frozenset[str]) -> list[str]:
+    """Move and translate the members of one level to where the worker has them.
+
+    Args:
+        level: The level, which is `beside` or `inside`.
+        beside: Members beside `sampling_params`.
+        inside: Members inside it.
+        known: Names that have an effect in this request.
+
+    Returns:
+        Names that have no effect; they are removed. Misspelt and misplaced ones stay.
+
+    Raises:
+        RequestError: Two names for one parameter, with different values.
+    """
+    aliases = aliases_of(SamplingParameters)
+    own = (NativeInput if level is beside else SamplingParameters).model_fields
+    ignored, left = [], []
+    for name in [name for name, value in level.values.items() if value is not None]:
+        value = level.values[name]
+        found: Mapping[str, Any] | None
+        if name in own or (level is inside and name in NativeInput.model_fields):
+            continue
+        if name in aliases or name in SamplingParameters.model_fields:
+            found = {aliases.get(name, name): value}
+        elif name in FOREIGN:
+            found = translate(FOREIGN[name], value, known, {})
+        else:
+            _refuse_body_only(name, value, level.path_of(name))
+            left.append(name)
+            continue
+        if found is None:
+            ignored.append(name)
+        path = level.path_of(name)
+        del level.values[name]
+        for target, translated in (found or {}).items():
+            place = beside if target in NativeInput.model_fields else inside
+            place.add(target, translated, path.removesuffix(name), name)
+    misspelt = find_misspelt(left, _suggested())
+    for name in left:
+        if name not in misspelt:
+            ignored.append(name)
+            del level.values[name]
+    return ignored
+
+
+def _refuse_body_only(name: str, value: Any, path: str) -> None:
+    """Refuse what vLLM takes in the bodies of its routes, and native input has not."""
+    fields = known_fields()
+    known = fields[CHAT].known | fields[COMPLETIONS].known | frozenset(RENDERED)
+    if name in known and value not in NOTHING:
+        raise fail(
+            Code.UNSUPPORTED_PARAMETER,
+            f"{path}: works only in the body of an OpenAI route; use openai_route and openai_input",
+            path,
+        )
+
+
+@functools.cache
+def _names_for(messages: bool) -> frozenset[str]:
+    """Return the names that have an effect with messages, or with a prompt."""
+    kind: Kind = "messages" if messages else "prompt"
+    beside = {n for n in NativeInput.model_fields if kind in word_of(NativeInput, n, KINDS)}
+    return frozenset(beside | SamplingParameters.model_fields.keys())
+
+
+@functools.cache
+def _suggested() -> tuple[str, ...]:
+    """Return the names of which an unknown one may be a misspelling."""
+    return tuple(sorted({*_elsewhere(), *HINTS}))
+
+
+def build_native_call(
+    native: NativeInput, defaults: RequestDefaults, ignored: tuple[str, ...] = ()
+) -> Call:
     """Return the call that answers native input.
+
+    Args:
+        native: The input.
+        defaults: What it gets where it says nothing.
+        ignored: Names that the client sent and that have no effect.
 
     Raises:
         RequestError: Fields that contradict each other or have no effect together.
@@ -102,12 +212,15 @@ def build_native_call(native: NativeInput, defaults: RequestDefaults) -> Call:
         selection=selection,
         drop_reasoning=drop_reasoning,
         note=_note(sampling, defaults),
+        ignored=ignored,
     )
 
 
+@functools.cache
 def _elsewhere() -> dict[str, str]:
     """Return where names belong that a caller may have put at the other level."""
-    inside = {name: f"inside {SAMPLING}" for name in SamplingParameters.model_fields}
+    names = (*SamplingParameters.model_fields, *aliases_of(SamplingParameters))
+    inside = {name: f"inside {SAMPLING}" for name in names}
     beside = {name: f"beside {SAMPLING}, not inside" for name in NativeInput.model_fields}
     return {**inside, **beside}
 

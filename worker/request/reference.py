@@ -9,10 +9,21 @@ from typing import Any
 
 from worker.request.codes import CODES
 from worker.request.envelope import BatchingInput, GatewayInput, NativeInput, RouteInput
-from worker.request.field import KINDS, SETTING, TARGET, UNIT, UNSET, Parameters
+from worker.request.field import (
+    ALIASES,
+    KINDS,
+    SETTING,
+    UNIT,
+    UNSET,
+    Parameters,
+    aliases_of,
+)
+from worker.request.foreign import CONTAINERS, FOREIGN
+from worker.request.members import IGNORED_HEADER
+from worker.request.members import SETTING as REJECT
 from worker.request.openai import known_fields
 from worker.request.question import BEAM_PARAMETERS
-from worker.request.removed import REMOVED, RENAMED, RENDERED, UNREACHABLE, USELESS
+from worker.request.removed import REMOVED, RENAMED, RENDERED, UNREACHABLE
 from worker.request.routes import CHAT, COHERE, COMPLETIONS, ROUTES
 from worker.request.sampling import RepetitionDetection, SamplingParameters, StructuredOutputs
 
@@ -53,13 +64,32 @@ A body goes to vLLM as it is, which checks it. The worker adds and refuses only 
 - `messages` as plain text becomes one user message.
 - `best_of` above `n` generates that many sequences and returns the `n` with the highest mean
   log-probability; not for streams, where it is refused.
-- A name that vLLM would ignore although it means something is refused: removed names, names of
-  another route, and misspelt ones. Names that mean nothing here (`store`, `metadata`, …) pass.
+- Removed names, names of another route and misspelt ones are refused with the right name, unless
+  their value asks for nothing. For all other names see
+  [Unknown parameters](#unknown-parameters).
 - Audio routes take `file` as base64 text or as a `data:` URL, with an optional `filename`."""
 
 _SHAPES = """\
 A bare OpenAI body without a route is accepted where it cannot be native input: it has `model`,
 `prompt` or `messages`, at least one sampling parameter, and no name that only native input has."""
+
+
+_CONTAINERS = ", ".join(f"`{name}` ({server})" for name, server in CONTAINERS.items())
+_HARMLESS_NAMES = "Ignored without a report: {}.".format(
+    ", ".join(f"`{name}`" for name, foreign in sorted(FOREIGN.items()) if not foreign.effect)
+)
+_UNKNOWN = f"""\
+A likely misspelling of a known name is refused with the right name. Parameters of other servers
+become vLLM's own where it has the same thing, and are refused only where both are sent with
+different values. Every other unknown parameter is ignored, as vLLM does, and reported by name: once
+in the worker's log, in `warnings` of a native answer, and over HTTP in the response header
+`{IGNORED_HEADER}`. Parameters that do not change an answer, such as those for routing, caching and
+retries, are ignored without a report. The setting
+[`{REJECT}`](configuration.md#{REJECT.lower()}) refuses what would be reported.
+
+The members of {_CONTAINERS} count as members of the body itself.
+
+{_HARMLESS_NAMES}"""
 
 
 def render_errors() -> str:
@@ -112,7 +142,8 @@ def render_requests(settings: Mapping[str, object]) -> str:
         ("Shapes of a job's input", _SHAPES, _shape_table()),
         (
             "Native input",
-            "Types are enforced, unknown names are errors, `null` means not sent.",
+            "Types are enforced; `null` means not sent. Sampling parameters may also stand beside "
+            "`sampling_params`; a parameter that has different values in two places is an error.",
             _parameter_table(NativeInput, settings),
         ),
         (
@@ -139,6 +170,7 @@ def render_requests(settings: Mapping[str, object]) -> str:
             _matrix(),
         ),
         ("Removed parameters", "Refused, with the replacement.", _removed_table()),
+        ("Unknown parameters", _UNKNOWN, _foreign_table()),
     ]
     lines = [HEADER, "# Requests", ""]
     for title, text, table in sections:
@@ -151,7 +183,17 @@ def render_requests(settings: Mapping[str, object]) -> str:
 def native_schema() -> str:
     """Return the JSON Schema of native input, as text."""
     schema = NativeInput.model_json_schema(by_alias=True)
+    for part in (schema, *schema["$defs"].values()):
+        _add_aliases(part["properties"])
     return json.dumps({"$comment": NATIVE_SCHEMA_COMMENT, **schema}, indent=2) + "\n"
+
+
+def _add_aliases(properties: dict[str, Any]) -> None:
+    """Add each alias as a property of its own, with what holds for the name it stands for."""
+    for name, words in list(properties.items()):
+        for alias in words.get(ALIASES, ()):
+            same = {key: words[key] for key in ("type", "anyOf", "minimum") if key in words}
+            properties[alias] = {**same, "description": f"The same as `{name}`."}
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -181,7 +223,7 @@ def _parameter_table(model: type[Parameters], settings: Mapping[str, object]) ->
     for name, words in schema["properties"].items():
         rows.append(
             (
-                f"`{name}`",
+                ", ".join(f"`{each}`" for each in (name, *words.get(ALIASES, ()))),
                 _type_text(words) + (f", {words[UNIT]}" if UNIT in words else ""),
                 _default_text(words, settings),
                 words["description"],
@@ -251,7 +293,15 @@ def _matrix() -> list[str]:
     """Return one row for each parameter that any kind of text generation knows or refuses."""
     chat, text = known_fields()[CHAT].known, known_fields()[COMPLETIONS].known
     native = {**SamplingParameters.model_fields, **NativeInput.model_fields}
-    names = {*native, *chat, *text, *REMOVED, *RENDERED, *UNREACHABLE}
+    names = {
+        *native,
+        *aliases_of(SamplingParameters),
+        *chat,
+        *text,
+        *REMOVED,
+        *RENDERED,
+        *UNREACHABLE,
+    }
     names -= BatchingInput.model_fields.keys() | {"sampling_params"}
     rows = [
         (
@@ -272,18 +322,12 @@ def _native_cell(name: str) -> str:
             kinds = field.json_schema_extra[KINDS]
             only = f", {kinds[0]} only" if isinstance(kinds, list) and len(kinds) == 1 else ""
             return (f"in `{place}`" if place else "yes") + only
-    targets = [
-        source
-        for source, field in SamplingParameters.model_fields.items()
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get(TARGET) == name
-    ]
-    if targets:
-        return f"as `{targets[0]}`"
-    if name in {**REMOVED, **UNREACHABLE, **USELESS}:
+    alias = aliases_of(SamplingParameters).get(name)
+    if alias is not None:
+        return f"as `{alias}`"
+    if name in {**REMOVED, **UNREACHABLE}:
         return "refused with hint"
-    return {"top_logprobs": "as `logprobs`", "max_completion_tokens": "as `max_tokens`"}.get(
-        name, "no"
-    )
+    return {"top_logprobs": "as `logprobs`", "stream_options": "not needed"}.get(name, "no")
 
 
 def _body_cell(name: str, route: str, known: frozenset[str], sibling: frozenset[str]) -> str:
@@ -291,6 +335,8 @@ def _body_cell(name: str, route: str, known: frozenset[str], sibling: frozenset[
         return "yes"
     if name == "best_of":
         return "yes, by the worker"
+    if name in FOREIGN and FOREIGN[name].target in known:
+        return f"as `{FOREIGN[name].target}`"
     if name in {**REMOVED, **UNREACHABLE, **RENAMED.get(route, {})} or name in sibling:
         return "refused with hint"
     return "no"
@@ -304,7 +350,17 @@ def _removed_table() -> list[str]:
             removed.instead,
             "everywhere" if table is REMOVED else "native",
         )
-        for table in (REMOVED, UNREACHABLE, USELESS)
+        for table in (REMOVED, UNREACHABLE)
         for name, removed in table.items()
     ]
     return _table(("Name", "Why", "Send instead", "Refused in"), rows)
+
+
+def _foreign_table() -> list[str]:
+    """Return what becomes of other servers' parameters that change an answer."""
+    rows = [
+        (f"`{name}`", foreign.servers, f"`{foreign.target}`" if foreign.target else "ignored")
+        for name, foreign in sorted(FOREIGN.items())
+        if foreign.effect
+    ]
+    return _table(("Name", "Server", "Becomes"), rows)

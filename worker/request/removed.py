@@ -9,6 +9,7 @@ from typing import Any
 from worker.errors import RequestError
 from worker.request.codes import Code, fail
 from worker.request.envelope import BatchingInput
+from worker.request.json_value import same_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +19,17 @@ class Removed:
     Attributes:
         reason: Why it has no effect, a few words.
         instead: What to send instead, a phrase after `instead`.
-        harmless: Values that ask for what happens anyway; they are accepted and dropped.
+        harmless: Values that ask for what happens anyway; they are accepted and dropped, as are
+            those of `NOTHING`.
     """
 
     reason: str
     instead: str
     harmless: tuple[Any, ...] = ()
 
+
+NOTHING: tuple[Any, ...] = (None, "", [])
+"""Values that ask for nothing, whatever the parameter."""
 
 _GUIDED = "removed from vLLM"
 _HTTP = "not part of vLLM's HTTP interface"
@@ -34,7 +39,9 @@ REMOVED: dict[str, Removed] = {
     "guided_regex": Removed(_GUIDED, 'structured_outputs: {"regex": <pattern>}'),
     "guided_choice": Removed(_GUIDED, 'structured_outputs: {"choice": [<text>, …]}'),
     "guided_grammar": Removed(_GUIDED, 'structured_outputs: {"grammar": <grammar>}'),
-    "guided_json_object": Removed(_GUIDED, 'structured_outputs: {"json_object": true}'),
+    "guided_json_object": Removed(
+        _GUIDED, 'structured_outputs: {"json_object": true}', harmless=(False,)
+    ),
     "guided_whitespace_pattern": Removed(
         _GUIDED, 'structured_outputs: {"whitespace_pattern": <pattern>, …}'
     ),
@@ -49,7 +56,9 @@ REMOVED: dict[str, Removed] = {
     ),
     "logits_processors": Removed("removed from vLLM", "logit_bias, bad_words or allowed_token_ids"),
     "functions": Removed("OpenAI's old form, which vLLM ignores", "tools"),
-    "function_call": Removed("OpenAI's old form, which vLLM ignores", "tool_choice"),
+    "function_call": Removed(
+        "OpenAI's old form, which vLLM ignores", "tool_choice", harmless=("none", "auto")
+    ),
 }
 """Names that vLLM's routes would ignore without a word."""
 
@@ -63,13 +72,6 @@ UNREACHABLE: dict[str, Removed] = {
     "trace_decode_token_ids": Removed(_HTTP, "allowed_token_ids"),
 }
 """Fields of vLLM's `SamplingParams` that no HTTP route takes."""
-
-USELESS: dict[str, Removed] = {
-    "use_openai_format": Removed("never had an effect", "openai_route and openai_input"),
-    "stream_options": Removed("not needed", "nothing; native streams always report usage"),
-}
-"""Names beside `sampling_params` that have no meaning in native input."""
-
 
 _NATIVE = {
     "sampling_params": "its members in the body itself",
@@ -85,17 +87,12 @@ RENAMED: dict[str, dict[str, str]] = {
     "/v1/chat/completions": {
         **_NATIVE,
         **dict.fromkeys(RENDERED, "the request to /v1/chat/completions/render"),
-        "max_output_tokens": "max_completion_tokens",
-        "max_new_tokens": "max_completion_tokens",
         "prompt": "messages",
         "input": "messages",
     },
     "/v1/completions": {
         **_NATIVE,
         **dict.fromkeys(RENDERED, "the request to /v1/completions/render"),
-        "max_completion_tokens": "max_tokens",
-        "max_output_tokens": "max_tokens",
-        "max_new_tokens": "max_tokens",
         "messages": "prompt, or the request to /v1/chat/completions",
         "input": "prompt",
         "top_logprobs": "logprobs with the number",
@@ -107,7 +104,7 @@ RENAMED: dict[str, dict[str, str]] = {
         "response_format": "text.format",
         "reasoning_effort": "reasoning.effort",
     },
-    "/v1/messages": {"stop": "stop_sequences", "max_completion_tokens": "max_tokens"},
+    "/v1/messages": {"stop": "stop_sequences"},
 }
 """Names that mean something on another route only: route -> name -> what to send."""
 
@@ -138,9 +135,8 @@ def drop_removed(
     if not found:
         return values
     for name in sorted(found):
-        harmless = table[name].harmless
-        value = values[name]
-        if value is None or any(value is fine or value == fine for fine in harmless):
+        harmless = (*NOTHING, *table[name].harmless)
+        if any(same_value(values[name], fine) for fine in harmless):
             continue
         raise refuse_removed(name, table[name], prefix + name)
     return {name: value for name, value in values.items() if name not in found}

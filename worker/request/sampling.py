@@ -153,6 +153,7 @@ class SamplingParameters(Parameters):
         "`warnings`. 0 is allowed only with `echo` and a prompt.",
         unit="tokens",
         unset=Setting("DEFAULT_MAX_TOKENS"),
+        aliases=("max_new_tokens", "max_completion_tokens"),
         ge=0,
     )
     min_tokens: int = parameter(
@@ -236,4 +237,5 @@ class SamplingParameters(Parameters):
         None,
         "Values for custom sampling code of the image; vLLM itself uses none.",
         target="vllm_xargs",
+        aliases=("vllm_xargs",),
     )

@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 
 from worker.errors import RequestError, shorten
 from worker.request.codes import Code, fail
-from worker.request.field import Parameters, Surplus, known_names
+from worker.request.field import Parameters, Surplus, aliases_of, known_names
+from worker.request.foreign import HINTS
 from worker.request.json_value import kind_of, render_path
 from worker.suggest import did_you_mean, suggest
 
@@ -92,6 +93,7 @@ def validate(
     data: Mapping[str, Any],
     prefix: str = "",
     elsewhere: Mapping[str, str] | None = None,
+    sent: Mapping[str, str] | None = None,
 ) -> Model:
     """Return `data` as an instance of `model`.
 
@@ -100,6 +102,7 @@ def validate(
         data: Decoded JSON object.
         prefix: JSON path of `data`, with its trailing dot.
         elsewhere: Names that are known at another level, each with the place where it belongs.
+        sent: Paths of members that the client sent at another path, each with that path.
 
     Raises:
         RequestError: With the first problems and the number of the others.
@@ -114,7 +117,17 @@ def validate(
             for fault in itertools.islice(faults, MOST_PROBLEMS)
         ]
         more = sum(1 for _ in faults) + surplus.count
-        raise report([Finding(prefix + f.param, f.code, f.message) for f in first], more) from None
+        raise report([_at(f, prefix, sent or {}) for f in first], more) from None
+
+
+def _at(finding: Finding, prefix: str, sent: Mapping[str, str]) -> Finding:
+    """Return a finding with the path at which the client sent its value."""
+    param = finding.param
+    for path, origin in sent.items():
+        if param == path or param.startswith((f"{path}.", f"{path}[")):
+            param = origin + param.removeprefix(path)
+            break
+    return Finding(prefix + param, finding.code, finding.message)
 
 
 def report(findings: Sequence[Finding], more: int = 0) -> RequestError:
@@ -227,6 +240,7 @@ def _unknown(path: str, name: str, model: type[BaseModel], elsewhere: Mapping[st
     if name in elsewhere:
         return Finding(path, Code.MISPLACED_PARAMETER, f"belongs {elsewhere[name]}")
     names = [field.alias or key for key, field in model.model_fields.items()]
+    names += aliases_of(model)
     near = suggest(name, names)
     if near:
         return Finding(path, Code.UNKNOWN_PARAMETER, f"unknown name.{did_you_mean(near)}")
@@ -234,6 +248,8 @@ def _unknown(path: str, name: str, model: type[BaseModel], elsewhere: Mapping[st
     if far:
         hint = f"unknown name.{did_you_mean(far)} That belongs {elsewhere[far[0]]}"
         return Finding(path, Code.UNKNOWN_PARAMETER, hint)
+    if elsewhere and (foreign := suggest(name, HINTS)):
+        return Finding(path, Code.UNKNOWN_PARAMETER, f"unknown name.{did_you_mean(foreign)}")
     return Finding(path, Code.UNKNOWN_PARAMETER, "unknown name; see docs/requests.md for all names")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -11,6 +12,8 @@ from aiohttp import web
 
 from worker.errors import RequestError
 from worker.handler import Handler, Output
+from worker.request import Call
+from worker.request.members import ignored_header
 from worker.serve.relay import not_json, read_body
 
 PATH = "/runsync"
@@ -35,19 +38,32 @@ async def answer_job(
         raise not_json('Expected {"input": {…}}, with the same input that a RunPod job has.')
     job = {"id": uuid.uuid4().hex, "input": body["input"]}
     outputs: list[Output] = []
-    async with aclosing(handler.handle(job)) as answer:
+    headers: dict[str, str] = {}
+
+    def name_ignored(call: Call) -> None:
+        headers.update(ignored_header(call.ignored))
+
+    async with aclosing(handler.handle(job, name_ignored)) as answer:
         if wants_stream(body["input"]):
-            await _stream(request, answer, begun)
+            await _stream(request, answer, begun, headers)
             return None
         async for output in answer:
             raise_failure(output)
             outputs.append(output)
     result = {"id": job["id"], "status": "COMPLETED", "output": outputs}
-    return web.Response(body=orjson.dumps(result), content_type="application/json")
+    return web.Response(body=orjson.dumps(result), content_type="application/json", headers=headers)
 
 
-async def _stream(request: web.Request, answer: Any, begun: list[web.StreamResponse]) -> None:
-    """Send each output as one event, or as the events that it already is."""
+async def _stream(
+    request: web.Request,
+    answer: Any,
+    begun: list[web.StreamResponse],
+    headers: Mapping[str, str],
+) -> None:
+    """Send each output as one event, or as the events that it already is.
+
+    `headers` are those of the response, complete as soon as there is an output.
+    """
     response: web.StreamResponse | None = None
     raw = False
     async for output in answer:
@@ -55,7 +71,7 @@ async def _stream(request: web.Request, answer: Any, begun: list[web.StreamRespo
             # The first output decides: a refused job keeps its real status.
             if not isinstance(output, str):
                 raise_failure(output)
-            response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **headers})
             begun.append(response)
             await response.prepare(request)
         if isinstance(output, str):

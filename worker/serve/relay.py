@@ -13,8 +13,9 @@ from multidict import CIMultiDict
 
 from worker.engine.client import EngineClient
 from worker.errors import RequestError
-from worker.handler import HandlerOptions, retell_errors
+from worker.handler import HandlerOptions, report_ignored, retell_errors
 from worker.request import Call, Code, build_reply, fail, map_engine_error, parse_job
+from worker.request.members import ignored_header
 from worker.request.routes import resolve_route
 from worker.stream.events import EventBuffer
 
@@ -84,6 +85,7 @@ class Relay:
             opened = self._client.forward(call.method, call.path, request.content, headers)
             return await self._pass_on(request, call, opened, begun)
         call = self._check(request, await read_body(request))
+        report_ignored(call, self._options)
         opened = self._client.request(call.method, call.path, call.body, call.upload, headers)
         return await self._pass_on(request, call, opened, begun)
 
@@ -117,6 +119,7 @@ class Relay:
             if answer.status >= 400:
                 raise map_engine_error(answer.status, await answer.read(), call)
             headers = returned_headers(answer.headers)
+            headers.extend(ignored_header(call.ignored))
             if call.selection is not None:
                 whole = orjson.dumps(build_reply(call, orjson.loads(await answer.read())))
                 headers["Content-Length"] = str(len(whole))

@@ -214,6 +214,21 @@ class RequestSettings(Group):
         "its network, and the cloud's metadata.",
         Words(title="Allow private media", console=False),
     )
+    max_stop_strings: int = setting(
+        64,
+        "Most stop strings in one request. vLLM's own limit is 4, as in OpenAI's API; each string "
+        "is searched for in every piece of text, so a very high limit costs speed.",
+        Words(env="VLLM_MAX_STOP_STRINGS", unit="strings", title="Max stop strings"),
+        ge=1,
+        le=10_000,
+    )
+    reject_unknown_parameters: bool = setting(
+        False,
+        "Refuse a request that has a parameter without effect, such as one that only another "
+        "server knows. Otherwise such parameters are ignored, as vLLM does, and named in the log "
+        "and in the response header `X-Ignored-Parameters`.",
+        Words(title="Reject unknown parameters"),
+    )
 
 
 class StreamingSettings(Group):

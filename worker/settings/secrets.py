@@ -20,7 +20,10 @@ VOLUME = Path("/runpod-volume")
 
 def engine_environment(worker: WorkerSettings, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables to add for the engine's process; secrets travel here, not in argv."""
-    variables: dict[str, str] = {"VLLM_LOGGING_LEVEL": worker.logging.engine_level}
+    variables: dict[str, str] = {
+        "VLLM_LOGGING_LEVEL": worker.logging.engine_level,
+        "VLLM_MAX_STOP_STRINGS": str(worker.requests.max_stop_strings),
+    }
     if worker.model.hf_token is not None:
         variables["HF_TOKEN"] = worker.model.hf_token.get_secret_value()
     base = base_path(worker.storage)
