@@ -2,8 +2,9 @@ import asyncio
 
 import pytest
 
-from worker.front import ABORT_S, finish_jobs
+from worker.front import ABORT_S, build_front, finish_jobs
 from worker.request import Code
+from worker.settings import load_settings
 
 
 class Scaler:
@@ -48,3 +49,12 @@ async def test_finish_jobs_raises_what_ended_the_loop():
 
     with pytest.raises(TypeError, match="a mistake"):
         await finish_jobs(Scaler(ends=True), asyncio.create_task(broken()), 1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "origins", "warned"), [("queue", "*", True), ("queue", "", False), ("pod", "*", False)]
+)
+def test_build_front_warns_of_origins_that_the_queue_does_not_use(caplog, mode, origins, warned):
+    environ = {"MODEL_NAME": "a/b", "ALLOWED_ORIGINS": origins, "WORKER_API_KEY": "sk-worker-key"}
+    build_front(load_settings(environ), mode, None)
+    assert ("ALLOWED_ORIGINS" in caplog.text) == warned

@@ -183,7 +183,11 @@ def build_front(settings: Settings, mode: Mode, leader: Leader | None) -> Front:
     """Return where requests come from in this mode; from nowhere on a machine with a leader."""
     if leader is not None:
         return Follower(leader)
-    return QueueFront(settings) if mode == "queue" else HttpServer(settings, mode)
+    if mode != "queue":
+        return HttpServer(settings, mode)
+    if build_cors(settings) is not None:
+        log.warning("ALLOWED_ORIGINS has no effect: RunPod answers browsers for a queue endpoint")
+    return QueueFront(settings)
 
 
 def find_leader(settings: Settings, mode: Mode) -> Leader | None:
