@@ -18,8 +18,8 @@ from worker.queue.account import Account
 from worker.render.build_arguments import BUILD_ARGUMENTS
 from worker.render.deployment import find_sizes
 from worker.request import Code
-from worker.settings.catalogue import read_catalogue
 from worker.settings.deprecated import REMOVED, RENAMED
+from worker.settings.registry import load_registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("deployment", "image", "observability", "troubleshooting")
@@ -110,8 +110,8 @@ def test_links_lead_to_pages_and_headings(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_settings_that_are_named_exist(page: str) -> None:
     named = set(re.findall(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=\S*)?`", TEXTS[page]))
-    catalogue = read_catalogue()
-    known = {*catalogue.by_variable, *REMOVED, *RENAMED, *PLATFORM}
+    registry = load_registry()
+    known = {*registry.by_variable, *REMOVED, *RENAMED, *PLATFORM}
     known |= {argument.name for argument in BUILD_ARGUMENTS}
     assert len(named) > 3
     assert named - known == set()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -13,12 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from worker.console import open_console, print_json, problem_data, report_problems
-from worker.errors import ConfigurationError, ExitCode, shorten
+from worker.errors import ConfigurationError, ExitCode, Problem, shorten
 from worker.redaction import REDACTED
-from worker.settings.defaults import DEFAULT, NO_GPU
 from worker.settings.load import load_settings
-from worker.settings.resolve import Resolved
 from worker.settings.settings import Settings
+from worker.settings.sources.machine_defaults import DEFAULT, NO_GPU
+from worker.settings.values import ResolvedValue
 from worker.sizing.requirement import check_capacity
 
 WIDEST_VALUE = 60
@@ -53,15 +52,14 @@ def run_check(
             report_problems(error.problems, console=out)
         return ExitCode.CONFIGURATION
     warnings = (*settings.warnings, *check_capacity(settings))
-    settings = dataclasses.replace(settings, warnings=warnings)
     if as_json:
-        print_json(out, describe_settings(settings))
+        print_json(out, describe_settings(settings, warnings))
     else:
-        _print_settings(out, settings, show_all=show_all)
+        _print_settings(out, settings, warnings, show_all=show_all)
     return ExitCode.OK
 
 
-def describe_settings(settings: Settings) -> dict[str, Any]:
+def describe_settings(settings: Settings, warnings: Sequence[Problem]) -> dict[str, Any]:
     """Return the configuration as data, secrets hidden."""
     redact = settings.redact
     return {
@@ -70,7 +68,7 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
             {
                 "name": item.option.name,
                 "value": REDACTED if item.option.secret and item.value else redact.data(item.value),
-                "source": item.source,
+                "source": item.origin,
                 "engine_option": item.option.flag,
             }
             for item in settings.values
@@ -79,24 +77,26 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
         "engine_environment": {
             name: redact(value) for name, value in settings.engine_environment().items()
         },
-        "warnings": [problem_data(problem) for problem in settings.warnings],
+        "warnings": [problem_data(problem) for problem in warnings],
     }
 
 
-def _print_settings(out: Console, settings: Settings, *, show_all: bool) -> None:
-    changed = [item for item in settings.values if item.source != DEFAULT]
-    kept = [item for item in settings.values if item.source == DEFAULT]
+def _print_settings(
+    out: Console, settings: Settings, warnings: Sequence[Problem], *, show_all: bool
+) -> None:
+    changed = [item for item in settings.values if item.origin != DEFAULT]
+    kept = [item for item in settings.values if item.origin == DEFAULT]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("Setting", no_wrap=True)
     table.add_column("Value", overflow="fold")
     table.add_column("From", overflow="fold")
     table.add_column("Engine option", no_wrap=True)
     for item in (*changed, *(kept if show_all else ())):
-        style = "dim" if item.source.startswith(DEFAULT) else None
+        style = "dim" if item.is_default else None
         table.add_row(
             item.option.name,
             escape(shorten(settings.redact(_value_text(item)), WIDEST_VALUE)),
-            item.source,
+            item.origin,
             item.option.flag or "",
             style=style,
         )
@@ -105,18 +105,18 @@ def _print_settings(out: Console, settings: Settings, *, show_all: bool) -> None
         out.print(
             f"{len(kept)} more settings keep their defaults; `worker check --all` lists them."
         )
-    if any(item.source == NO_GPU for item in settings.values):
+    if any(item.origin == NO_GPU for item in settings.values):
         out.print("\nThis machine has no GPU; on one, the values from 'no GPU' do not apply.")
     out.print("\n[bold]Engine arguments[/bold]")
     arguments = map(settings.redact, settings.engine_arguments())
     out.print(shlex.join(arguments), markup=False, soft_wrap=True)
-    for problem in settings.warnings:
+    for problem in warnings:
         out.print(f"[yellow]Warning:[/yellow] {escape(str(problem))}", soft_wrap=True)
 
 
-def _value_text(item: Resolved) -> str:
+def _value_text(item: ResolvedValue) -> str:
     if item.value is None:
-        return item.option.unset or "—"
+        return item.option.default_text or "—"
     if item.option.secret:
         return REDACTED
     if isinstance(item.value, bool):

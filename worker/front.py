@@ -105,7 +105,7 @@ class HttpServer:
         endpoint = settings.endpoint
         port, health_port = choose_ports(endpoint, mode)
         key = endpoint.api_key
-        machines = settings.cluster.spans
+        machines = settings.cluster.size
         self._followers = Followers(machines) if machines > 1 else None
         self._front = HttpFront(
             FrontOptions(
@@ -193,7 +193,7 @@ def build_front(settings: Settings, mode: Mode, leader: Leader | None) -> Front:
 def find_leader(settings: Settings, mode: Mode) -> Leader | None:
     """Return the machine that answers for this one, None where it answers itself."""
     cluster, endpoint = settings.cluster, settings.endpoint
-    if not cluster.follows:
+    if not cluster.is_follower:
         return None
     # All machines have the same settings, so that its ports are known.
     _port, health_port = choose_ports(endpoint, mode)

@@ -71,7 +71,7 @@ def start(build, **environ):
 
 
 def value_of(settings, name):
-    return next(((i.value, i.source) for i in settings.values if i.option.name == name), None)
+    return next(((i.value, i.origin) for i in settings.values if i.option.name == name), None)
 
 
 def test_bake_takes_the_files_that_vllm_loads_and_pins_the_commit(build, hub):

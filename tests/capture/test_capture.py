@@ -12,8 +12,9 @@ from worker.capture.command import capture_text, difference
 from worker.machine import GIB, MachineInfo
 from worker.settings import load_settings
 from worker.settings.arguments import format_option
-from worker.settings.catalogue import read_catalogue
-from worker.settings.parse import parse_value
+from worker.settings.registry import load_registry
+from worker.settings.settings import settings_class
+from worker.settings.sources.source import validate_value
 from worker.vllm_options.schema import SCHEMA_PATH
 
 FOLDER = Path(__file__).parent
@@ -60,8 +61,8 @@ def example(option):
         return EXAMPLES[option.engine_key]
     if "enum" in option.schema:
         return str(option.schema["enum"][-1])
-    if option.names:
-        return option.names[0]
+    if option.known_values:
+        return option.known_values[0]
     if option.schema.get("type") == "array" and option.kind == "json":
         return '["a"]'
     choices = option.schema.get("items", {}).get("enum")
@@ -75,10 +76,10 @@ def read_by_vllm(tmp_path_factory):
     for name, case in ENVIRONMENTS.items():
         settings = load_settings(case["env"], machine=MachineInfo(case.get("gpus", 1), 24 * GIB))
         cases[f"environment {name}"] = settings.engine_arguments()
-    for option in read_catalogue().settable():
+    for option in load_registry().settable():
         if option.engine_key is None or option.field is not None:
             continue
-        value = parse_value(example(option), option)
+        value = validate_value(settings_class(), option, example(option))
         cases[option.engine_key] = format_option(option, value)
         expected[option.engine_key] = value
     target = tmp_path_factory.mktemp("parsed") / "results.json"

@@ -128,7 +128,7 @@ SAMPLING: dict[str, tuple[dict[str, Any], str, str]] = {
     "fraction of a token": ({"max_tokens": 1.5}, "invalid_parameter", "integer"),
     "misspelt": ({"max_token": 5}, "unknown_parameter", "max_tokens"),
     "out of bounds": ({"temperature": 2.5}, "invalid_parameter", "at most 2"),
-    "zero top_p": ({"top_p": 0}, "invalid_parameter", "more than 0"),
+    "zero top_p": ({"top_p": 0}, "invalid_parameter", "above 0"),
     "two at once": ({"top_p": 7, "n": 0}, "invalid_parameter", "n"),
     "guided": ({"guided_json": {}}, "removed_parameter", "structured_outputs"),
     "early stopping": ({"early_stopping": True}, "removed_parameter", "beam search"),

@@ -31,8 +31,8 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from worker.errors import ConfigurationError
 from worker.settings import load_settings
-from worker.settings.catalogue import read_catalogue
-from worker.vllm_options.option import SWITCH_KINDS, Option
+from worker.settings.option import SWITCH_KINDS, Option
+from worker.settings.registry import load_registry
 
 TIMEOUT_S = 10
 """How long vLLM may take for one value; a configuration takes 3 ms."""
@@ -70,11 +70,11 @@ def main(results: Path, model: str, chosen: list[str]) -> None:
     defaults = {action: action.default for action in parser._actions}
     tried = 0
     differences: list[dict[str, Any]] = []
-    for option in read_catalogue().settable():
+    for option in load_registry().settable():
         if option.flag is None or (chosen and option.name not in chosen):
             continue
         base = {"MODEL_NAME": model, **BASE, **BESIDE.get(option.name, {})}
-        for text in values_of(option.name, option.schema, option.names):
+        for text in values_of(option.name, option.schema, option.known_values):
             tried += 1
             ours, arguments = check(base, option, text)
             t = time.time()

@@ -28,7 +28,7 @@ def load(**environ):
 
 
 def value_of(settings, name):
-    return next(((i.value, i.source) for i in settings.values if i.option.name == name), None)
+    return next(((i.value, i.origin) for i in settings.values if i.option.name == name), None)
 
 
 async def run(preparation):

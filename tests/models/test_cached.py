@@ -130,7 +130,7 @@ def test_cached_model_is_served_from_its_folder_under_its_own_name(volume):
     assert settings.engine_environment()["HF_HUB_OFFLINE"] == "1"
     assert settings.profile.name == "qwen3-8b"
     [model] = [item for item in settings.values if item.option.name == "MODEL_NAME"]
-    assert model.source == "cached, for environment"
+    assert model.origin == "cached, for environment"
 
 
 def test_cached_model_of_a_profile(volume):

@@ -7,14 +7,14 @@ import jsonschema
 
 from worker.render.console import hub
 from worker.render.load_balancer import MODE, hub_load_balancer
-from worker.settings.catalogue import read_catalogue
+from worker.settings.registry import load_registry
 
 ROOT = Path(__file__).parents[2]
-CATALOGUE = read_catalogue()
+REGISTRY = load_registry()
 
 
 def test_variant_is_the_queues_form_with_another_type():
-    queue, balanced = hub(CATALOGUE), hub_load_balancer(CATALOGUE)
+    queue, balanced = hub(REGISTRY), hub_load_balancer(REGISTRY)
     assert balanced["config"].pop("endpointType") == "LB"
     assert balanced["config"]["env"].pop(0) == {"key": MODE, "value": "load-balancer"}
     assert balanced["config"] == queue["config"]
@@ -23,9 +23,9 @@ def test_variant_is_the_queues_form_with_another_type():
 
 def test_variant_is_valid():
     schema = json.loads((ROOT / "schemas" / "hub.schema.json").read_text())
-    jsonschema.validate(hub_load_balancer(CATALOGUE), schema)
+    jsonschema.validate(hub_load_balancer(REGISTRY), schema)
 
 
 def test_mode_is_a_setting_that_exists():
-    choices = CATALOGUE.by_variable[MODE].schema["enum"]
+    choices = REGISTRY.by_variable[MODE].schema["enum"]
     assert "load-balancer" in choices

@@ -18,10 +18,10 @@ from worker.render.console import empty_form, form_options, hub, hub_tests, work
 from worker.render.markdown import BEGIN, END, replace_block
 from worker.render.outputs import OUTPUTS, ROOT, render_all
 from worker.settings import load_settings
-from worker.settings.catalogue import read_catalogue
-from worker.vllm_options.option import SWITCH_KINDS
+from worker.settings.option import SWITCH_KINDS
+from worker.settings.registry import load_registry
 
-CATALOGUE = read_catalogue()
+REGISTRY = load_registry()
 GPU = MachineInfo(1, 24 * GIB)
 
 
@@ -44,9 +44,9 @@ def test_committed_files_are_up_to_date():
 def test_render_is_independent_of_the_hash_seed():
     program = (
         "import hashlib\n"
-        "from worker.settings.catalogue import read_catalogue\n"
+        "from worker.settings.registry import load_registry\n"
         "from worker.render.outputs import render_all\n"
-        "text = ''.join(render_all(read_catalogue()).values())\n"
+        "text = ''.join(render_all(load_registry()).values())\n"
         "print(hashlib.sha256(text.encode()).hexdigest())\n"
     )
     hashes = {
@@ -68,7 +68,7 @@ def test_render_writes_what_is_missing_and_then_nothing(tmp_path):
     second_code, second = run("write", tmp_path)
 
     assert (first_code, second_code) == (ExitCode.OK, ExitCode.OK)
-    assert first.count("written:") == len(render_all(CATALOGUE, tmp_path))
+    assert first.count("written:") == len(render_all(REGISTRY, tmp_path))
     assert "up to date" in second
 
 
@@ -103,7 +103,7 @@ def test_replace_block_changes_only_what_is_between_the_marks():
 
 @pytest.mark.parametrize("path", OUTPUTS)
 def test_file_ends_with_one_newline_and_has_no_trailing_spaces(path):
-    text = render_all(CATALOGUE)[path]
+    text = render_all(REGISTRY)[path]
 
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
@@ -120,7 +120,7 @@ def test_schema_is_a_schema(name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_console_file_has_the_format_of_the_console(name):
-    jsonschema.validate(FORMATS[name](CATALOGUE), schema(name))
+    jsonschema.validate(FORMATS[name](REGISTRY), schema(name))
 
 
 def entry(**changes):
@@ -178,12 +178,12 @@ def test_hub_schema_rejects(change):
 
 
 def test_every_form_field_is_a_setting():
-    keys = [item["key"] for item in hub(CATALOGUE)["config"]["env"]]
-    quick = worker_config(CATALOGUE)
+    keys = [item["key"] for item in hub(REGISTRY)["config"]["env"]]
+    quick = worker_config(REGISTRY)
 
     assert keys[0] == "MODEL_NAME"
     assert len(keys) == len(set(keys))
-    assert set(keys) <= set(CATALOGUE.by_variable)
+    assert set(keys) <= set(REGISTRY.by_variable)
     listed = [
         name
         for version in quick["versions"].values()
@@ -195,15 +195,15 @@ def test_every_form_field_is_a_setting():
 
 
 def test_forms_never_ask_for_a_secret():
-    secrets = [option.name for option in CATALOGUE.options if option.secret]
-    text = json.dumps([build(CATALOGUE) for build in FORMATS.values()])
+    secrets = [option.name for option in REGISTRY.options if option.secret]
+    text = json.dumps([build(REGISTRY) for build in FORMATS.values()])
 
     assert secrets
     assert not [name for name in secrets if name in text]
 
 
 def test_form_left_alone_starts_with_the_same_engine():
-    options = form_options(CATALOGUE)
+    options = form_options(REGISTRY)
     environ = {"MODEL_NAME": "org/model", **empty_form(options)}
     untouched = load_settings(environ, machine=GPU)
     nothing = load_settings({"MODEL_NAME": "org/model"}, machine=GPU)
@@ -226,16 +226,16 @@ def test_form_left_alone_starts_with_the_same_engine():
     assert [item for item in added if item not in defaults] == []
 
 
-@pytest.mark.parametrize("preset", hub(CATALOGUE)["config"]["presets"], ids=lambda p: p["name"])
+@pytest.mark.parametrize("preset", hub(REGISTRY)["config"]["presets"], ids=lambda p: p["name"])
 def test_preset_starts(preset):
     sent = {key: str(value) for key, value in preset["defaults"].items()}
-    environ = {**empty_form(form_options(CATALOGUE)), **sent}
+    environ = {**empty_form(form_options(REGISTRY)), **sent}
 
     assert load_settings(environ, machine=GPU).model.name == preset["defaults"]["MODEL_NAME"]
 
 
 def test_hub_tests_configuration_starts():
-    environ = {item["key"]: item["value"] for item in hub_tests(CATALOGUE)["config"]["env"]}
+    environ = {item["key"]: item["value"] for item in hub_tests(REGISTRY)["config"]["env"]}
 
     assert load_settings(environ, machine=GPU).warnings == ()
 
@@ -267,5 +267,5 @@ def test_docs_have_an_anchor_for_every_setting():
         for name in ("configuration.md", "engine-options.md")
     }
 
-    for option in CATALOGUE.settable():
+    for option in REGISTRY.settable():
         assert f"\n### `{option.name}`\n" in pages[option.page]

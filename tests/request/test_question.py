@@ -230,7 +230,7 @@ def test_beam_search_width_is_best_of():
         ({"temperature": "0.7"}, "invalid_parameter", "temperature", "without quotes"),
         ({"temperature": 2.5}, "invalid_parameter", "temperature", "at most 2"),
         ({"temperature": True}, "invalid_parameter", "temperature", "a number, got a boolean"),
-        ({"top_p": 0}, "invalid_parameter", "top_p", "more than 0"),
+        ({"top_p": 0}, "invalid_parameter", "top_p", "above 0"),
         ({"top_k": -2}, "invalid_parameter", "top_k", "at least -1"),
         ({"n": 0}, "invalid_parameter", "n", "at least 1"),
         ({"seed": 2**63}, "invalid_parameter", "seed", "at most"),

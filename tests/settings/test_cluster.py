@@ -79,13 +79,13 @@ def test_machine_of_a_cluster_that_serves_alone_is_warned_and_keeps_its_gpus():
     settings = load(MULTI_NODE="")
     assert [warning.where for warning in settings.warnings] == ["NUM_NODES"]
     assert "--nnodes" not in settings.engine_arguments()
-    assert settings.cluster.spans == 1
-    assert not settings.cluster.follows
+    assert settings.cluster.size == 1
+    assert not settings.cluster.is_follower
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_all_machines_but_the_first_follow(rank):
-    assert load(NODE_RANK=str(rank)).cluster.follows == bool(rank)
+    assert load(NODE_RANK=str(rank)).cluster.is_follower == bool(rank)
 
 
 def test_network_is_that_of_the_nodes_address():

@@ -8,8 +8,8 @@ import yaml
 from worker.machine import GIB, MachineInfo
 from worker.redaction import REDACTED
 from worker.settings import load_settings
-from worker.settings.catalogue import read_catalogue
 from worker.settings.deprecated import REMOVED, RENAMED
+from worker.settings.registry import load_registry
 
 FOLDER = Path(__file__).parent
 ENVIRONMENTS = yaml.safe_load((FOLDER / "environments.yaml").read_text())
@@ -46,7 +46,7 @@ def test_variable_of_the_original_occurs_in_an_environment(name):
 
 @pytest.mark.parametrize("name", ORIGINAL["settings"])
 def test_variable_of_the_original_is_supported_renamed_or_removed(name):
-    places = [name in read_catalogue().by_variable, name in RENAMED, name in REMOVED]
+    places = [name in load_registry().by_variable, name in RENAMED, name in REMOVED]
 
     assert places.count(True) == 1
 

@@ -6,9 +6,9 @@ from worker.errors import ConfigurationError
 from worker.machine import GIB, MachineInfo
 from worker.profile import PROFILES
 from worker.settings import load_settings
-from worker.settings.catalogue import read_catalogue
 from worker.settings.parallel import check_parallel, shares_evenly
-from worker.settings.rules import View
+from worker.settings.registry import load_registry
+from worker.settings.rules import ConfigView
 
 PHI = {"MODEL_NAME": "microsoft/phi-4"}
 """10 key-value heads."""
@@ -19,8 +19,9 @@ def find_problems(environ, gpus):
     hardware = MachineInfo(gpus, 64 * GIB)
     settings = load_settings(environ, machine=hardware)
     values = {item.option.name: item for item in settings.values}
-    view = View(values, read_catalogue(), hardware, environ)
-    return [str(problem) for problem in check_parallel(view, settings.profile, PROFILES)]
+    view = ConfigView(values, load_registry(), hardware, environ)
+    found = check_parallel(view, settings.cluster, settings.profile, PROFILES)
+    return [str(problem) for problem in found]
 
 
 @pytest.mark.parametrize(

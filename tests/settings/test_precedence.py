@@ -23,7 +23,7 @@ def config_file(tmp_path):
 
 def source_of(settings, name):
     found = [item for item in settings.values if item.option.name == name]
-    return (found[0].value, found[0].source) if found else None
+    return (found[0].value, found[0].origin) if found else None
 
 
 def test_precedence_profile_over_default():

@@ -15,7 +15,7 @@ def load(environ, **options):
 
 def source_of(settings, name):
     found = [item for item in settings.values if item.option.name == name]
-    return (found[0].value, found[0].source) if found else None
+    return (found[0].value, found[0].origin) if found else None
 
 
 def problem_of(environ):

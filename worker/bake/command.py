@@ -12,7 +12,7 @@ from worker.bake.selection import find_code_repositories
 from worker.errors import ConfigurationError, ExitCode, Problem, WorkerError
 from worker.models.image_manifest import ImageManifest, ManifestEntry
 from worker.settings import Settings, load_settings
-from worker.settings.resolve import ENVIRONMENT
+from worker.settings.sources.environment import ENVIRONMENT
 
 SECRET_FILE = Path("/run/secrets/HF_TOKEN")
 """Where a build finds its secret of this name; it is in no layer of the image."""
@@ -89,7 +89,7 @@ def bake(settings: Settings, environ: Mapping[str, str]) -> ImageManifest:
     kept = {
         item.option.name: str(item.value)
         for item in settings.values
-        if item.option.name in RECORDED and item.source == ENVIRONMENT
+        if item.option.name in RECORDED and item.origin == ENVIRONMENT
     }
     baked = ImageManifest(
         model=model,

@@ -29,8 +29,7 @@ from vllm.transformers_utils.chat_templates.registry import CHAT_TEMPLATES_DIR
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
-from worker.engine.child import load_cli_args
-from worker.vllm_options.annotation import (
+from worker.capture.json_schema import (
     Schema,
     bounded,
     clean_text,
@@ -38,6 +37,7 @@ from worker.vllm_options.annotation import (
     plain_default,
     takes_text,
 )
+from worker.engine.child import load_cli_args
 
 CLI_ARGS = load_cli_args()
 

@@ -21,7 +21,7 @@ import orjson
 
 from worker.errors import ConfigurationError, ExitCode, UnavailableError
 from worker.settings import load_settings
-from worker.settings.defaults import DEFAULT
+from worker.settings.sources.machine_defaults import DEFAULT
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 """Also the name of its directory, hence the name under which it is served."""
@@ -91,7 +91,7 @@ def choose_model(environ: Mapping[str, str]) -> dict[str, str]:
         values = {item.option.name: item for item in load_settings(environ).values}
     except ConfigurationError:
         return dict(environ)  # the worker reports it
-    if values["MODEL_NAME"].source != DEFAULT:
+    if values["MODEL_NAME"].origin != DEFAULT:
         return dict(environ)
     return {**environ, "MODEL_NAME": str(prepare_demo_model(find_cache_dir(environ)))}
 

@@ -15,9 +15,9 @@ from worker.errors import ConfigurationError, Problem
 from worker.machine import GIB, MachineInfo
 from worker.profile import PROFILES
 from worker.profile.model import CUDA
-from worker.settings.catalogue import read_catalogue
 from worker.settings.load import load_settings
 from worker.settings.mode import choose_ports
+from worker.settings.registry import load_registry
 from worker.settings.settings import Settings
 from worker.sizing import SizingTarget, load_target
 
@@ -99,7 +99,7 @@ def derive(wishes: Wishes, environ: Mapping[str, str], profiles: Path = PROFILES
         ConfigurationError: With every problem found, those of `worker check` included.
     """
     problems: list[Problem] = []
-    variables = collect_variables(wishes, environ, read_catalogue(), problems)
+    variables = collect_variables(wishes, environ, load_registry(), problems)
     problems += _check_wishes(wishes)
     problems += _choose_mode(wishes, variables)
     target = _load_target(variables, profiles, problems)

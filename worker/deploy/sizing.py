@@ -98,10 +98,7 @@ def execution_seconds(settings: Settings) -> int:
 
 def is_set(settings: Settings, name: str) -> bool:
     """Return whether somebody set a setting."""
-    return any(
-        item.option.name == name and not item.source.startswith("default")
-        for item in settings.values
-    )
+    return any(item.option.name == name and not item.is_default for item in settings.values)
 
 
 def requests_per_worker(target: SizingTarget, gpus: Gpus) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from worker.deploy.wishes import Wishes
 from worker.errors import Problem
 from worker.redaction import SECRET_NAME
-from worker.settings.catalogue import Catalogue
+from worker.settings.registry import OptionRegistry
 from worker.sizing.target import is_model
 
 SECRETS_PAGE = "https://console.runpod.io/user/secrets"
@@ -26,19 +26,19 @@ def refer(secret: str) -> str:
 
 
 def collect_variables(
-    wishes: Wishes, environ: Mapping[str, str], catalogue: Catalogue, problems: list[Problem]
+    wishes: Wishes, environ: Mapping[str, str], registry: OptionRegistry, problems: list[Problem]
 ) -> dict[str, str]:
     """Return the variables that the user wants in the container.
 
     Args:
         wishes: The command line.
         environ: The user's own environment, for `--env NAME`.
-        catalogue: All settings, to know those that are secret.
+        registry: All settings, to know those that are secret.
         problems: Gets what is wrong. The value of a secret is never repeated.
     """
     variables: dict[str, str] = {}
     for name, value in _plain(wishes.env or (), environ, problems):
-        if is_secret(name, catalogue) and value and not REFERENCE.fullmatch(value):
+        if is_secret(name, registry) and value and not REFERENCE.fullmatch(value):
             problems.append(_refusal(name))
         else:
             variables[name] = value
@@ -53,9 +53,9 @@ def collect_variables(
     return variables
 
 
-def is_secret(name: str, catalogue: Catalogue) -> bool:
+def is_secret(name: str, registry: OptionRegistry) -> bool:
     """Return whether nobody may read a variable's value: as declared, or else by its name."""
-    option = catalogue.by_variable.get(name)
+    option = registry.by_variable.get(name)
     return bool(SECRET_NAME.search(name.upper())) if option is None else option.secret
 
 

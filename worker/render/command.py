@@ -10,7 +10,7 @@ from rich.console import Console
 
 from worker.errors import ExitCode, UnavailableError
 from worker.render.outputs import ROOT, render_all
-from worker.settings.catalogue import read_catalogue
+from worker.settings.registry import load_registry
 
 Mode = Literal["write", "check", "dry-run"]
 MOST_LINES = 100
@@ -36,7 +36,7 @@ def run_render(mode: Mode = "write", *, root: Path = ROOT, console: Console | No
     if root == ROOT and not (root / "pyproject.toml").exists():
         raise UnavailableError(f"{COMMAND}: {root} is not a checkout of the project; run it in one")
     out = console or Console(highlight=False)
-    files = render_all(read_catalogue(), root)
+    files = render_all(load_registry(), root)
     if mode == "dry-run":
         for path, text in files.items():
             out.print(f"==> {path}\n{text}", markup=False, soft_wrap=True)

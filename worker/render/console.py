@@ -9,8 +9,8 @@ from typing import Any
 from worker.profile import builtin_folder, load_all
 from worker.profile.model import CUDA
 from worker.render.order import CATEGORIES, in_order
-from worker.settings.catalogue import Catalogue
-from worker.vllm_options.option import SWITCH_KINDS, Option
+from worker.settings.option import SWITCH_KINDS, Option
+from worker.settings.registry import OptionRegistry
 
 PLAIN_NUMBERS = ("integer", "number")
 """Kinds that a form's number field can hold; the others know suffixes such as `8k`."""
@@ -25,13 +25,13 @@ TEST_GPU = "NVIDIA A40"
 TEST_TIMEOUT_MS = 300_000
 
 
-def form_options(catalogue: Catalogue) -> list[Option]:
+def form_options(registry: OptionRegistry) -> list[Option]:
     """Return the settings of the forms, in their order; the model itself comes first."""
-    shown = in_order(option for option in catalogue.settable() if option.console)
+    shown = in_order(option for option in registry.settable() if option.console)
     return sorted(shown, key=lambda option: option.advanced)
 
 
-def hub(catalogue: Catalogue) -> dict[str, Any]:
+def hub(registry: OptionRegistry) -> dict[str, Any]:
     """Return `.runpod/hub.json`: the listing and its deploy form."""
     return {
         "title": "vLLM, any model",
@@ -44,18 +44,18 @@ def hub(catalogue: Catalogue) -> dict[str, Any]:
             "gpuCount": 1,
             "gpuIds": "ADA_80_PRO,AMPERE_80",
             "allowedCudaVersions": [CUDA],
-            "presets": _presets(catalogue),
+            "presets": _presets(registry),
             "env": [
                 {"key": option.name, "input": _hub_input(option)}
-                for option in form_options(catalogue)
+                for option in form_options(registry)
             ],
         },
     }
 
 
-def _presets(catalogue: Catalogue) -> list[dict[str, Any]]:
+def _presets(registry: OptionRegistry) -> list[dict[str, Any]]:
     """Return one preset for each profile; the form asks for the model, so that it is named too."""
-    model = catalogue.by_engine_key["model"].name
+    model = registry.by_vllm_name["model"].name
     return [
         {
             "name": profile.about.title,
@@ -65,7 +65,7 @@ def _presets(catalogue: Catalogue) -> list[dict[str, Any]]:
     ]
 
 
-def hub_tests(catalogue: Catalogue) -> dict[str, Any]:
+def hub_tests(registry: OptionRegistry) -> dict[str, Any]:
     """Return `.runpod/tests.json`: what the platform runs before it lists a release."""
     chat = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 16}
     inputs = {
@@ -85,18 +85,18 @@ def hub_tests(catalogue: Catalogue) -> dict[str, Any]:
             "gpuTypeId": TEST_GPU,
             "gpuCount": 1,
             "env": [
-                {"key": catalogue.by_engine_key["model"].name, "value": TEST_MODEL},
-                {"key": catalogue.by_engine_key["max_model_len"].name, "value": "2048"},
+                {"key": registry.by_vllm_name["model"].name, "value": TEST_MODEL},
+                {"key": registry.by_vllm_name["max_model_len"].name, "value": "2048"},
             ],
             "allowedCudaVersions": [CUDA],
         },
     }
 
 
-def worker_config(catalogue: Catalogue) -> dict[str, Any]:
+def worker_config(registry: OptionRegistry) -> dict[str, Any]:
     """Return `worker-config.json`: the quick-deploy form; the console asks for the model itself."""
     options = [
-        option for option in in_order(form_options(catalogue)) if option.engine_key != "model"
+        option for option in in_order(form_options(registry)) if option.engine_key != "model"
     ]
     version = importlib.metadata.version("runpod-vllm-worker")
     categories = [
@@ -106,7 +106,7 @@ def worker_config(catalogue: Catalogue) -> dict[str, Any]:
     ]
     return {
         "versions": {
-            catalogue.version: {
+            registry.version: {
                 "imageName": f"{IMAGE}:{version}",
                 "minimumCudaVersion": CUDA,
                 "categories": categories,
@@ -126,7 +126,7 @@ def form_choices(option: Option) -> list[tuple[str, str]]:
         return []
     if option.kind in SWITCH_KINDS:
         return [(FIRST, ""), ("true", "true"), ("false", "false")]
-    values = [str(choice) for choice in option.schema.get("enum", option.names)]
+    values = [str(choice) for choice in option.schema.get("enum", option.known_values)]
     choices = [(value, value) for value in values]
     if not choices or form_default(option) is not None:
         return choices

@@ -5,10 +5,10 @@ from __future__ import annotations
 from worker.deploy import derivation, gpus, request, sizing, wishes
 from worker.deploy.variables import SECRETS_PAGE, refer
 from worker.render.markdown import render_template
-from worker.settings.catalogue import Catalogue
+from worker.settings.registry import OptionRegistry
 
 
-def deploy_page(_catalogue: Catalogue) -> str:
+def deploy_page(_registry: OptionRegistry) -> str:
     """Return the page."""
     return render_template(
         "deploy-command.md.j2",

@@ -14,7 +14,7 @@ from worker.profile import builtin_folder, names
 from worker.profile.pools import PRICES_SOURCE
 from worker.render.build_arguments import BUILD_ARGUMENTS
 from worker.render.markdown import render_template
-from worker.settings.catalogue import Catalogue
+from worker.settings.registry import OptionRegistry
 from worker.sizing import formatting, load_target
 
 
@@ -43,12 +43,12 @@ class Size:
     start_s: int
 
 
-def image_page(catalogue: Catalogue) -> str:
+def image_page(registry: OptionRegistry) -> str:
     """Return the page about the image."""
-    return render_template("image.md.j2", arguments=BUILD_ARGUMENTS, version=catalogue.version)
+    return render_template("image.md.j2", arguments=BUILD_ARGUMENTS, version=registry.version)
 
 
-def sizes_page(_catalogue: Catalogue) -> str:
+def sizes_page(_registry: OptionRegistry) -> str:
     """Return the page about what each profile takes, the cheapest first."""
     sizes = sorted(find_sizes(), key=lambda size: (size.usd_per_hour or 0.0, size.stored_bytes))
     return render_template(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from worker.render.console import hub
-from worker.settings.catalogue import Catalogue
+from worker.settings.registry import OptionRegistry
 
 MODE = "WORKER_MODE"
 
 
-def hub_load_balancer(catalogue: Catalogue) -> dict[str, Any]:
+def hub_load_balancer(registry: OptionRegistry) -> dict[str, Any]:
     """Return `hub.json` of the load-balancing variant; the platform takes one file per listing."""
-    listing = hub(catalogue)
+    listing = hub(registry)
     config = listing["config"]
     entries = [{"key": MODE, "value": "load-balancer"}, *config["env"]]
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from worker.vllm_options.option import Option
+from worker.settings.option import Option
 
 CATEGORIES = (
     "Model",

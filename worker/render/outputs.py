@@ -16,30 +16,30 @@ from worker.render.load_balancer import hub_load_balancer
 from worker.render.markdown import render_page, replace_block
 from worker.render.profiles import profile_pages
 from worker.request.reference import native_schema, render_errors, render_requests
-from worker.settings.catalogue import Catalogue
+from worker.settings.registry import OptionRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
 README = "README.md"
 
 
-def _as_json(build: Callable[[Catalogue], Any]) -> Callable[[Catalogue], str]:
-    return lambda catalogue: json.dumps(build(catalogue), indent=2, ensure_ascii=False) + "\n"
+def _as_json(build: Callable[[OptionRegistry], Any]) -> Callable[[OptionRegistry], str]:
+    return lambda registry: json.dumps(build(registry), indent=2, ensure_ascii=False) + "\n"
 
 
-def _page(template: str) -> Callable[[Catalogue], str]:
-    return lambda catalogue: render_page(template, catalogue)
+def _page(template: str) -> Callable[[OptionRegistry], str]:
+    return lambda registry: render_page(template, registry)
 
 
-def _requests(catalogue: Catalogue) -> str:
-    defaults = {name: option.default for name, option in catalogue.by_variable.items()}
+def _requests(registry: OptionRegistry) -> str:
+    defaults = {name: option.default for name, option in registry.by_variable.items()}
     return render_requests(defaults)
 
 
-OUTPUTS: Mapping[str, Callable[[Catalogue], str]] = {
+OUTPUTS: Mapping[str, Callable[[OptionRegistry], str]] = {
     "docs/configuration.md": _page("configuration.md.j2"),
     "docs/engine-options.md": _page("engine-options.md.j2"),
     "docs/requests.md": _requests,
-    "docs/errors.md": lambda _catalogue: render_errors(),
+    "docs/errors.md": lambda _registry: render_errors(),
     "docs/deploy-command.md": deploy_page,
     "docs/image.md": image_page,
     "docs/sizes.md": sizes_page,
@@ -51,24 +51,24 @@ OUTPUTS: Mapping[str, Callable[[Catalogue], str]] = {
     "schemas/engine.schema.json": _as_json(engine_schema),
     "schemas/config.schema.json": _as_json(config_schema),
     "schemas/profile.schema.json": _as_json(profile_schema),
-    "schemas/requests/native.json": lambda _catalogue: native_schema(),
+    "schemas/requests/native.json": lambda _registry: native_schema(),
 }
 
 
-def render_all(catalogue: Catalogue, root: Path = ROOT) -> dict[str, str]:
+def render_all(registry: OptionRegistry, root: Path = ROOT) -> dict[str, str]:
     """Return the text of every generated file, by its path below the project's folder.
 
     Args:
-        catalogue: All settings.
+        registry: All settings.
         root: Folder of the project. Its README is read, of which one block is generated, and the
             tests of clients with their locks, which one page lists.
     """
-    files = {path: render(catalogue) for path, render in OUTPUTS.items()}
-    files |= profile_pages(catalogue)
+    files = {path: render(registry) for path, render in OUTPUTS.items()}
+    files |= profile_pages(registry)
     if (root / TESTS).is_dir():
         files[PAGE] = clients_page(root)
     readme = root / README
     if readme.exists():
         text = readme.read_text(encoding="utf-8")
-        files[README] = replace_block(text, render_page("readme-table.md.j2", catalogue))
+        files[README] = replace_block(text, render_page("readme-table.md.j2", registry))
     return files

@@ -11,7 +11,7 @@ from worker.profile.memory import RESERVE_BYTES, RESERVE_SHARE
 from worker.profile.model import UNCONFIRMED
 from worker.profile.pools import POOLS, PRICES_SOURCE
 from worker.render.markdown import render_template
-from worker.settings.catalogue import Catalogue
+from worker.settings.registry import OptionRegistry
 from worker.sizing import formatting
 from worker.sizing.listing import Described, describe_all, facts_of, settings_text, unknown_facts
 from worker.vllm_options.schema import read_schema
@@ -26,16 +26,16 @@ TASKS = {
 """Headings of the table of profiles, by task."""
 
 
-def profile_pages(catalogue: Catalogue) -> dict[str, str]:
+def profile_pages(registry: OptionRegistry) -> dict[str, str]:
     """Return all pages about profiles and models: path -> text.
 
     Args:
-        catalogue: All settings.
+        registry: All settings.
     """
     described = _described(builtin_folder())
     pages = {
         f"{FOLDER}/{item.profile.name}.md": render_template(
-            "profile.md.j2", catalogue=catalogue, item=item, **_words(item)
+            "profile.md.j2", registry=registry, item=item, **_words(item)
         )
         for item in described
     }
@@ -49,13 +49,13 @@ def profile_pages(catalogue: Catalogue) -> dict[str, str]:
         pools=POOLS,
         prices=PRICES_SOURCE,
         reserve=(formatting.gib(RESERVE_BYTES), f"{RESERVE_SHARE:.0%}"),
-        version=catalogue.version,
+        version=registry.version,
         values=_values,
         formatting=formatting,
     )
     pages["docs/models.md"] = render_template(
         "models.md.j2",
-        version=catalogue.version,
+        version=registry.version,
         architectures=read_schema().architectures,
         owners=_owners(described),
     )

@@ -16,11 +16,9 @@ from worker.request.field import Parameters, Surplus, aliases_of, known_names
 from worker.request.foreign import HINTS
 from worker.request.json_value import kind_of, render_path
 from worker.suggest import did_you_mean, suggest
+from worker.validation_errors import Parts, closest, expected_text, locate, value_at
 
 Model = TypeVar("Model", bound=BaseModel)
-_Parts = tuple[str | int, ...]
-"""Names and indices that lead to a place in the input."""
-
 MOST_PROBLEMS = 10
 """Problems that one error lists; the first ones are enough to find the rest."""
 
@@ -32,29 +30,6 @@ _MEMBER_TYPES: dict[str, frozenset[type]] = {
 }
 """What the members of an array or object have to be, by the type of pydantic's error."""
 
-_TYPES: dict[str, str] = {
-    "string_type": "a string",
-    "int_type": "an integer",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "list_type": "an array",
-    "dict_type": "an object",
-    "model_type": "an object",
-    "finite_number": "a finite number",
-}
-_BOUNDS: dict[str, tuple[str, str]] = {
-    "greater_than_equal": ("ge", "at least"),
-    "greater_than": ("gt", "more than"),
-    "less_than_equal": ("le", "at most"),
-    "less_than": ("lt", "less than"),
-}
-_LENGTHS: dict[str, tuple[str, str]] = {
-    "string_too_short": ("min_length", "at least {} characters"),
-    "string_too_long": ("max_length", "at most {} characters"),
-    "too_short": ("min_length", "at least {} items"),
-    "too_long": ("max_length", "at most {} items"),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
@@ -65,7 +40,7 @@ class _Fault:
         details: pydantic's errors there, or at an earlier member of the same array or object.
     """
 
-    parts: _Parts
+    parts: Parts
     details: Sequence[ErrorDetails]
 
 
@@ -156,10 +131,10 @@ def _find_faults(
     The models stop at the first wrong member of an array or object (`fail_fast`), and at the first
     unknown names. So there are few errors, whatever the input; the others are found here.
     """
-    places: dict[_Parts, list[ErrorDetails]] = {}
-    within: dict[_Parts, int] = {}
+    places: dict[Parts, list[ErrorDetails]] = {}
+    within: dict[Parts, int] = {}
     for detail in error.errors(include_url=False):
-        parts = _locate(detail["loc"], data)
+        parts = locate(detail["loc"], data)
         if parts not in places:
             places[parts] = []
             for length in range(len(parts)):
@@ -172,7 +147,7 @@ def _find_faults(
         yield _Fault(parts, details)
         is_field = parts[-1] in known_names(_model_at(model, details[0]["loc"]))
         if within.get(parts[:-1]) == 1 and len(details) == 1 and not is_field:
-            for other in _same_fault(details[0], parts, _value_at(data, parts[:-1])):
+            for other in _same_fault(details[0], parts, value_at(data, parts[:-1])):
                 yield _Fault(other, details)
 
 
@@ -185,10 +160,10 @@ def _describe(
         return _unknown(path, str(fault.parts[-1]), _model_at(model, first["loc"]), elsewhere)
     if first["type"] == "missing":
         return Finding(path, Code.MISSING_PARAMETER, "required, but absent")
-    return _wrong(path, fault.details, _value_at(data, fault.parts))
+    return _wrong(path, fault.details, value_at(data, fault.parts))
 
 
-def _same_fault(error: ErrorDetails, parts: _Parts, container: Any) -> Iterator[_Parts]:
+def _same_fault(error: ErrorDetails, parts: Parts, container: Any) -> Iterator[Parts]:
     """Yield the later members of an array or object that have the fault of the one at `parts`."""
     expected = _MEMBER_TYPES.get(error["type"])
     if expected is None:
@@ -199,31 +174,6 @@ def _same_fault(error: ErrorDetails, parts: _Parts, container: Any) -> Iterator[
         if is_later and type(member) not in expected:
             yield (*parts[:-1], key)
         is_later |= key == parts[-1]
-
-
-def _locate(loc: Sequence[int | str], data: Any) -> _Parts:
-    """Return the place of an error, without pydantic's names of union members."""
-    parts: _Parts = ()
-    value = data
-    for part in loc:
-        if isinstance(part, int):
-            if isinstance(value, list) and part < len(value):
-                parts, value = (*parts, part), value[part]
-        elif isinstance(value, dict) and part in value:
-            parts, value = (*parts, part), value[part]
-        elif value is data or (part.isidentifier() and isinstance(value, dict)):
-            parts, value = (*parts, part), None
-    return parts
-
-
-def _value_at(data: Any, parts: _Parts) -> Any:
-    """Return the value at a place; None where the input has none."""
-    for part in parts:
-        try:
-            data = data[part]
-        except (KeyError, TypeError):
-            return None
-    return data
 
 
 def _model_at(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseModel]:
@@ -255,9 +205,7 @@ def _unknown(path: str, name: str, model: type[BaseModel], elsewhere: Mapping[st
 
 def _wrong(path: str, details: Sequence[ErrorDetails], value: Any) -> Finding:
     """Describe a wrong type or value; the members of a union become alternatives."""
-    # Where one member of a union has the right type, the others' types are beside the point.
-    closest = [detail for detail in details if detail["type"] not in _TYPES] or details
-    expected = list(dict.fromkeys(_expected(detail) for detail in closest))
+    expected = list(dict.fromkeys(expected_text(detail) for detail in closest(details)))
     got = kind_of(value)
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         got = f"{shorten(str(value))!r}" if isinstance(value, str) else str(value)
@@ -265,20 +213,3 @@ def _wrong(path: str, details: Sequence[ErrorDetails], value: Any) -> Finding:
     if isinstance(value, str) and any("number" in e or "integer" in e for e in expected):
         message += "; send the number without quotes"
     return Finding(path, Code.INVALID_PARAMETER, message)
-
-
-def _expected(detail: ErrorDetails) -> str:
-    kind, context = detail["type"], detail.get("ctx", {})
-    if kind in _TYPES:
-        return _TYPES[kind]
-    if kind in _BOUNDS:
-        key, words = _BOUNDS[kind]
-        return f"{words} {context[key]}"
-    if kind in _LENGTHS:
-        key, words = _LENGTHS[kind]
-        count = context[key]
-        text = words.format(count)
-        return text[:-1] if count == 1 else text
-    if kind == "literal_error":
-        return str(context["expected"])
-    return str(detail["msg"])

@@ -29,7 +29,7 @@ def run_health(environ: Mapping[str, str]) -> int:
         # Its process ends as soon as it cannot answer, and the container with it.
         print("a queue worker is healthy as long as it runs")
         return ExitCode.OK
-    if settings.cluster.follows:
+    if settings.cluster.is_follower:
         print("a machine that follows another one is healthy as long as it runs")
         return ExitCode.OK
     _port, health_port = choose_ports(endpoint, mode)

@@ -6,20 +6,26 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from worker.settings.resolve import Resolved
-from worker.vllm_options.option import Option
+from worker.settings.cluster import CLUSTER_OPTIONS
+from worker.settings.option import Option
+from worker.settings.values import ResolvedValue
 
 
-def build_arguments(values: Iterable[Resolved]) -> list[str]:
+def build_arguments(values: Iterable[ResolvedValue], machines: int = 1) -> list[str]:
     """Return vLLM's arguments for all values that are engine options, in the given order.
+
+    Args:
+        values: What was set, and computed defaults.
+        machines: That serve together; a machine alone gets no options of a cluster.
 
     Source:
         `vllm.utils.argparse_utils.FlexibleArgumentParser`, vLLM 0.32.0.
     """
     arguments: list[str] = []
-    for resolved in values:
-        if resolved.option.flag is not None and not resolved.option.secret:
-            arguments += format_option(resolved.option, resolved.value)
+    for item in values:
+        is_alone = machines == 1 and item.option.engine_key in CLUSTER_OPTIONS
+        if item.option.flag is not None and not item.option.secret and not is_alone:
+            arguments += format_option(item.option, item.value)
     return arguments
 
 

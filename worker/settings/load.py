@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
 
 from worker.errors import ConfigurationError, Problem
 from worker.machine import MachineInfo, detect_machine
@@ -15,10 +12,8 @@ from worker.models.cached import cache_roots
 from worker.profile import PROFILES
 from worker.redaction import Redactor
 from worker.settings.arguments import build_arguments
-from worker.settings.catalogue import Catalogue, read_catalogue
-from worker.settings.cluster import count_machines, network_variables, passed_on
-from worker.settings.defaults import DEFAULT, promise_defaults
-from worker.settings.groups import WorkerSettings
+from worker.settings.cluster import network_variables
+from worker.settings.engine_environment import base_path, engine_environment
 from worker.settings.model_location import (
     offline_variables,
     served_names,
@@ -26,15 +21,16 @@ from worker.settings.model_location import (
     use_cached_model,
 )
 from worker.settings.named_models import read_model_names
-from worker.settings.names import find_misspelt, find_model_elsewhere, find_unread
 from worker.settings.parallel import check_parallel, warn_alone
-from worker.settings.resolve import Findings, Resolved, merge_layers
-from worker.settings.rules import View, apply_rules
-from worker.settings.secrets import base_path, engine_environment, redact_problem, secret_values
-from worker.settings.settings import Settings
-from worker.settings.sources import Sources, collect_sources
+from worker.settings.registry import load_registry
+from worker.settings.rules import ConfigView, apply_rules
+from worker.settings.secrets import redact_problem, secret_values
+from worker.settings.settings import Resolution, Settings, read_sources
+from worker.settings.sources import Inputs
+from worker.settings.sources.machine_defaults import DEFAULT
 from worker.settings.startup import choose_cache
-from worker.vllm_options.option import Option
+from worker.settings.typos import find_model_elsewhere, find_typos, find_unread
+from worker.settings.values import Diagnostics, ResolvedValue, Values, merge_values
 
 
 def load_settings(
@@ -45,7 +41,7 @@ def load_settings(
     profiles: Path = PROFILES,
     use_baked: bool = True,
 ) -> Settings:
-    """Resolve the configuration: default < baked < profile < file < environment.
+    """Resolve the configuration; `Settings.settings_customise_sources` has the precedence.
 
     Args:
         environ: The process's environment.
@@ -57,148 +53,99 @@ def load_settings(
     Raises:
         ConfigurationError: With every problem found.
     """
-    catalogue = read_catalogue()
     is_local = machine is None
-    machine = machine or detect_machine(environ)
-    findings = Findings()
-    sources = collect_sources(environ, profile, profiles, catalogue, findings, use_baked=use_baked)
-    given = merge_layers(sources.layers, catalogue, findings)
-    if sources.chosen is not None:
-        given[sources.chosen.option.name] = sources.chosen
-    is_here = is_local and use_baked
-    given = read_model_names(given, catalogue, findings, is_here=is_local)
-    given = _place(given, environ, sources, catalogue, findings, is_here=is_here)
-    _check_variables(environ, given, catalogue, findings)
-    values = _complete(given, promise_defaults(given, catalogue, machine, environ), catalogue)
-    view = View(values, catalogue, machine, environ, is_here=is_local)
-    findings.problems += apply_rules(view)
-    findings.problems += check_parallel(view, sources.profile, profiles)
-    findings.warnings += warn_alone(view)
-    findings.warnings += _check_streaming(values)
-    redact = Redactor(secret_values(values.values(), environ))
-    if findings.problems:
-        raise ConfigurationError([redact_problem(p, redact) for p in findings.problems])
-    warnings = [redact_problem(warning, redact) for warning in findings.warnings]
-    settings = _build(
-        values, environ, offline_variables(values, catalogue, sources.baked), redact, warnings
+    inputs = Inputs(
+        environ=environ,
+        registry=load_registry(),
+        machine=machine or detect_machine(environ),
+        profiles=profiles,
+        given_profile=profile,
+        use_image=use_baked,
     )
-    return dataclasses.replace(settings, profile=sources.profile, machine=machine)
+    settings = read_sources(inputs)
+    given = merge_values(inputs.values[::-1])
+    given = read_model_names(given, inputs.registry, inputs.diagnostics, is_local=is_local)
+    values = _complete(_use_local_models(given, inputs, is_local=is_local and use_baked), inputs)
+    settings = settings.with_values(_first_name(item) for item in values.values())
+    _check(settings, values, inputs, is_local=is_local)
+    redact = Redactor(secret_values(values.values(), environ))
+    if inputs.diagnostics.problems:
+        raise ConfigurationError([redact_problem(p, redact) for p in inputs.diagnostics.problems])
+    return settings.with_resolution(_resolve(settings, values, inputs, redact))
 
 
-def _check_variables(
-    environ: Mapping[str, str],
-    given: Mapping[str, Resolved],
-    catalogue: Catalogue,
-    findings: Findings,
-) -> None:
-    """Find variables that nobody reads and that somebody meant for this worker or for vLLM."""
-    allowed = given.get("WORKER_ALLOWED_VARIABLES")
-    patterns = allowed.value if allowed else None
-    findings.problems += find_misspelt(environ, catalogue, patterns)
-    findings.warnings += find_unread(environ, catalogue, patterns)
-    if catalogue.by_engine_key["model"].name not in given:
-        findings.problems += find_model_elsewhere(environ, patterns)
+def _resolve(settings: Settings, values: Values, inputs: Inputs, redact: Redactor) -> Resolution:
+    """Return what follows from the settings."""
+    environ, base = inputs.environ, base_path(settings.storage)
+    offline = offline_variables(values, inputs.registry, inputs.manifest)
+    return Resolution(
+        values=tuple(values.values()),
+        arguments=tuple(build_arguments(values.values(), settings.cluster.size)),
+        environment={
+            **engine_environment(settings, environ),
+            **network_variables(settings.cluster, environ),
+            **{name: value for name, value in offline.items() if name not in environ},
+        },
+        redact=redact,
+        cache=choose_cache(settings.startup, base, inputs.registry.version),
+        warnings=tuple(redact_problem(w, redact) for w in inputs.diagnostics.warnings),
+        profile=inputs.profile,
+        machine=inputs.machine,
+    )
 
 
-def _place(
-    given: dict[str, Resolved],
-    environ: Mapping[str, str],
-    sources: Sources,
-    catalogue: Catalogue,
-    findings: Findings,
-    *,
-    is_here: bool,
-) -> dict[str, Resolved]:
-    """Put what is on this machine in the place of repositories, in the order that RunPod advises.
+def _use_local_models(given: Values, inputs: Inputs, *, is_local: bool) -> Values:
+    """Return the values with what is on this machine in the place of repositories.
 
-    That is: the platform's cached model, the image's own, a network volume or other cache; what is
-    in none of them comes from the hub.
+    In the order that RunPod advises: the platform's cached model, the image's own, a network volume
+    or other cache; what is in none of them comes from the hub. It replaces what any source named,
+    so that it is a step after the sources and not one of them.
     """
     base = given.get("BASE_PATH")
-    roots = cache_roots(environ, Path(base.value) if base is not None else None) if is_here else []
-    given = use_cached_model(given, catalogue, roots[:1], Findings())
-    if sources.baked is not None:
-        given = use_baked_model(given, sources.baked, catalogue, findings)
-    return use_cached_model(given, catalogue, roots, findings)
+    roots = cache_roots(inputs.environ, None if base is None else base.value) if is_local else []
+    given = use_cached_model(given, inputs.registry, roots[:1], Diagnostics())
+    if inputs.manifest is not None:
+        given = use_baked_model(given, inputs.manifest, inputs.registry, inputs.diagnostics)
+    return use_cached_model(given, inputs.registry, roots, inputs.diagnostics)
 
 
-def _complete(
-    given: Mapping[str, Resolved], promised: Mapping[str, Resolved], catalogue: Catalogue
-) -> dict[str, Resolved]:
-    """Return all values in the catalogue's order: set, promised, or the worker's own defaults."""
-    complete: dict[str, Resolved] = {}
-    for option in catalogue.settable():
-        resolved = given.get(option.name) or promised.get(option.name)
-        if resolved is None and option.field is not None:
-            resolved = Resolved(option, option.default, DEFAULT, option.name)
-        if resolved is not None:
-            complete[option.name] = resolved
+def _complete(given: Values, inputs: Inputs) -> Values:
+    """Return all values in the order of the docs: set, computed, or the worker's own defaults."""
+    complete: Values = {}
+    for option in inputs.registry.settable():
+        if option.name in given:
+            complete[option.name] = given[option.name]
+        elif option.field is not None:
+            complete[option.name] = ResolvedValue(option, option.default, DEFAULT, option.name)
     names = served_names(complete)
-    if names is not None:
-        complete[names.option.name] = names
-    return complete
+    return {**complete, names.option.name: names}
 
 
-def _check_streaming(values: Mapping[str, Resolved]) -> list[Problem]:
+def _first_name(item: ResolvedValue) -> ResolvedValue:
+    """Return what the worker's own field takes: the first of several names."""
+    if item.option.field is None or not isinstance(item.value, list):
+        return item
+    return ResolvedValue(item.option, item.value[0], item.origin, item.location)
+
+
+def _check(settings: Settings, values: Values, inputs: Inputs, *, is_local: bool) -> None:
+    """Apply the rules that concern more than one value."""
+    found = inputs.diagnostics
+    view = ConfigView(values, inputs.registry, inputs.machine, inputs.environ, is_local)
+    patterns = settings.sources.allowed_variables
+    found.problems += find_typos(inputs.environ, inputs.registry, patterns)
+    found.warnings += find_unread(inputs.environ, inputs.registry, patterns)
+    if inputs.find("MODEL_NAME") is None:
+        found.problems += find_model_elsewhere(inputs.environ, patterns)
+    found.problems += apply_rules(view)
+    found.problems += check_parallel(view, settings.cluster, inputs.profile, inputs.profiles)
+    found.warnings += warn_alone(view, settings.cluster)
+    found.warnings += _check_streaming(values)
+
+
+def _check_streaming(values: Values) -> list[Problem]:
     first, largest = values["DEFAULT_MIN_BATCH_SIZE"], values["DEFAULT_BATCH_SIZE"]
     if first.value <= largest.value:
         return []
     message = f"above {largest.option.name}, so that every piece has {largest.value} tokens"
-    return [Problem(first.place, message, got=str(first.value), anchor=first.option.anchor)]
-
-
-def _build(
-    values: Mapping[str, Resolved],
-    environ: Mapping[str, str],
-    offline: Mapping[str, str],
-    redact: Redactor,
-    warnings: list[Problem],
-) -> Settings:
-    groups: dict[str, dict[str, Any]] = {}
-    for resolved in values.values():
-        if resolved.option.field is not None:
-            group, name = resolved.option.field
-            groups.setdefault(group, {})[name] = _field_value(resolved.option, resolved.value)
-    worker = _validate(groups, values)
-    return Settings(
-        model=worker.model,
-        serving=worker.serving,
-        requests=worker.requests,
-        endpoint=worker.endpoint,
-        cluster=worker.cluster,
-        startup=worker.startup,
-        streaming=worker.streaming,
-        logging=worker.logging,
-        storage=worker.storage,
-        sources=worker.sources,
-        arguments=tuple(build_arguments(passed_on(values.values(), count_machines(values)))),
-        environment={
-            **engine_environment(worker, environ),
-            **network_variables(worker.cluster, environ),
-            **{name: value for name, value in offline.items() if name not in environ},
-        },
-        redact=redact,
-        values=tuple(values.values()),
-        cache=choose_cache(worker.startup, base_path(worker.storage), read_catalogue().version),
-        warnings=tuple(warnings),
-    )
-
-
-def _validate(groups: dict[str, Any], values: Mapping[str, Resolved]) -> WorkerSettings:
-    """Return the worker's own settings; what only pydantic finds is a problem like any other."""
-    try:
-        return WorkerSettings.model_validate(groups)
-    except ValidationError as error:
-        places = {item.option.field: item for item in values.values() if item.option.field}
-        problems = []
-        # Without its input, which may be a secret.
-        for found in error.errors(include_url=False, include_input=False, include_context=False):
-            item = places[found["loc"][0], found["loc"][1]]  # type: ignore[index]
-            message = found["msg"][:1].lower() + found["msg"][1:]
-            problems.append(Problem(item.place, message, anchor=item.option.anchor))
-        raise ConfigurationError(problems) from None
-
-
-def _field_value(option: Option, value: Any) -> Any:
-    """Return what the model's field takes: the first of several names."""
-    return value[0] if isinstance(value, list) else value
+    return [Problem(first.location, message, got=str(first.value), anchor=first.option.anchor)]

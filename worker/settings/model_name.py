@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from worker.settings.rejection import Rejected
+from worker.validation_errors import invalid_value
 
 PATH_STARTS = ("/", "./", "../", "~")
 """How a model that can only be a local path begins."""
@@ -52,7 +52,7 @@ def read_model_name(text: str) -> ModelName:
     """Return what `text` means.
 
     Raises:
-        Rejected: It is no model's name, or may mean several things.
+        PydanticCustomError: It is no model's name, or may mean several things.
     """
     bare = _unquote(text)
     scheme, separator, rest = bare.partition("://")
@@ -83,14 +83,14 @@ def _read_url(scheme: str, url: str, rest: str) -> ModelName:
         return _read_hub_path(rest)
     if scheme not in ("http", "https"):
         stores = ", ".join(f"{name}://" for name in STORES)
-        raise Rejected(f"{scheme}:// is no place for models", f"{EXPECTED}, or {stores}")
+        raise invalid_value(f"{scheme}:// is no place for models", f"{EXPECTED}, or {stores}")
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()
     except ValueError:
-        raise Rejected("not a valid URL", EXPECTED) from None
+        raise invalid_value("not a valid URL", EXPECTED) from None
     if host not in HUB_HOSTS:
-        raise Rejected("a web address that is not the Hugging Face hub", EXPECTED)
+        raise invalid_value("a web address that is not the Hugging Face hub", EXPECTED)
     return _read_hub_path(unquote(parts.path))
 
 
@@ -98,18 +98,18 @@ def _read_hub_path(path: str) -> ModelName:
     """Read what follows the hub's host: `org/name`, and maybe `/tree/REVISION`, `@REVISION`."""
     parts = [part for part in path.split("/") if part]
     if parts and parts[0] in ("datasets", "spaces"):
-        raise Rejected(f"one of the hub's {parts[0]}, not a model", EXPECTED)
+        raise invalid_value(f"one of the hub's {parts[0]}, not a model", EXPECTED)
     if parts and parts[0] == "models":
         parts = parts[1:]
     if len(parts) < 2:
-        raise Rejected("names no repository", EXPECTED)
+        raise invalid_value("names no repository", EXPECTED)
     found = _read_id("/".join(parts[:2]).removesuffix(".git"))
     if len(parts) == 2:
         return found
     if parts[2] not in HUB_PAGES or len(parts) < 4:
-        raise Rejected("not the address of a model's page", EXPECTED)
+        raise invalid_value("not the address of a model's page", EXPECTED)
     if parts[2] != "tree" and parts[2] != "commit" and len(parts) > 4:
-        raise Rejected("the address of one file", f"MODEL_NAME={found.name}")
+        raise invalid_value("the address of one file", f"MODEL_NAME={found.name}")
     return ModelName(found.name, "/".join(parts[3:]))
 
 
@@ -125,26 +125,26 @@ def _read_id(text: str) -> ModelName:
         return ModelName(name, revision)
     if "/" in name and revision:
         wanted = f"{name}, and the revision {revision!r} in MODEL_REVISION if it is one"
-        raise Rejected("what follows the colon is no commit, no main and no version", wanted)
-    raise Rejected("a repository id has no colon", EXPECTED)
+        raise invalid_value("what follows the colon is no commit, no main and no version", wanted)
+    raise invalid_value("a repository id has no colon", EXPECTED)
 
 
 def _check_id(name: str) -> None:
     """Check a repository id by the hub's rules.
 
     Raises:
-        Rejected: The hub refuses it.
+        PydanticCustomError: The hub refuses it.
     """
     if re.search(r"\s", name):
         joined = re.sub(r"\s+", "", name)
         near = (joined,) if REPOSITORY.fullmatch(joined) else ()
-        raise Rejected("a repository id has no spaces", EXPECTED, near)
+        raise invalid_value("a repository id has no spaces", EXPECTED, near)
     if "\\" in name:
-        raise Rejected("a path of Windows", EXPECTED)
+        raise invalid_value("a path of Windows", EXPECTED)
     if not REPOSITORY.fullmatch(name) or "--" in name or ".." in name:
-        raise Rejected("not a repository id", EXPECTED)
+        raise invalid_value("not a repository id", EXPECTED)
     if name.endswith(".git"):
-        raise Rejected("a repository id does not end with .git", name.removesuffix(".git"))
+        raise invalid_value("a repository id does not end with .git", name.removesuffix(".git"))
 
 
 def is_gguf_name(name: str) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+
+from pydantic_core import PydanticCustomError
 
 from worker.errors import Problem
-from worker.settings.catalogue import Catalogue
 from worker.settings.model_name import read_model_name
+from worker.settings.option import Option
 from worker.settings.paths import exists
-from worker.settings.rejection import Rejected
-from worker.settings.resolve import Findings, Resolved
-from worker.vllm_options.option import Option
+from worker.settings.registry import OptionRegistry
+from worker.settings.values import Diagnostics, ResolvedValue, Values
+from worker.validation_errors import InvalidValue, invalid_value
 
 PINS = {
     "model": "revision",
@@ -23,29 +24,30 @@ PINS = {
 
 
 def read_model_names(
-    given: Mapping[str, Resolved], catalogue: Catalogue, findings: Findings, *, is_here: bool
-) -> dict[str, Resolved]:
+    given: Values, registry: OptionRegistry, diagnostics: Diagnostics, *, is_local: bool
+) -> Values:
     """Return the values with plain names; a revision that a name brings is set, too.
 
     Args:
         given: Values, by the option's name.
-        catalogue: All options.
-        findings: Gets what is read in another form (a warning) or cannot be read (a problem).
-        is_here: Whether folders can be looked for on this machine.
+        registry: All options.
+        diagnostics: Gets what is read in another form (a warning) or cannot be read (a problem).
+        is_local: Whether folders can be looked for on this machine.
     """
     result = dict(given)
     for key, pin_key in PINS.items():
-        written = given.get(catalogue.by_engine_key[key].name)
-        if written is None or (is_here and exists(written.value)):
+        written = given.get(registry.by_vllm_name[key].name)
+        if written is None or (is_local and exists(written.value)):
             continue
-        pin = None if pin_key is None else catalogue.by_engine_key[pin_key]
+        pin = None if pin_key is None else registry.by_vllm_name[pin_key]
         try:
-            result |= _read(written, pin, given.get(pin.name) if pin else None, findings)
-        except Rejected as rejected:
+            result |= _read(written, pin, given.get(pin.name) if pin else None, diagnostics)
+        except PydanticCustomError as error:
+            rejected = InvalidValue(**(error.context or {}))
             del result[written.option.name]
-            findings.problems.append(
+            diagnostics.problems.append(
                 Problem(
-                    written.place,
+                    written.location,
                     rejected.message,
                     got=str(written.value),
                     expected=rejected.expected,
@@ -57,12 +59,15 @@ def read_model_names(
 
 
 def _read(
-    written: Resolved, pin: Option | None, pinned: Resolved | None, findings: Findings
-) -> dict[str, Resolved]:
+    written: ResolvedValue,
+    pin: Option | None,
+    pinned: ResolvedValue | None,
+    diagnostics: Diagnostics,
+) -> Values:
     """Return what one name sets.
 
     Raises:
-        Rejected: It cannot be read, or its revision contradicts the one that is set.
+        PydanticCustomError: It cannot be read, or its revision contradicts the one that is set.
     """
     read = read_model_name(written.value)
     if not read.is_rewritten:
@@ -71,14 +76,18 @@ def _read(
     sets = {written.option.name: dataclasses.replace(written, value=read.name)}
     if read.revision is not None:
         if pin is None:
-            raise Rejected("names a revision, and has none of its own", read.name)
+            raise invalid_value("names a revision, and has none of its own", read.name)
         if pinned is not None and pinned.value != read.revision:
             wanted = f"{read.name}, and the revision in {pin.name} only"
-            raise Rejected(
-                f"names revision {read.revision!r}, and {pinned.place} another one", wanted
+            raise invalid_value(
+                f"names revision {read.revision!r}, and {pinned.location} another one", wanted
             )
         message += f" at revision {read.revision!r}"
-        sets[pin.name] = Resolved(pin, read.revision, f"from {written.option.name}", written.place)
+        sets[pin.name] = ResolvedValue(
+            pin, read.revision, f"from {written.option.name}", written.location
+        )
     anchor = written.option.anchor
-    findings.warnings.append(Problem(written.place, message, got=written.value, anchor=anchor))
+    diagnostics.warnings.append(
+        Problem(written.location, message, got=written.value, anchor=anchor)
+    )
     return sets

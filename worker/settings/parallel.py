@@ -11,10 +11,11 @@ from worker.errors import Problem
 from worker.models.name import served_model_name
 from worker.profile import Profile, find_profile
 from worker.profile.attention import count_kv_heads
-from worker.settings.cluster import SWITCH, count_machines
+from worker.settings.cluster import ClusterSettings
 from worker.settings.mode import ENDPOINT, JOB_SOURCE
-from worker.settings.rules import View
+from worker.settings.rules import ConfigView
 
+SWITCH = "MULTI_NODE"
 ANCHOR = "deployment.md#several-gpus-and-machines"
 
 SIZES = (
@@ -26,50 +27,52 @@ SIZES = (
 """Options whose product is the number of GPUs that work together."""
 
 
-def check_parallel(view: View, profile: Profile | None, profiles: Path) -> Iterator[Problem]:
+def check_parallel(
+    view: ConfigView, cluster: ClusterSettings, profile: Profile | None, profiles: Path
+) -> Iterator[Problem]:
     """Yield what is wrong with the parallel sizes, for this model, on these machines.
 
     Args:
         view: The resolved values.
+        cluster: The machines.
         profile: The profile that was read.
         profiles: The built-in profiles, for a model that no profile was read for.
     """
-    machines = count_machines(view.values)
-    if view.values[SWITCH].value:
-        yield from _check_cluster(view)
-    yield from _check_gpus(view, machines)
+    if cluster.multi_node:
+        yield from _check_cluster(view, cluster)
+    yield from _check_gpus(view, cluster.size)
     yield from _check_heads(view, profile, profiles)
 
 
-def warn_alone(view: View) -> Iterator[Problem]:
+def warn_alone(view: ConfigView, cluster: ClusterSettings) -> Iterator[Problem]:
     """Yield a warning if this machine of a cluster serves by itself."""
     nodes = view.values["NUM_NODES"]
-    if nodes.value > 1 and not view.values[SWITCH].value:
+    if cluster.nodes > 1 and not cluster.multi_node:
         message = f"this machine serves alone; {SWITCH}=true lets all of them serve one model"
-        yield Problem(nodes.place, message, got=str(nodes.value), anchor=ANCHOR)
+        yield Problem(nodes.location, message, got=str(nodes.value), anchor=ANCHOR)
 
 
-def _check_cluster(view: View) -> Iterator[Problem]:
+def _check_cluster(view: ConfigView, cluster: ClusterSettings) -> Iterator[Problem]:
     """Yield what a cluster's machines lack, or do not agree about."""
 
     def problem(name: str, message: str, expected: str | None = None) -> Problem:
         found = view.values[name]
         got = None if found.value is None else str(found.value).lower()
-        return Problem(found.place, message, got, expected, anchor=ANCHOR)
+        return Problem(found.location, message, got, expected, anchor=ANCHOR)
 
     mode = view.values["WORKER_MODE"].value
     serverless = view.environ.get(JOB_SOURCE) or view.environ.get(ENDPOINT)
     if mode in ("queue", "load-balancer") or (mode == "auto" and serverless):
         message = "a worker of a serverless endpoint is one machine"
         yield problem(SWITCH, message, "a pod: an Instant Cluster, or WORKER_MODE=pod")
-    nodes, rank = view.values["NUM_NODES"].value, view.values["NODE_RANK"].value
+    nodes, rank = cluster.nodes, cluster.rank
     if nodes < 2:
         yield problem("NUM_NODES", "one machine is no cluster", "at least 2; RunPod sets it")
     elif rank >= nodes:
         yield problem("NODE_RANK", "no such machine", f"0 to {nodes - 1}, by NUM_NODES")
-    if view.values["PRIMARY_ADDR"].value is None:
+    if cluster.first_address is None:
         yield problem("PRIMARY_ADDR", "not set", "the address of machine 0; RunPod sets it")
-    stated = view.values["NUM_TRAINERS"].value
+    stated = cluster.gpus
     if stated is not None and view.machine.has_gpu and stated != view.machine.gpus:
         seen = f"{view.machine.gpus}, the GPUs that this machine sees"
         yield problem("NUM_TRAINERS", "another number of GPUs than there are", seen)
@@ -78,7 +81,7 @@ def _check_cluster(view: View) -> Iterator[Problem]:
         yield view.problem("distributed_executor_backend", message, "unset, or mp")
 
 
-def _check_gpus(view: View, machines: int) -> Iterator[Problem]:
+def _check_gpus(view: ConfigView, machines: int) -> Iterator[Problem]:
     """Yield a problem if the sizes ask for more GPUs than there are, or cannot be spread."""
     if view.get("distributed_executor_backend") == "ray":
         return
@@ -88,7 +91,7 @@ def _check_gpus(view: View, machines: int) -> Iterator[Problem]:
             view.get("data_parallel_size_local") or sizes["data_parallel_size"]
         )
     needed, there = math.prod(sizes.values()), view.machine.gpus * machines
-    key = next((key for key in SIZES if view.given(key) and sizes[key] > 1), SIZES[-1])
+    key = next((key for key in SIZES if view.explicit(key) and sizes[key] > 1), SIZES[-1])
     where = "" if machines == 1 else f" on {machines} machines"
     if view.machine.has_gpu and needed > there:
         message = f"the parallel sizes need {needed} GPUs together"
@@ -98,16 +101,16 @@ def _check_gpus(view: View, machines: int) -> Iterator[Problem]:
         yield view.problem(key, f"{message} cannot share evenly", f"a multiple of {machines}")
 
 
-def _check_heads(view: View, profile: Profile | None, profiles: Path) -> Iterator[Problem]:
+def _check_heads(view: ConfigView, profile: Profile | None, profiles: Path) -> Iterator[Problem]:
     """Yield a problem if the model's key-value heads cannot be spread over the GPUs of a layer.
 
     vLLM gives each GPU whole heads: several, or one that others have, too. A size that nobody
     chose counts only on the machine itself: a plan tries others.
     """
-    resolved = view.given("tensor_parallel_size")
+    resolved = view.explicit("tensor_parallel_size")
     if resolved is None or resolved.value == 1:
         return
-    if resolved.source.startswith("default") and not view.is_here:
+    if resolved.is_default and not view.is_local:
         return
     known = find_profile(served_model_name(str(view.get("model"))), profile, profiles)
     fact = None if known is None else known.about.fact("attention")
@@ -120,7 +123,7 @@ def _check_heads(view: View, profile: Profile | None, profiles: Path) -> Iterato
         heads = min(bad)
         most = max(n for n in range(1, size) if all(shares_evenly(h, n) for h in counts))
         message = f"{size} GPUs cannot share each layer: the model has {heads} key-value heads"
-        option = view.catalogue.by_engine_key["tensor_parallel_size"].name
+        option = view.registry.by_vllm_name["tensor_parallel_size"].name
         rest = size // most
         more = f", with {view.name('pipeline_parallel_size')}={rest}" if rest * most == size else ""
         found = view.problem("tensor_parallel_size", message, f"{option}={most}{more}")

@@ -11,63 +11,63 @@ from typing import Any
 
 from worker.errors import Problem
 from worker.machine import MachineInfo
-from worker.settings.catalogue import Catalogue, read_catalogue
 from worker.settings.chat_template import find_template_error, is_template
 from worker.settings.model_name import GGUF_INSTEAD, is_gguf_name
 from worker.settings.paths import exists, find_adapter_fault, find_model_fault, is_path
-from worker.settings.rejection import expected_choices
-from worker.settings.resolve import Resolved
+from worker.settings.registry import OptionRegistry, load_registry
 from worker.settings.settings import Settings
+from worker.settings.values import ResolvedValue, Values
 from worker.suggest import HINT, suggest
+from worker.validation_errors import expected_choices
 from worker.vllm_options.schema import read_schema
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ConfigView:
     """The resolved values, as rules ask for them: by vLLM's name of the option.
 
     Attributes:
         values: What somebody set or the worker promises, by the option's variable.
-        catalogue: All options.
+        registry: All options.
         machine: What it will run on.
         environ: For what vLLM reads itself.
-        is_here: Whether it will run on the machine that we are on, so that paths can be looked at.
+        is_local: Whether it will run on the machine that we are on, so that paths can be looked at.
     """
 
-    values: Mapping[str, Resolved]
-    catalogue: Catalogue
+    values: Values
+    registry: OptionRegistry
     machine: MachineInfo
     environ: Mapping[str, str]
-    is_here: bool = True
+    is_local: bool = True
 
-    def given(self, key: str) -> Resolved | None:
+    def explicit(self, key: str) -> ResolvedValue | None:
         """Return an engine option's value with its origin, None when nobody set it."""
-        return self.values.get(self.catalogue.by_engine_key[key].name)
+        return self.values.get(self.registry.by_vllm_name[key].name)
 
     def get(self, key: str) -> Any:
         """Return an engine option's value, vLLM's own default where nobody set it."""
-        resolved = self.given(key)
+        resolved = self.explicit(key)
         if resolved is None:
-            return self.catalogue.by_engine_key[key].engine_default
+            return self.registry.by_vllm_name[key].engine_default
         return resolved.value
 
     def name(self, key: str) -> str:
         """Return the variable of an engine option."""
-        return self.catalogue.by_engine_key[key].name
+        return self.registry.by_vllm_name[key].name
 
     def problem(self, key: str, message: str, expected: str | None = None) -> Problem:
         """Return a problem with an engine option, at the place where it was set."""
-        resolved = self.given(key)
-        option = self.catalogue.by_engine_key[key]
-        place = resolved.place if resolved is not None else option.name
+        resolved = self.explicit(key)
+        option = self.registry.by_vllm_name[key]
+        place = resolved.location if resolved is not None else option.name
         got = None if resolved is None else _text(resolved.value)
         return Problem(place, message, got=got, expected=expected, anchor=option.anchor)
 
 
-def view_settings(settings: Settings) -> View:
+def view_settings(settings: Settings) -> ConfigView:
     """Return the view of settings that have been loaded."""
     values = {item.option.name: item for item in settings.values}
-    return View(values, read_catalogue(), settings.machine, {})
+    return ConfigView(values, load_registry(), settings.machine, {})
 
 
 def _text(value: Any) -> str:
@@ -75,7 +75,7 @@ def _text(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class Dependency:
     """One option is of use only beside another.
 
     Attributes:
@@ -91,20 +91,20 @@ class Needs:
     why: str
 
 
-NEEDS = (
-    Needs("enable_auto_tool_choice", "tool_call_parser", "hermes", "cannot work"),
-    Needs("enable_log_outputs", "enable_log_requests", "true", "cannot work"),
-    Needs("enable_eplb", "enable_expert_parallel", "true", "cannot work"),
-    Needs("enable_elastic_ep", "enable_eplb", "true", "cannot work"),
-    Needs(
+OPTION_DEPENDENCIES = (
+    Dependency("enable_auto_tool_choice", "tool_call_parser", "hermes", "cannot work"),
+    Dependency("enable_log_outputs", "enable_log_requests", "true", "cannot work"),
+    Dependency("enable_eplb", "enable_expert_parallel", "true", "cannot work"),
+    Dependency("enable_elastic_ep", "enable_eplb", "true", "cannot work"),
+    Dependency(
         "collect_detailed_traces", "otlp_traces_endpoint", "http://collector:4317", "cannot work"
     ),
-    Needs("numa_bind_nodes", "numa_bind", "true", "cannot work"),
-    Needs("numa_bind_cpus", "numa_bind", "true", "cannot work"),
-    Needs("lora_modules", "enable_lora", "true", "cannot be loaded"),
-    Needs("default_mm_loras", "enable_lora", "true", "cannot be loaded"),
+    Dependency("numa_bind_nodes", "numa_bind", "true", "cannot work"),
+    Dependency("numa_bind_cpus", "numa_bind", "true", "cannot work"),
+    Dependency("lora_modules", "enable_lora", "true", "cannot be loaded"),
+    Dependency("default_mm_loras", "enable_lora", "true", "cannot be loaded"),
     *(
-        Needs(key, "enable_lora", "true", "has no effect")
+        Dependency(key, "enable_lora", "true", "has no effect")
         for key in (
             "max_loras",
             "max_lora_rank",
@@ -155,16 +155,16 @@ MEMBERS = (
 """Members of JSON options that name one, with what tells a path from another name."""
 
 
-def apply_rules(view: View) -> Iterator[Problem]:
+def apply_rules(view: ConfigView) -> Iterator[Problem]:
     """Yield what is wrong with the settings taken together."""
     for rule in RULES:
         yield from rule(view)
 
 
-def _check_needs(view: View) -> Iterator[Problem]:
-    for rule in NEEDS:
-        resolved = view.given(rule.option)
-        default = view.catalogue.by_engine_key[rule.option].engine_default
+def _check_dependencies(view: ConfigView) -> Iterator[Problem]:
+    for rule in OPTION_DEPENDENCIES:
+        resolved = view.explicit(rule.option)
+        default = view.registry.by_vllm_name[rule.option].engine_default
         if resolved is None or resolved.value in (default, False) or view.get(rule.needed):
             continue
         needed = view.name(rule.needed)
@@ -172,23 +172,23 @@ def _check_needs(view: View) -> Iterator[Problem]:
         yield view.problem(rule.option, message, f"{needed} as well, e.g. {needed}={rule.example}")
 
 
-def _check_names(view: View) -> Iterator[Problem]:
-    for option in view.catalogue.settable():
+def _check_names(view: ConfigView) -> Iterator[Problem]:
+    for option in view.registry.settable():
         key = option.engine_key
-        if not option.names or key is None or view.given(key) is None:
+        if not option.known_values or key is None or view.explicit(key) is None:
             continue
         value = str(view.get(key))
         plugin = PLUGINS.get(key)
         extended = bool(view.get(plugin)) if plugin else bool(view.environ.get("VLLM_PLUGINS"))
         is_class = key in CLASSES and CLASS_PATH.fullmatch(value)
-        if extended or is_class or value in ("", *option.names):
+        if extended or is_class or value in ("", *option.known_values):
             continue
-        near = suggest(value, option.names, HINT)
-        found = view.problem(key, "unknown name", expected_choices(option.names))
+        near = suggest(value, option.known_values, HINT)
+        found = view.problem(key, "unknown name", expected_choices(option.known_values))
         yield dataclasses.replace(found, suggestions=near)
 
 
-def _check_batch(view: View) -> Iterator[Problem]:
+def _check_batch(view: ConfigView) -> Iterator[Problem]:
     tokens, sequences = view.get("max_num_batched_tokens"), view.get("max_num_seqs")
     if tokens is not None and sequences is not None and tokens < sequences:
         limit = f"at least {view.name('max_num_seqs')}, which is {sequences}"
@@ -206,7 +206,7 @@ def _check_batch(view: View) -> Iterator[Problem]:
         yield view.problem("max_num_active_seqs", "more than may run at all", limit)
 
 
-def _check_quantization(view: View) -> Iterator[Problem]:
+def _check_quantization(view: ConfigView) -> Iterator[Problem]:
     method = view.get("quantization")
     deprecated = method in read_schema().deprecated_quantization
     if deprecated and not view.get("allow_deprecated_quantization"):
@@ -215,7 +215,7 @@ def _check_quantization(view: View) -> Iterator[Problem]:
         yield view.problem("quantization", "vLLM is about to remove this method", instead)
 
 
-def _check_sizes(view: View) -> Iterator[Problem]:
+def _check_sizes(view: ConfigView) -> Iterator[Problem]:
     local, replicas = view.get("data_parallel_size_local"), view.get("data_parallel_size")
     if local is not None and local > replicas:
         limit = f"at most {view.name('data_parallel_size')}, which is {replicas}"
@@ -226,15 +226,15 @@ def _check_sizes(view: View) -> Iterator[Problem]:
         yield view.problem("decode_context_parallel_size", "does not divide the GPUs", limit)
 
 
-def _check_lora(view: View) -> Iterator[Problem]:
+def _check_lora(view: ConfigView) -> Iterator[Problem]:
     cached, active = view.get("max_cpu_loras"), view.get("max_loras")
     if cached is not None and cached < active:
         limit = f"at least {view.name('max_loras')}, which is {active}"
         yield view.problem("max_cpu_loras", "fewer adapters cached than active", limit)
 
 
-def _check_speculation(view: View) -> Iterator[Problem]:
-    resolved = view.given("speculative_config")
+def _check_speculation(view: ConfigView) -> Iterator[Problem]:
+    resolved = view.explicit("speculative_config")
     if resolved is None or not isinstance(resolved.value, dict):
         return
     key = "speculative_config"
@@ -244,7 +244,7 @@ def _check_speculation(view: View) -> Iterator[Problem]:
         ("spec_model", "model"),
         ("spec_tokens", "num_speculative_tokens"),
     ):
-        if view.given(option) is not None:
+        if view.explicit(option) is not None:
             if member in config:
                 yield view.problem(key, f"names {member!r}, and so does {view.name(option)}")
             config[member] = view.get(option)
@@ -257,19 +257,19 @@ def _check_speculation(view: View) -> Iterator[Problem]:
         yield view.problem(key, "prompt_lookup_min above prompt_lookup_max")
 
 
-def _check_metrics(view: View) -> Iterator[Problem]:
+def _check_metrics(view: ConfigView) -> Iterator[Problem]:
     if view.get("enable_per_request_metrics") and view.get("disable_log_stats"):
         instead = f"{view.name('disable_log_stats')} unset"
         yield view.problem("enable_per_request_metrics", "needs engine statistics", instead)
 
 
-def _check_template(view: View) -> Iterator[Problem]:
+def _check_template(view: ConfigView) -> Iterator[Problem]:
     template = view.get("chat_template")
     if template is None:
         return
     text = template
     if not is_template(template):
-        if template in read_schema().chat_templates or not (view.is_here or "/" in template):
+        if template in read_schema().chat_templates or not (view.is_local or "/" in template):
             return
         try:
             text = Path(template).read_text(encoding="utf-8")
@@ -282,24 +282,24 @@ def _check_template(view: View) -> Iterator[Problem]:
         yield view.problem("chat_template", message, "a Jinja template as transformers takes it")
 
 
-def _check_model(view: View) -> Iterator[Problem]:
+def _check_model(view: ConfigView) -> Iterator[Problem]:
     model = view.get("model")
     if not isinstance(model, str) or "://" in model:
         return
     if is_path(model):
-        if not view.is_here:
+        if not view.is_local:
             return
         own = view.get("hf_config_path") is None
         if fault := find_model_fault(model, needs_config=own):
             wanted = f"{GGUF_INSTEAD}, or another folder" if "GGUF" in fault else MODEL_WANTED
             yield view.problem("model", fault, wanted)
-    elif is_gguf_name(model) and not (view.is_here and exists(model)):
+    elif is_gguf_name(model) and not (view.is_local and exists(model)):
         yield view.problem("model", "GGUF weights, which this vLLM cannot load", GGUF_INSTEAD)
 
 
-def _check_paths(view: View) -> Iterator[Problem]:
+def _check_paths(view: ConfigView) -> Iterator[Problem]:
     """Look for what other options name; whether a repository exists, only the hub knows."""
-    if not view.is_here:
+    if not view.is_local:
         return
     for key in FOLDERS:
         value = view.get(key)
@@ -316,8 +316,8 @@ def _check_paths(view: View) -> Iterator[Problem]:
             yield view.problem(key, f"no such file or folder at {member}", FILE_WANTED)
 
 
-def _check_adapters(view: View) -> Iterator[Problem]:
-    if not view.is_here:
+def _check_adapters(view: ConfigView) -> Iterator[Problem]:
+    if not view.is_local:
         return
     modules, defaults = view.get("lora_modules"), view.get("default_mm_loras")
     named = [("lora_modules", item.get("path")) for item in modules or () if isinstance(item, dict)]
@@ -329,15 +329,15 @@ def _check_adapters(view: View) -> Iterator[Problem]:
             yield dataclasses.replace(found, got=path)
 
 
-def _check_origins(view: View) -> Iterator[Problem]:
+def _check_origins(view: ConfigView) -> Iterator[Problem]:
     for origin in view.get("allowed_origins"):
         if origin != "*" and not ORIGIN.fullmatch(origin):
             expected = "* or origins without a path, e.g. https://example.com,http://localhost:3000"
             yield view.problem("allowed_origins", f"{origin!r} is not an origin", expected)
 
 
-RULES: tuple[Callable[[View], Iterator[Problem]], ...] = (
-    _check_needs,
+RULES: tuple[Callable[[ConfigView], Iterator[Problem]], ...] = (
+    _check_dependencies,
     _check_names,
     _check_batch,
     _check_quantization,

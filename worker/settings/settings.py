@@ -1,89 +1,167 @@
-"""The resolved configuration: what every other part of the worker reads."""
+"""The settings: what every other part of the worker reads."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PrivateAttr, create_model
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from worker.errors import Problem
 from worker.machine import MachineInfo
 from worker.profile import Profile
 from worker.redaction import Redactor
-from worker.settings.cluster import ClusterSettings
-from worker.settings.groups import (
-    EndpointSettings,
-    LoggingSettings,
-    ModelSettings,
-    RequestSettings,
-    ServingSettings,
-    SourceSettings,
-    StorageSettings,
-    StreamingSettings,
+from worker.settings.groups import WorkerSettings
+from worker.settings.option import VLLM
+from worker.settings.registry import load_registry
+from worker.settings.sources import (
+    ConfigFileSource,
+    EnvironmentSource,
+    ImageManifestSource,
+    Inputs,
+    MachineDefaultsSource,
+    ProfileSource,
 )
-from worker.settings.resolve import Resolved
-from worker.settings.startup import StartupSettings
+from worker.settings.types import SettingsModel, value_type
+from worker.settings.values import ResolvedValue, to_state
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """All settings with their final values.
+class Resolution:
+    """How the settings came about, and what follows from them.
 
     Attributes:
-        model: Which model is served; `served_name` is final here and never a path.
-        serving: Jobs at once and time limits.
-        requests: What a request gets and may do where it says nothing.
-        endpoint: Where requests come from.
-        cluster: How several machines serve one model.
-        startup: How fast a start is.
-        streaming: Pieces of a streamed answer.
-        logging: Log levels.
-        storage: Where models are kept.
-        sources: Which profile and file were read.
+        values: Every value with its origin, in the order of the docs.
         arguments: Engine arguments, as vLLM's own parser takes them.
         environment: Variables that the engine's process needs beside the worker's own.
         redact: Hides secrets in any text that leaves the process.
-        values: Every value with its origin, in the order of the docs.
         cache: Folder that keeps compiled code between starts; None where nothing lasts.
-        warnings: What is not wrong and still worth a line in the log.
+        warnings: What does not prevent a start and should be in the log.
         profile: The profile that was read, named or chosen; None without one.
         machine: What defaults were chosen for.
     """
 
-    model: ModelSettings
-    serving: ServingSettings
-    requests: RequestSettings
-    endpoint: EndpointSettings
-    cluster: ClusterSettings
-    startup: StartupSettings
-    streaming: StreamingSettings
-    logging: LoggingSettings
-    storage: StorageSettings
-    sources: SourceSettings
-    arguments: tuple[str, ...]
-    # Hold secrets in the clear: `repr` must not show them.
-    environment: Mapping[str, str] = field(repr=False)
-    redact: Redactor = field(repr=False, compare=False)
-    values: tuple[Resolved, ...] = field(repr=False)
-    cache: Path | None
-    warnings: tuple[Problem, ...]
-    profile: Profile | None = field(default=None, repr=False)
-    machine: MachineInfo = field(default=MachineInfo(0, 0), repr=False)
+    values: tuple[ResolvedValue, ...] = ()
+    arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    redact: Redactor = field(default_factory=Redactor)
+    cache: Path | None = None
+    warnings: tuple[Problem, ...] = ()
+    profile: Profile | None = None
+    machine: MachineInfo = field(default_factory=lambda: MachineInfo(0, 0))
+
+
+class VllmOptions(SettingsModel):
+    """The options of `vllm serve`; the fields come from its captured schema."""
+
+
+class Settings(WorkerSettings):
+    """All settings: the worker's groups, and vLLM's options."""
+
+    vllm: VllmOptions = VllmOptions()
+    _resolution: Resolution = PrivateAttr(default_factory=Resolution)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources, highest precedence first; declared defaults come after all."""
+        assert isinstance(init_settings, InitSettingsSource)  # noqa: S101
+        inputs = init_settings.init_kwargs["inputs"]
+        return (
+            EnvironmentSource(settings_cls, inputs),
+            ConfigFileSource(settings_cls, inputs),
+            ProfileSource(settings_cls, inputs),
+            ImageManifestSource(settings_cls, inputs),
+            MachineDefaultsSource(settings_cls, inputs),
+        )
+
+    @property
+    def values(self) -> tuple[ResolvedValue, ...]:
+        """Every value with its origin, in the order of the docs."""
+        return self._resolution.values
+
+    @property
+    def redact(self) -> Redactor:
+        """Hides secrets in any text that leaves the process."""
+        return self._resolution.redact
+
+    @property
+    def cache(self) -> Path | None:
+        """Folder that keeps compiled code between starts; None where nothing lasts."""
+        return self._resolution.cache
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What does not prevent a start and should be in the log."""
+        return self._resolution.warnings
+
+    @property
+    def profile(self) -> Profile | None:
+        """The profile that was read, named or chosen; None without one."""
+        return self._resolution.profile
+
+    @property
+    def machine(self) -> MachineInfo:
+        """What defaults were chosen for."""
+        return self._resolution.machine
 
     def engine_arguments(self) -> list[str]:
-        """Return argv for vLLM's `make_arg_parser`: what somebody set and the promised defaults."""
-        return list(self.arguments)
+        """Return argv for vLLM's `make_arg_parser`: what was set, and computed defaults."""
+        return list(self._resolution.arguments)
 
     def engine_environment(self) -> dict[str, str]:
         """Return the variables to add to the engine process's environment, secrets included."""
-        return dict(self.environment)
+        return dict(self._resolution.environment)
 
     def profile_text(self) -> str:
         """Return which profile was read and why, for the log; empty without one."""
         if self.profile is None:
             return ""
-        origin = next(item.source for item in self.values if item.option.name == "PROFILE")
-        chosen = (
-            "" if origin == "environment" else f", {origin}; AUTO_PROFILE=false switches it off"
+        origin = next(item.origin for item in self.values if item.option.name == "PROFILE")
+        automatic = f", {origin}; AUTO_PROFILE=false switches it off"
+        return f"profile {self.profile.name}" + ("" if origin == "environment" else automatic)
+
+    def with_values(self, values: Iterable[ResolvedValue]) -> Settings:
+        """Return settings with other values."""
+        groups = {
+            group: getattr(self, group).model_copy(update=fields)
+            for group, fields in to_state({item.option.name: item for item in values}).items()
+        }
+        return self.model_copy(update=groups)
+
+    def with_resolution(self, resolution: Resolution) -> Settings:
+        """Return the settings with what follows from them."""
+        settings = self.model_copy()
+        settings._resolution = resolution
+        return settings
+
+
+def read_sources(inputs: Inputs) -> Settings:
+    """Return the settings that the sources give; `inputs` gets their origins and problems."""
+    kwargs: dict[str, Any] = {"inputs": inputs}
+    return settings_class()(**kwargs)
+
+
+@functools.cache
+def settings_class() -> type[Settings]:
+    """Return the settings with a field for each of vLLM's options, built once per process."""
+    fields: dict[str, Any] = {
+        option.path[1]: (
+            value_type(option.schema, option.kind, option.known_values, option.accepts_pairs),
+            Field(option.engine_default),
         )
-        return f"profile {self.profile.name}{chosen}"
+        for option in load_registry().settable()
+        if option.path[0] == VLLM
+    }
+    options = create_model("VllmOptions", __base__=VllmOptions, **fields)
+    return create_model("Settings", __base__=Settings, vllm=(options, options()))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from worker.machine import GIB
-from worker.settings.field import Group, Words, setting
+from worker.metadata import Meta
+from worker.settings.types import SettingsModel
 
 StartupProfile = Literal["balanced", "fast", "throughput"]
 
@@ -31,36 +34,37 @@ CACHE_FOLDER = "worker-cache"
 """Below the volume's folder."""
 
 
-class StartupSettings(Group):
+class StartupSettings(SettingsModel):
     """How fast the first answer comes."""
 
-    profile: StartupProfile = setting(
-        "balanced",
-        "What a start is tuned for. `fast` skips compilation and CUDA graphs, for a model that "
-        "starts often and answers little at a time; `throughput` optimizes most and starts "
-        "slowest; `balanced` optimizes as vLLM itself chooses. The last two take requests through "
-        f"one of vLLM's API servers for every {JOBS_PER_API_SERVER} jobs of MAX_CONCURRENCY, up to "
-        f"{MOST_API_SERVERS}, as far as a GPU has {CORES_PER_API_SERVER} cores and "
-        f"{GIB_PER_API_SERVER} GiB of main memory beside it for each. OPTIMIZATION_LEVEL and "
-        "API_SERVER_COUNT win over it.",
-        Words(env="STARTUP_PROFILE", title="Start-up profile"),
-    )
-    prefetch_weights: bool = setting(
-        True,
-        "Read the weights into memory while vLLM is still being imported. It helps where they lie "
-        "on a volume or a cold disk, and stops at half of the free memory.",
-        Words(title="Prefetch weights"),
-    )
-    cache_path: Path | None = setting(
-        None,
-        "Folder that keeps compiled code and memory profiles between starts. It is copied to the "
-        "local disk at start, and what is new goes back once the model answers.",
-        Words(
-            title="Cache path",
-            example="/runpod-volume/worker-cache",
-            unset="`worker-cache` on the volume, where there is one",
+    profile: Annotated[
+        StartupProfile,
+        Meta("STARTUP_PROFILE", title="Start-up profile"),
+        Field(
+            description=(
+                "What a start is tuned for. `fast` skips compilation and CUDA graphs, for a "
+                "model that starts often and answers little at a time; `throughput` optimizes "
+                "most and starts slowest; `balanced` optimizes as vLLM itself chooses. The last "
+                "two take requests through one of vLLM's API servers for every "
+                f"{JOBS_PER_API_SERVER} jobs of MAX_CONCURRENCY, up to {MOST_API_SERVERS}, as "
+                f"far as a GPU has {CORES_PER_API_SERVER} cores and {GIB_PER_API_SERVER} GiB of "
+                "main memory beside it for each. OPTIMIZATION_LEVEL and API_SERVER_COUNT win "
+                "over it."
+            )
         ),
-    )
+    ] = "balanced"
+    prefetch_weights: bool = True
+    """Read the weights into memory while vLLM is still being imported. It helps where they lie on a
+    volume or a cold disk, and stops at half of the free memory."""
+    cache_path: Annotated[
+        Path | None,
+        Meta(
+            example="/runpod-volume/worker-cache",
+            default_text="`worker-cache` on the volume, where there is one",
+        ),
+    ] = None
+    """Folder that keeps compiled code and memory profiles between starts. It is copied to the local
+    disk at start, and what is new goes back once the model answers."""
 
 
 def choose_api_servers(profile: StartupProfile, *, jobs: int, cores: int, memory_bytes: int) -> int:

@@ -19,9 +19,9 @@ from worker.machine import GIB, MachineInfo
 from worker.profile import PROFILES, Profile, load_all
 from worker.profile.model import FACTS
 from worker.profile.pools import find_pool
-from worker.settings.files import read_profile
 from worker.settings.load import load_settings
 from worker.settings.settings import Settings
+from worker.settings.sources.profile import read_profile
 from worker.sizing import formatting
 from worker.sizing.placement import Placement, cheapest, place_all, place_on
 from worker.sizing.target import SizingTarget, load_target

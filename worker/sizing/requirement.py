@@ -18,7 +18,7 @@ from worker.profile.memory import (
     estimate_weights,
     kv_element_bytes,
 )
-from worker.settings.rules import View, view_settings
+from worker.settings.rules import ConfigView, view_settings
 from worker.settings.settings import Settings
 
 ANCHOR = "profiles.md#does-it-fit"
@@ -52,7 +52,7 @@ class MemoryRequirement:
 
 
 def memory_requirement(
-    view: View, profile: Profile | None, profiles: Path
+    view: ConfigView, profile: Profile | None, profiles: Path
 ) -> MemoryRequirement | None:
     """Return what the configuration asks of a GPU; None when too little is known of the model.
 
@@ -88,7 +88,7 @@ def memory_requirement(
     )
 
 
-def _weights(name: str, profile: Profile, view: View) -> tuple[int, str, bool] | None:
+def _weights(name: str, profile: Profile, view: ConfigView) -> tuple[int, str, bool] | None:
     """Return size and precision of the weights, and whether the size is an estimate."""
     variant = find_variant(profile, name)
     fact = profile.about.fact("weight_bytes")

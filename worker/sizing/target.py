@@ -9,9 +9,9 @@ from pathlib import Path
 from worker.machine import GIB, MachineInfo
 from worker.profile import PROFILES
 from worker.settings.load import load_settings
-from worker.settings.resolve import Resolved
 from worker.settings.rules import view_settings
 from worker.settings.settings import Settings
+from worker.settings.values import ResolvedValue
 from worker.sizing.requirement import MemoryRequirement, memory_requirement
 
 MOST_GPUS = 8
@@ -58,7 +58,7 @@ def load_target(
     settings = load_settings(environ, machine=machine, profiles=profiles)
     view = view_settings(settings)
     requirement = memory_requirement(view, settings.profile, profiles)
-    return SizingTarget(settings, requirement, _is_fixed(view.given("tensor_parallel_size")))
+    return SizingTarget(settings, requirement, _is_fixed(view.explicit("tensor_parallel_size")))
 
 
 _REPLACED = ("MODEL_NAME", "PROFILE", "WORKER_PROFILE")
@@ -70,5 +70,5 @@ def is_model(name: str) -> bool:
     return "/" in name and not Path(name).exists() and not name.endswith((".yaml", ".yml"))
 
 
-def _is_fixed(size: Resolved | None) -> bool:
-    return size is not None and not size.source.startswith("default")
+def _is_fixed(size: ResolvedValue | None) -> bool:
+    return size is not None and not size.is_default

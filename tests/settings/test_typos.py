@@ -7,8 +7,8 @@ import yaml
 
 from worker.machine import GIB, MachineInfo
 from worker.settings import load_settings
-from worker.settings.catalogue import read_catalogue
-from worker.settings.names import find_misspelt
+from worker.settings.registry import load_registry
+from worker.settings.typos import find_typos
 
 INNOCENT = yaml.safe_load((Path(__file__).parent / "innocent.yaml").read_text())
 
@@ -41,30 +41,30 @@ TYPOS = {
 
 
 @pytest.mark.parametrize(("typo", "meant"), TYPOS.items())
-def test_find_misspelt_names_what_was_meant(typo, meant):
-    problems = list(find_misspelt({typo: "x"}, read_catalogue(), None))
+def test_find_typos_names_what_was_meant(typo, meant):
+    problems = list(find_typos({typo: "x"}, load_registry(), None))
 
     assert [problem.where for problem in problems] == [typo]
     assert meant in problems[0].suggestions
 
 
 @pytest.mark.parametrize("kind", INNOCENT)
-def test_find_misspelt_leaves_innocent_environments_alone(kind):
+def test_find_typos_leaves_innocent_environments_alone(kind):
     environ = {str(name): "x" for name in INNOCENT[kind]}
 
-    assert list(find_misspelt(environ, read_catalogue(), None)) == []
+    assert list(find_typos(environ, load_registry(), None)) == []
 
 
-def test_find_misspelt_knows_every_setting_and_every_variable_of_vllm():
-    catalogue = read_catalogue()
-    environ = dict.fromkeys((*catalogue.by_variable, *catalogue.engine_variables), "x")
+def test_find_typos_knows_every_setting_and_every_variable_of_vllm():
+    registry = load_registry()
+    environ = dict.fromkeys((*registry.by_variable, *registry.engine_variables), "x")
 
-    assert list(find_misspelt(environ, catalogue, None)) == []
+    assert list(find_typos(environ, registry, None)) == []
 
 
 @pytest.mark.parametrize("allowed", ["MODEL_NAMES", "TEAM,MODEL_*"])
-def test_find_misspelt_obeys_the_allowed_variables(allowed):
-    assert list(find_misspelt({"MODEL_NAMES": "x"}, read_catalogue(), allowed)) == []
+def test_find_typos_obeys_the_allowed_variables(allowed):
+    assert list(find_typos({"MODEL_NAMES": "x"}, load_registry(), allowed)) == []
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,15 @@
-"""One row of the catalogue: everything known about one settable name."""
+"""One row of the registry: everything known about one setting, the worker's own or vLLM's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from worker.validation_errors import plain
+
+VLLM = "vllm"
+"""Group of vLLM's options among the settings."""
 
 SWITCH_KINDS = ("switch", "flag", "boolean")
 NUMBER_KINDS = ("integer", "number", "human-integer", "human-integer-or-auto")
@@ -14,31 +19,31 @@ LIST_KINDS = ("list", "integer-list", "comma-list", "repeated", "lora-modules")
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One setting, whoever reads it.
+    """One setting.
 
     Attributes:
         name: Environment variable, e.g. `MAX_MODEL_LEN`.
         key: Spelling in a profile or configuration file, e.g. `max_model_len`.
-        kind: How values are written: `integer`, `switch`, `object`, `list`, … (see `parse`).
+        kind: How values are written: `integer`, `switch`, `object`, `list`, … (see `types`).
         schema: JSON Schema of the value: type, enum, bounds, properties, items.
         description: Markdown; its first sentence stands alone in tables and forms.
         title: Label in console forms.
         category: Heading in docs and console forms.
         default: Value when nobody sets it; None leaves the choice to vLLM.
-        engine_default: What vLLM uses when it is not told.
-        field: Group and field of the worker's own settings; None for a pure engine option.
+        engine_default: vLLM's own default.
+        field: Group and field of the worker's own settings; None for a pure option of vLLM.
         engine_key: Attribute of vLLM's parsed arguments; None for the worker's own settings.
         flag: Spelling on vLLM's command line, e.g. `--max-model-len`.
         aliases: Other variables with the same meaning, in order of precedence after `name`.
-        names: Registered names that are accepted, where that list is open to plugins.
+        known_values: Registered names that are accepted, where that list is open to plugins.
         unit: What a number counts.
         example: A value for docs.
-        unset: What happens when nobody sets it, where `default` does not say it.
+        default_text: What happens when nobody sets it, where `default` does not say it.
         secret: Its value is never shown.
         console: Part of the console forms.
         advanced: Folded away in the console form.
         zero_is_unset: A 0 from the environment means that the form's field was left empty.
-        pairs: `a=1,b=2` is accepted for a JSON object.
+        accepts_pairs: `a=1,b=2` is accepted for a JSON object.
         reserved: Why nobody may set it; None for all others.
     """
 
@@ -55,16 +60,21 @@ class Option:
     engine_key: str | None = None
     flag: str | None = None
     aliases: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
+    known_values: tuple[str, ...] = ()
     unit: str | None = None
     example: str | None = None
-    unset: str | None = None
+    default_text: str | None = None
     secret: bool = False
     console: bool = False
     advanced: bool = True
     zero_is_unset: bool = False
-    pairs: bool = False
+    accepts_pairs: bool = False
     reserved: str | None = None
+
+    @property
+    def path(self) -> tuple[str, str]:
+        """Group and field of the settings that hold its value."""
+        return self.field or (VLLM, self.engine_key or self.key)
 
     @property
     def page(self) -> str:
@@ -82,3 +92,28 @@ class Option:
         paragraph = " ".join(self.description.split("\n\n", 1)[0].split())
         end = paragraph.find(". ")
         return paragraph if end < 0 else paragraph[: end + 1]
+
+    @property
+    def expected_number(self) -> str:
+        """What a numeric option takes, bounds included."""
+        noun = "a number" if self.kind == "number" else "an integer"
+        bounds = [
+            f"{word} {plain(self.schema[keyword])}"
+            for keyword, word in (
+                ("minimum", "at least"),
+                ("exclusiveMinimum", "above"),
+                ("maximum", "at most"),
+                ("exclusiveMaximum", "below"),
+            )
+            if keyword in self.schema and not ("auto" in self.kind and keyword == "minimum")
+        ]
+        text = f"{noun} {' and '.join(bounds)}" if bounds else noun
+        if "human" in self.kind:
+            text += ", such as 8192, 8k (8000) or 8K (8192)"
+        return f"{text}, or auto" if "auto" in self.kind else text
+
+    @property
+    def expected(self) -> str | None:
+        """What it takes, where its type alone does not say it in the user's terms."""
+        is_number = self.kind in NUMBER_KINDS and "enum" not in self.schema
+        return self.expected_number if is_number else None

@@ -1,14 +1,16 @@
 """What users write, and what becomes of it."""
 
 import pytest
+from pydantic import ValidationError
 
-from worker.settings.catalogue import read_catalogue
-from worker.settings.parse import is_unset, parse_value
-from worker.settings.rejection import Rejected
+from worker.settings.registry import load_registry
+from worker.settings.settings import settings_class
+from worker.settings.sources.source import is_unset, validate_value
+from worker.validation_errors import describe
 
 
 def option(name):
-    return read_catalogue().by_variable[name]
+    return load_registry().by_variable[name]
 
 
 GOOD = [
@@ -53,15 +55,15 @@ GOOD = [
 
 
 @pytest.mark.parametrize(("name", "raw", "value"), GOOD)
-def test_parse_value_accepts(name, raw, value):
-    parsed = parse_value(raw, option(name))
+def test_validate_value_accepts(name, raw, value):
+    parsed = validate_value(settings_class(), option(name), raw)
 
     assert (len(parsed) if name == "LORA_MODULES" and isinstance(value, int) else parsed) == value
 
 
 BAD = [
-    ("ENFORCE_EAGER", "maybe", "not a truth value"),
-    ("ENFORCE_EAGER", "2", "not a truth value"),
+    ("ENFORCE_EAGER", "maybe", "not a boolean"),
+    ("ENFORCE_EAGER", "2", "not a boolean"),
     ("MAX_NUM_SEQS", "many", "not an integer"),
     ("MAX_NUM_SEQS", "1.5", "not an integer"),
     ("MAX_NUM_SEQS", "inf", "not an integer"),
@@ -82,7 +84,11 @@ BAD = [
     ("SPECULATIVE_CONFIG", '{"num_speculative_tokens": 0}', "out of range"),
     ("SPECULATIVE_CONFIG", '{"method": "ngramm"}', "unknown value 'ngramm' at method"),
     ("COMPILATION_CONFIG", '{"cudagraph_mod": 1}', "unknown key 'cudagraph_mod'"),
-    ("COMPILATION_CONFIG", '{"cudagraph_capture_sizes": 4}', "not a JSON array"),
+    (
+        "COMPILATION_CONFIG",
+        '{"cudagraph_capture_sizes": 4}',
+        "not a list at cudagraph",
+    ),
     ("COMPILATION_CONFIG", "3", "not a JSON object"),
     ("ALLOWED_ORIGINS", '["*"', "not valid JSON"),
     ("ALLOWED_ORIGINS", '{"a": 1}', "not a list"),
@@ -96,12 +102,13 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "raw", "message"), BAD)
-def test_parse_value_rejects(name, raw, message):
-    with pytest.raises(Rejected) as caught:
-        parse_value(raw, option(name))
+def test_validate_value_rejects(name, raw, message):
+    with pytest.raises(ValidationError) as caught:
+        validate_value(settings_class(), option(name), raw)
 
-    assert message in caught.value.message
-    assert caught.value.expected or caught.value.suggestions
+    invalid = describe(caught.value.errors()[0])
+    assert message in invalid.message
+    assert invalid.expected or invalid.suggestions
 
 
 @pytest.mark.parametrize(

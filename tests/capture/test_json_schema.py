@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from worker.vllm_options.annotation import bounded, clean_text, describe, plain_default
+from worker.capture.json_schema import bounded, clean_text, describe, plain_default
 
 
 class Level(enum.Enum):

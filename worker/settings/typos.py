@@ -6,8 +6,8 @@ import fnmatch
 from collections.abc import Iterator, Mapping
 
 from worker.errors import Problem
-from worker.settings.catalogue import Catalogue
 from worker.settings.deprecated import REMOVED, RENAMED
+from worker.settings.registry import OptionRegistry
 from worker.suggest import CERTAIN, TYPO, suggest
 from worker.vllm_options.variables import explain_unread
 
@@ -17,7 +17,7 @@ SHORT = 8
 SHORTEST = 5
 """Shorter names are never taken for misspelt ones."""
 
-FOREIGN = (
+IGNORED_PREFIXES = (
     "ACCELERATE_",
     "ANSIBLE_",
     "AWS_",
@@ -100,37 +100,37 @@ MODEL_VARIABLES = (
 """What other servers and templates call MODEL_NAME."""
 
 
-def find_misspelt(
-    environ: Mapping[str, str], catalogue: Catalogue, allowed: str | None
+def find_typos(
+    environ: Mapping[str, str], registry: OptionRegistry, allowed: str | None
 ) -> Iterator[Problem]:
     """Yield a problem for each variable that looks like a misspelt setting.
 
     Args:
         environ: The whole environment.
-        catalogue: All settings.
+        registry: All settings.
         allowed: Patterns, comma-separated, of variables that are meant as they are.
     """
-    known = {*catalogue.by_variable, *REMOVED, *RENAMED}
-    for name in _unknown(environ, catalogue, allowed):
-        near, message = _meant(name, known), "unknown variable"
-        unread = explain_unread(name, {*catalogue.engine_variables, *known}, catalogue.version)
+    known = {*registry.by_variable, *REMOVED, *RENAMED}
+    for name in _unknown(environ, registry, allowed):
+        near, message = closest_setting(name, known), "unknown variable"
+        unread = explain_unread(name, {*registry.engine_variables, *known}, registry.version)
         if not near and unread is not None:
             near, message = unread.suggestions, unread.message
         if near:
             advice = f"the name of a setting, or {ALLOW}={name} if it is meant"
-            option = catalogue.by_variable.get(near[0])
+            option = registry.by_variable.get(near[0])
             anchor = option.anchor if option else PAGE
             yield Problem(name, message, expected=advice, suggestions=near, anchor=anchor)
 
 
 def find_unread(
-    environ: Mapping[str, str], catalogue: Catalogue, allowed: str | None
+    environ: Mapping[str, str], registry: OptionRegistry, allowed: str | None
 ) -> Iterator[Problem]:
     """Yield a warning for each variable that only another release of vLLM reads."""
-    known = {*catalogue.by_variable, *REMOVED, *RENAMED}
-    for name in _unknown(environ, catalogue, allowed):
-        unread = explain_unread(name, {*catalogue.engine_variables, *known}, catalogue.version)
-        if unread is not None and not unread.suggestions and not _meant(name, known):
+    known = {*registry.by_variable, *REMOVED, *RENAMED}
+    for name in _unknown(environ, registry, allowed):
+        unread = explain_unread(name, {*registry.engine_variables, *known}, registry.version)
+        if unread is not None and not unread.suggestions and not closest_setting(name, known):
             yield Problem(name, unread.message, anchor=ENGINE_VARIABLES)
 
 
@@ -153,11 +153,11 @@ def find_model_elsewhere(environ: Mapping[str, str], allowed: str | None) -> Ite
 
 
 def _unknown(
-    environ: Mapping[str, str], catalogue: Catalogue, allowed: str | None
+    environ: Mapping[str, str], registry: OptionRegistry, allowed: str | None
 ) -> Iterator[str]:
-    known = {*catalogue.by_variable, *REMOVED, *RENAMED, *(o.name for o in catalogue.options)}
+    known = {*registry.by_variable, *REMOVED, *RENAMED, *(o.name for o in registry.options)}
     for name in sorted(environ):
-        is_known = name in known or name in catalogue.engine_variables
+        is_known = name in known or name in registry.engine_variables
         if not is_known and not _is_allowed(name, allowed):
             yield name
 
@@ -167,7 +167,7 @@ def _is_allowed(name: str, allowed: str | None) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns if pattern)
 
 
-def _meant(name: str, known: set[str]) -> tuple[str, ...]:
+def closest_setting(name: str, known: set[str]) -> tuple[str, ...]:
     """Return which settings a foreign-looking name may have meant; mostly none."""
     upper = name.upper().replace("-", "_")
     if upper in known:
@@ -176,6 +176,6 @@ def _meant(name: str, known: set[str]) -> tuple[str, ...]:
         bare = upper.removeprefix(prefix)
         if bare != upper and bare in known and "_" in bare:
             return (bare,)
-    if upper.startswith(FOREIGN) or len(upper) < SHORTEST or upper.startswith(PREFIXES[0]):
+    if upper.startswith(IGNORED_PREFIXES) or len(upper) < SHORTEST or upper.startswith(PREFIXES[0]):
         return ()
     return suggest(upper, known, CERTAIN if len(upper) <= SHORT else TYPO)
