@@ -163,6 +163,70 @@ def test_problem_with(wishes, where, words):
     assert CANARY not in text
 
 
+KEYS = [
+    "hf_AbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGh",
+    "sk-proj-a1B2c3D4e5F6g7H8i9J0k1L2m3N4",
+    "sk-ant-api03-a1B2c3D4e5F6g7H8",
+    "rpa_A1B2C3D4E5F6G7H8I9J0K1L2M3N4O5P6",
+    "ghp_a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8",
+    "AKIAIOSFODNN7EXAMPLEA",
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9",
+    "0f8fad5b-d9cb-469f-a165-70867728950e",
+    "9e107d9d372bb6826bd81d3542a419d6",
+    "q8Zr2LmX7vKp4TnW9sYd",
+    "abcdefghijklmnopqrstuvwxyzabcdefgh",
+    "a1/b2+c3/d4+e5",
+]
+
+NAMES = [
+    "hf",
+    "HF_TOKEN",
+    "hf_token_of_the_production_team",
+    "hf_internationalization",
+    "sk-production-key",
+    "my-hugging-face-token-2024",
+    "MyHuggingFaceTokenForProduction",
+    "llama33instructproduction2024",
+    "WORKER_API_KEY_v2",
+    "AKIA",
+    "team7_gpu24_key3_v10",
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"secret": ["HF_TOKEN={}"]}, id="secret"),
+        pytest.param({"secret": ["{}"]}, id="secret alone"),
+        pytest.param({"secret": ["{}=HF_TOKEN"]}, id="swapped"),
+        pytest.param({"env": ["{}"]}, id="variable"),
+        pytest.param({"env": ["{}=x"]}, id="variable with a value"),
+        pytest.param({"env": ["HF_TOKEN={}"]}, id="value"),
+    ],
+)
+def test_key_in_place_of_a_name_is_refused_and_not_repeated(options, key):
+    given = {name: [text.format(key) for text in texts] for name, texts in options.items()}
+    found = problems(profile="qwen3-8b", **given)
+    assert len(found) == 1
+    assert next(iter(found)).startswith("--")
+    assert key not in repr(found)
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key[:3] in ("hf_", "sk-", "rpa", "ghp")])
+def test_key_as_the_value_of_any_variable_is_refused(key):
+    found = problems(profile="qwen3-8b", env=[f"OTHER={key}"])
+    assert "is a secret" in str(found["--env OTHER"])
+    assert key not in repr(found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_name_of_a_secret_is_accepted(name):
+    assert body(profile="qwen3-8b", secret=[f"HF_TOKEN={name}"])["env"]["HF_TOKEN"] == (
+        f"{{{{ RUNPOD_SECRET_{name} }}}}"
+    )
+
+
 def test_all_problems_are_found_at_once():
     found = problems(
         profile="nope", image=None, workers_min=7, env=["HF_TOKEN=hf_secret", "MAX_NUM_SEQS=x"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from worker.deploy.wishes import Wishes
 from worker.errors import Problem
@@ -18,6 +19,22 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRET = re.compile(r"[A-Za-z0-9_-]+")
 REFERENCE = re.compile(r"\{\{ RUNPOD_SECRET_[A-Za-z0-9_-]+ \}\}")
 """Source: https://docs.runpod.io/pods/templates/secrets."""
+
+
+ISSUED = re.compile(
+    r"(hf_|api_org_|sk-|sk_|rpa_|gh[opsur]_|github_pat_|glpat-|AKIA|ASIA|AIza|xox[abeprs]-|eyJ|nvapi-"
+    r"|npm_|pypi-|dckr_pat_|gsk_|r8_|ya29\.|SG\.)"
+)
+"""How keys begin that Hugging Face, OpenAI, RunPod, GitHub, clouds and others issue."""
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+RUN = re.compile(r"[A-Za-z0-9]+")
+ISSUED_RUN = 16
+"""Letters and digits in a row that an issued key has at least."""
+
+RANDOM_RUN, RANDOM_CHANGES = 20, 4
+LONGEST_WORD = 32
+"""A row of so many is random if letters and digits take turns; a longer one in any case."""
 
 
 def refer(secret: str) -> str:
@@ -38,7 +55,8 @@ def collect_variables(
     """
     variables: dict[str, str] = {}
     for name, value in _plain(wishes.env or (), environ, problems):
-        if is_secret(name, registry) and value and not REFERENCE.fullmatch(value):
+        hidden = is_secret(name, registry) or is_issued(value)
+        if hidden and value and not REFERENCE.fullmatch(value):
             problems.append(_refusal(name))
         else:
             variables[name] = value
@@ -59,14 +77,36 @@ def is_secret(name: str, registry: OptionRegistry) -> bool:
     return bool(SECRET_NAME.search(name.upper())) if option is None else option.secret
 
 
+def is_issued(text: str) -> bool:
+    """Return whether a text begins like a key that a service has issued, and is as long."""
+    runs = (run for run in RUN.findall(text) if len(run) >= ISSUED_RUN)
+    # A word of that length has one case and no digit.
+    return bool(ISSUED.match(text)) and any(
+        not run.isalpha() or run not in (run.lower(), run.upper()) for run in runs
+    )
+
+
+def is_key(text: str) -> bool:
+    """Return whether a text is a key itself rather than a name that somebody gave to one."""
+    if is_issued(text) or UUID.fullmatch(text):
+        return True
+    for run in RUN.findall(text):
+        changes = sum(a.isdigit() != b.isdigit() for a, b in pairwise(run))
+        if len(run) >= LONGEST_WORD or (len(run) >= RANDOM_RUN and changes >= RANDOM_CHANGES):
+            return True
+    return False
+
+
 def _plain(
     given: Sequence[str], environ: Mapping[str, str], problems: list[Problem]
 ) -> Iterator[tuple[str, str]]:
     for item in given:
         name, assigned, value = item.partition("=")
-        if not NAME.fullmatch(name):
-            # What stands after the `=` may be a secret.
-            problems.append(Problem("--env", "no name of a variable", name, "NAME=VALUE"))
+        if is_key(name):
+            problems.append(_pasted("--env", "NAME=VALUE"))
+        elif not NAME.fullmatch(name):
+            # Neither side is repeated: either may be a key.
+            problems.append(Problem("--env", "no name of a variable", expected="NAME=VALUE"))
         elif assigned:
             yield name, value
         elif name in environ:
@@ -79,14 +119,24 @@ def _plain(
 def _secrets(given: Sequence[str], problems: list[Problem]) -> Iterator[tuple[str, str]]:
     for item in given:
         name, _, secret = item.partition("=")
-        if NAME.fullmatch(name) and SECRET.fullmatch(secret or name):
-            yield name, secret or name
+        if is_key(name) or not NAME.fullmatch(name):
+            problems.append(_pasted("--secret", "NAME or NAME=SECRET"))
+        elif is_key(secret) or not SECRET.fullmatch(secret or name):
+            problems.append(_pasted(f"--secret {name}", "NAME or NAME=SECRET"))
         else:
-            # Who types the secret itself here must not read it in an error.
-            message = "takes a variable's name and a secret's name, not its value"
-            problems.append(
-                Problem(f"--secret {name}", message, expected="NAME or NAME=SECRET", anchor=ANCHOR)
-            )
+            yield name, secret or name
+
+
+def _pasted(where: str, expected: str) -> Problem:
+    """Return the problem with a key in a name's place, without the key."""
+    return Problem(
+        where,
+        "takes the name of a variable and the name of a RunPod secret, not its value. If that was "
+        "a key, it is in the history of your shell now: replace it, and create a secret at "
+        f"{SECRETS_PAGE}",
+        expected=expected,
+        anchor=ANCHOR,
+    )
 
 
 def _refusal(name: str) -> Problem:
