@@ -28,6 +28,7 @@ from vllm.multimodal.media import MediaConnector
 from vllm.platforms import current_platform
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm import envs
+from vllm.logging_utils import dump_input
 from vllm.distributed.device_communicators import shm_broadcast
 from vllm.entrypoints.serve.middleware.register import init_entrypoints_middleware
 from worker.engine.child import (
@@ -67,7 +68,10 @@ yields_then_sleeps = [count_yields()]
 sleep_while_polling()
 yields_then_sleeps.append(count_yields())
 
+dump_source = inspect.getsource(dump_input._dump_engine_exception)
+
 print(json.dumps({
+    "dump_goes_through_prepare": "prepare_object_to_dump(scheduler_output)" in dump_source,
     "yields_then_sleeps": yields_then_sleeps,
     "remembers_environment": remembers,
     "young_objects": gc.get_threshold()[0],
@@ -126,6 +130,11 @@ def contract() -> dict[str, object]:
             [[1, 0], [0, 1]],
             "on CPU the child has vLLM's processes sleep where they would yield without end; if "
             "vLLM does so itself, child.sleep_while_polling can go",
+        ),
+        (
+            "dump_goes_through_prepare",
+            True,
+            "the child replaces it, or stop strings and ids of requests get into the log",
         ),
         ("missing_flags", [], "the worker adds these arguments"),
         (

@@ -3,7 +3,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -49,9 +49,16 @@ Build = Callable[..., FakeEngine]
 
 
 @pytest.fixture
-async def build(tmp_path, monkeypatch) -> AsyncIterator[Build]:
+def parent(monkeypatch) -> Iterator[Path]:
+    """A temporary folder of the test's own, with a path that is short enough for sockets."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
+@pytest.fixture
+async def build(parent, monkeypatch) -> AsyncIterator[Build]:
     """Build engines; afterwards nothing of them may be left."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(process_module, "WATCH_INTERVAL_S", 0.02)
     monkeypatch.setattr(process_module, "TRACKER_WAIT_S", 0.3)
     engines: list[FakeEngine] = []
@@ -64,7 +71,7 @@ async def build(tmp_path, monkeypatch) -> AsyncIterator[Build]:
     for engine in engines:
         await engine.stop(grace_s=0)
         assert engine.pid is None or not group_is_alive(engine.pid)
-    assert list(tmp_path.glob("worker-engine-*")) == []
+    assert list(parent.glob("worker-engine-*")) == []
 
 
 async def fail_to_start(engine: FakeEngine, timeout_s: float = 20) -> str:
@@ -229,11 +236,11 @@ async def test_stop_twice_and_at_the_same_time_is_safe(build):
     assert not group_is_alive(engine.pid)
 
 
-async def test_stop_before_start_removes_the_directory(build, tmp_path):
+async def test_stop_before_start_removes_the_directory(build, parent):
     engine = build("")
-    assert len(list(tmp_path.glob("worker-engine-*"))) == 1
+    assert len(list(parent.glob("worker-engine-*"))) == 1
     await engine.stop(grace_s=1)
-    assert list(tmp_path.glob("worker-engine-*")) == []
+    assert list(parent.glob("worker-engine-*")) == []
 
 
 async def test_client_before_start_is_refused(build):
@@ -268,3 +275,23 @@ async def test_output_of_a_very_long_line_arrives_in_pieces_and_whole(build, end
 async def test_report_longer_than_a_line_may_be_still_tells_the_reason(build):
     engine = build("report(error='ValueError', message='cause ' + 'x' * 300_000)\nexit(1)")
     assert "ValueError: cause x" in await fail_to_start(engine)
+
+
+async def test_vllm_has_its_sockets_in_the_folder_of_the_engine(build, parent):
+    engine = build(
+        "print(os.environ['VLLM_RPC_BASE_PATH'], os.environ['TMPDIR'], argument('--uds'))\n"
+        "serve(200)",
+        environment={"TMPDIR": str(parent)},
+    )
+    await engine.start(20)
+    folder = next(parent.glob("worker-engine-*"))
+    assert engine.output == [f"{folder} {folder} {folder}/vllm.sock"]
+
+
+async def test_folder_that_the_user_chose_for_the_sockets_stays(build):
+    engine = build(
+        "print(os.environ['VLLM_RPC_BASE_PATH'])\nserve(200)",
+        environment={"VLLM_RPC_BASE_PATH": "/mine"},
+    )
+    await engine.start(20)
+    assert engine.output == ["/mine"]

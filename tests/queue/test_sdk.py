@@ -1,9 +1,11 @@
 import asyncio
 
 import pytest
+from runpod.serverless.modules import rp_job
 
 from worker.queue import make_scaler, sdk
 from worker.queue.loop import EventDrivenScaler, StockScaler
+from worker.redaction import REDACTED, Redactor
 
 
 async def handle(job):
@@ -69,6 +71,24 @@ def test_set_log_level_knows_the_settings_levels(monkeypatch, ours, capsys):
     assert sdk.runpod_log.level == sdk.LOG_LEVELS[ours]
     sdk.runpod_log.error("reached")
     assert "reached" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_hide_secrets_reaches_every_module_of_the_sdk_and_comes_before_the_cut(
+    monkeypatch, capsys, as_json
+):
+    monkeypatch.setattr(sdk.runpod_log, "level", "INFO")
+    monkeypatch.setattr(sdk.runpod_log, "log", sdk.runpod_log.log)
+    if as_json:
+        monkeypatch.setenv("RUNPOD_ENDPOINT_ID", "endpoint")
+    secret = 'hf_se"cret' * 3
+    sdk.hide_secrets(Redactor([secret]))
+    # The SDK leaves out the middle of a long message, here a part of the secret.
+    rp_job.log.error("x" * 2040 + secret + "x" * 4000, "job-1")
+    printed = capsys.readouterr().out
+    assert REDACTED in printed or REDACTED[:4] in printed
+    assert "hf_se" not in printed
+    assert "job-1" in printed
 
 
 def test_log_levels_are_those_of_the_settings():

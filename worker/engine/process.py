@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 
 import orjson
 
 from worker.engine.client import EngineClient, Health
 from worker.engine.diagnosis import describe_exit, diagnose
 from worker.engine.lifeline import group_is_alive
+from worker.engine.run_folder import RunFolder
 from worker.engine.trial import TrialError, try_engine
 from worker.engine.watch import Watch, WatchLimits
 from worker.errors import ExitCode, WorkerError
@@ -42,7 +40,6 @@ LINE_LIMIT_BYTES = 64 * 1024
 """A longer line of vLLM's output is cut."""
 
 READ_BYTES = 64 * 1024
-
 REPORT_LIMIT_BYTES = 1024 * 1024
 """Far above the longest report."""
 
@@ -104,13 +101,17 @@ class EngineProcess:
         is_ready: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._arguments = list(arguments)
-        self._environment = dict(environment)
         self._on_phase = on_phase
         self._on_output = on_output
         self._limits = limits
         self._is_ready = is_ready
-        self._directory = Path(tempfile.mkdtemp(prefix="worker-engine-"))
-        self._socket_path = self._directory / "vllm.sock"
+        self._folder = RunFolder()
+        self._socket_path = self._folder.path / "vllm.sock"
+        own = self._folder.variables()
+        self._environment = {**own, **environment}
+        if "TMPDIR" in own:
+            # Within the one that the user chose.
+            self._environment["TMPDIR"] = own["TMPDIR"]
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._reported_error: tuple[str, str] | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -260,7 +261,7 @@ class EngineProcess:
             await asyncio.wait(self._readers, timeout=1.0)
             for reader in self._readers:
                 reader.cancel()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._folder.remove()
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from worker.content import describe_exception
 from worker.errors import RequestError
 from worker.queue.account import Account
 from worker.queue.delivery import Delivery, Handler
@@ -202,7 +203,7 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
                 return
             result = self._report_abort(self._abort_reason, job_id)
         except Exception as error:  # noqa: BLE001  one job's trouble must not reach the others
-            runpod_log.error(f"The answer failed: {type(error).__name__}: {error}", job_id)
+            runpod_log.error(f"The answer failed: {describe_exception(error)}", job_id)
             result = {"error": fail(Code.INTERNAL_ERROR, INTERNAL).json()}
         self._answering.discard(job_id)
         posted = await delivery.done(job_id, result)

@@ -1,0 +1,153 @@
+"""One engine's folder: locked as long as its worker lives, removed by the next one after that."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from worker.engine import run_folder
+from worker.engine.run_folder import PREFIX, RunFolder, choose_parent
+
+HOLD = """
+import sys, tempfile
+tempfile.tempdir = sys.argv[1]
+from worker.engine.run_folder import RunFolder
+folder = RunFolder()
+(folder.path / "socket").touch()
+print(folder.path, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def parent(monkeypatch) -> Path:
+    """A short temporary folder of the test's own; pytest's are too long for sockets."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
+def folders(parent: Path) -> list[Path]:
+    return sorted(parent.glob(f"{PREFIX}*"))
+
+
+def hold(parent: Path) -> subprocess.Popen:
+    """Start another worker that has a folder."""
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(parent)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    other.path = Path(other.stdout.readline().strip())
+    return other
+
+
+def end(other: subprocess.Popen, number: int) -> None:
+    other.send_signal(number)
+    other.wait()
+    other.stdin.close()
+    other.stdout.close()
+
+
+def test_folder_is_private_and_removed_with_its_content(parent):
+    folder = RunFolder()
+    assert folders(parent) == [folder.path]
+    assert folder.path.stat().st_mode & 0o777 == 0o700
+    (folder.path / "socket").touch()
+    folder.remove()
+    folder.remove()
+    assert folders(parent) == []
+
+
+def test_folder_of_a_live_worker_stays(parent):
+    first, second = RunFolder(), RunFolder()
+    other = hold(parent)
+    third = RunFolder()
+    assert folders(parent) == sorted([first.path, second.path, other.path, third.path])
+    end(other, signal.SIGKILL)
+    for folder in (first, second, third):
+        folder.remove()
+
+
+def test_folder_of_a_killed_worker_is_removed_by_the_next(parent):
+    other = hold(parent)
+    end(other, signal.SIGKILL)
+    assert folders(parent) == [other.path]
+    folder = RunFolder()
+    assert folders(parent) == [folder.path]
+    folder.remove()
+
+
+def test_folder_is_kept_by_no_program_that_the_worker_starts(parent):
+    """An engine that outlives its worker for a moment must not keep the folder locked."""
+    folder = RunFolder()
+    child = subprocess.Popen(["sleep", "60"], close_fds=False)
+    os.close(folder._lock)
+    folder._lock = None
+    run_folder.remove_abandoned(parent)
+    child.kill()
+    child.wait()
+    assert folders(parent) == []
+
+
+def test_what_only_has_the_name_of_a_folder_stays(parent):
+    target = parent / "target"
+    target.mkdir()
+    (parent / f"{PREFIX}link").symlink_to(target)
+    (parent / f"{PREFIX}file").touch()
+    RunFolder().remove()
+    assert target.is_dir()
+    assert {path.name for path in folders(parent)} == {f"{PREFIX}link", f"{PREFIX}file"}
+
+
+def test_folder_of_another_user_stays(parent, monkeypatch):
+    other = parent / f"{PREFIX}other"
+    other.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    run_folder.remove_abandoned(parent)
+    assert other.is_dir()
+
+
+def test_folder_that_another_worker_removes_in_between_is_made_again(parent):
+    """Many workers start at once: none loses the folder that it has just made."""
+    made = []
+
+    def start() -> None:
+        for _ in range(20):
+            folder = RunFolder()
+            (folder.path / "socket").touch()
+            made.append(folder)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 80
+    assert all((folder.path / "socket").exists() for folder in made)
+    for folder in made:
+        folder.remove()
+
+
+@pytest.mark.parametrize("length", [4, 30, run_folder.LONGEST_PARENT, 200])
+def test_folder_takes_the_longest_socket_wherever_the_temporary_folder_is(monkeypatch, length):
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="x") as short:
+        parent = Path(short)
+        while len(str(parent)) < length:
+            parent /= "d" * min(100, max(1, length - len(str(parent)) - 1))
+        parent.mkdir(parents=True, exist_ok=True)
+        monkeypatch.setattr(tempfile, "tempdir", str(parent))
+        assert (choose_parent() == parent) is (len(str(parent)) <= run_folder.LONGEST_PARENT)
+        folder = RunFolder()
+        with socket.socket(socket.AF_UNIX) as longest:
+            longest.bind(str(folder.path / str(uuid4())))
+        folder.remove()
+        assert not folder.path.exists()
