@@ -7,7 +7,14 @@ import logging
 
 import pytest
 
-from worker.content import HIDDEN, describe_exception, describe_shape, hide_content, hide_from
+from worker.content import (
+    HIDDEN,
+    describe_exception,
+    describe_shape,
+    hide_content,
+    hide_from,
+    hide_native,
+)
 
 CANARY = "canary-5e1f"
 
@@ -182,3 +189,19 @@ def test_describe_shape_ends_where_objects_refer_to_each_other():
     first, second = Request(), Request()
     first.extra, second.extra = second, first
     assert len(describe_shape(first)) < 5000
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (
+            f"[22:23:13] /project/cpp/json_schema_converter.cc:1499: Warning: got {CANARY}",
+            f"[22:23:13] /project/cpp/json_schema_converter.cc:1499: Warning: {HIDDEN}",
+        ),
+        (f"[22:23:13] /a/b.cpp:7: {CANARY}", f"[22:23:13] /a/b.cpp:7: {HIDDEN}"),
+        ("(EngineCore pid=1) INFO core.py:1: a line", "(EngineCore pid=1) INFO core.py:1: a line"),
+        ("[22:23:13] loading", "[22:23:13] loading"),
+    ],
+)
+def test_hide_native_keeps_the_place_in_a_line_of_a_library(line, shown):
+    assert hide_native(line) == shown

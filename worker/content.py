@@ -68,6 +68,19 @@ def hide_messages(record: logging.LogRecord) -> None:
     record.exc_info = None
 
 
+NATIVE_LINE = re.compile(r"\[\d\d:\d\d:\d\d\] \S+\.(?:cc|cpp|h|cu):\d+: (?:\w+: )?")
+"""How a line of a library in C++ begins, such as vLLM's compiler of grammars."""
+
+
+def hide_native(line: str) -> str:
+    """Return a line of vLLM's output; of one that a C++ library wrote, only where that was.
+
+    Such a library has no logger, and its warnings repeat schemas and grammars.
+    """
+    found = NATIVE_LINE.match(line)
+    return f"{found[0]}{HIDDEN}" if found else line
+
+
 def is_below(name: str, loggers: Sequence[str]) -> bool:
     """Return whether the logger `name` is one of `loggers` or below one of them."""
     return any(name == logger or name.startswith(f"{logger}.") for logger in loggers)

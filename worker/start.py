@@ -11,6 +11,7 @@ import orjson
 import uvloop
 
 from worker import heap
+from worker.content import hide_native
 from worker.engine.environment import build_environment, has_bytecode
 from worker.engine.lifeline import tie_forks_to_parent
 from worker.engine.machine import check_machine, find_machine
@@ -172,7 +173,7 @@ class Worker:
     def _pass_on(self, line: str) -> None:
         if not self._serves:
             self._report.read(line)
-        print(self._redact(line), flush=True)
+        print(self._redact(hide_native(line)), flush=True)
 
     def _note_phase(self, name: str, seconds: float) -> None:
         title = PHASES.get(name, name)

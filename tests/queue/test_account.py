@@ -83,6 +83,8 @@ def test_account_describes_a_job_in_one_line_without_its_text():
         pytest.param("a\nb", "a…", id="name-with-a-line-end"),
         pytest.param("é", "…", id="name-not-in-ascii"),
         pytest.param("x" * 5000, "x" * 120 + "…", id="long-name"),
+        pytest.param("vllm_xargs.mine", "vllm_xargs…", id="name-of-the-author"),
+        pytest.param("a.json.mine[0]", "a.json…", id="name-in-a-schema"),
     ],
 )
 def test_account_names_the_member_and_the_place_of_a_failure(param, shown):

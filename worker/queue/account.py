@@ -91,9 +91,18 @@ class Account:
         return outcome
 
 
+FREE = re.compile(
+    r"\b(vllm_xargs|logit_bias|metadata|(chat_template|mm_processor|media_io)_kwargs"
+    r"|json|json_schema|schema|parameters|arguments|input_schema)\b"
+)
+"""Members whose own members have names that the request's author made up."""
+
+
 def _shorten_path(path: str) -> str:
     found = MEMBER.match(path)
     shown = found[0] if found else ""
+    if free := FREE.search(shown):
+        shown = shown[: free.end()]
     return shown if shown == path else f"{shown}…"
 
 
