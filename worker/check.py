@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,13 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from worker.console import open_console, print_json, problem_data, report_problems
-from worker.errors import ConfigurationError, ExitCode, Problem, shorten
+from worker.errors import ConfigurationError, ExitCode, Problem, WorkerError, shorten
 from worker.redaction import REDACTED
 from worker.settings.load import load_settings
 from worker.settings.settings import Settings
 from worker.settings.sources.machine_defaults import DEFAULT, NO_GPU
 from worker.settings.values import ResolvedValue
 from worker.sizing.requirement import check_capacity
+
+EngineCheck = Callable[[Settings, Mapping[str, str]], float]
 
 WIDEST_VALUE = 60
 """Characters of a value that the table shows; the arguments below it are complete."""
@@ -29,6 +31,7 @@ def run_check(
     *,
     as_json: bool = False,
     show_all: bool = False,
+    check_engine: EngineCheck | None = None,
     console: Console | None = None,
 ) -> int:
     """Print the resolved configuration, or every problem.
@@ -37,10 +40,11 @@ def run_check(
         environ: The environment to check.
         as_json: Print one JSON object instead of text; it always has all settings.
         show_all: Print the settings that keep their defaults, too.
+        check_engine: Builds vLLM's configuration for the model, too; returns the seconds it took.
         console: Where to print; None is stdout.
 
     Returns:
-        Exit status: 0, or 2 when something is wrong.
+        Exit status: 0; 2 when something is wrong; 3 when vLLM refuses; 5 when it is not there.
     """
     out = console or open_console()
     try:
@@ -52,11 +56,26 @@ def run_check(
             report_problems(error.problems, console=out)
         return ExitCode.CONFIGURATION
     warnings = (*settings.warnings, *check_capacity(settings))
-    if as_json:
-        print_json(out, describe_settings(settings, warnings))
-    else:
+    data = describe_settings(settings, warnings) if as_json else {}
+    if not as_json:
         _print_settings(out, settings, warnings, show_all=show_all)
-    return ExitCode.OK
+    status = ExitCode.OK
+    if check_engine is not None:
+        try:
+            seconds = check_engine(settings, environ)
+            engine: dict[str, Any] = {"ok": True, "seconds": round(seconds, 1)}
+            text = f"[green]vLLM accepts this configuration[/green] ({seconds:.0f} s)."
+        except WorkerError as error:
+            status = error.exit_code
+            refusal = settings.redact(str(error))
+            engine = {"ok": False, "error": refusal}
+            text = f"[bold red]vLLM would not start[/bold red]: {escape(refusal)}"
+        data |= {"ok": status == ExitCode.OK, "engine": engine}
+        if not as_json:
+            out.print(f"\n{text}", soft_wrap=True)
+    if as_json:
+        print_json(out, data)
+    return status
 
 
 def describe_settings(settings: Settings, warnings: Sequence[Problem]) -> dict[str, Any]:

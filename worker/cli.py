@@ -63,16 +63,31 @@ def start(
 def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     show_all: Annotated[bool, typer.Option("--all", help="List the defaults, too.")] = False,
+    engine: Annotated[
+        bool, typer.Option("--engine", help="Build vLLM's own configuration for the model, too.")
+    ] = False,
 ) -> None:
     """Print the settings that differ from the defaults, or everything that is wrong with them.
 
     Then come vLLM's arguments. Reads the same environment as `worker start`, which makes this
     check first; starts nothing and takes less than a second. Secrets are hidden. Exits with 2 if
     something is wrong.
+
+    With --engine, vLLM then builds its whole configuration for the model, which takes about 20
+    seconds and reads the model's small files, not its weights. Exits with 3 if vLLM refuses, with
+    5 if it is not installed. Needs no GPU where vLLM is the CPU build:
+
+    MODEL_NAME=Qwen/Qwen3-0.6B worker check --engine
     """
     from worker.check import run_check
 
-    raise typer.Exit(run_check(os.environ, as_json=as_json, show_all=show_all))
+    with_engine = None
+    if engine:
+        from worker.engine.configuration import check_engine
+
+        with_engine = check_engine
+    status = run_check(os.environ, as_json=as_json, show_all=show_all, check_engine=with_engine)
+    raise typer.Exit(status)
 
 
 profiles_app = typer.Typer(

@@ -1,6 +1,7 @@
 """The engine process: start vLLM's own API server. The worker's only module that imports vLLM.
 
-Run as `python -m worker.engine.child PARENT_PID REPORT_FD [vLLM arguments]`. Each phase of the
+Run as `python -m worker.engine.child [--configure] PARENT_PID REPORT_FD [vLLM arguments]`; with
+`--configure` it builds vLLM's configuration and ends. Each phase of the
 start is one JSON line on the file descriptor REPORT_FD, as is the reason for a failed start. What
 vLLM prints goes to stdout and stderr as ever.
 
@@ -26,6 +27,9 @@ from worker.engine import media
 from worker.engine.amx import permit_amx
 from worker.engine.forked import ForkError, run_in_fork
 from worker.engine.lifeline import die_with_parent, tie_forks_to_parent
+
+CONFIGURE = "--configure"
+"""First argument that asks for the configuration alone."""
 
 LONGEST_MESSAGE = 10_000
 """Characters of an exception's message that are reported."""
@@ -209,11 +213,9 @@ def load_cli_args() -> Any:
     return cli_args
 
 
-def serve(arguments: Sequence[str], report: Reporter) -> None:
-    """Start vLLM's API server with `arguments` and stay until it ends."""
+def parse(arguments: Sequence[str], report: Reporter) -> Any:
+    """Import vLLM and return its own parsed and validated arguments."""
     report.phase("import")
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.entrypoints.cli.serve import ServeSubcommand
     from vllm.logger import configure_logging_from_args
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
@@ -223,6 +225,35 @@ def serve(arguments: Sequence[str], report: Reporter) -> None:
     parsed = parser.parse_args(list(arguments))
     configure_logging_from_args(parsed)
     cli_args.validate_parsed_serve_args(parsed)
+    return parsed
+
+
+def configure(arguments: Sequence[str], report: Reporter) -> None:
+    """Build vLLM's whole configuration for the model, as a start does, and load nothing."""
+    parsed = parse(arguments, report)
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.reasoning import ReasoningParserManager
+    from vllm.tool_parsers import ToolParserManager
+
+    if parsed.tool_parser_plugin:
+        ToolParserManager.import_tool_parser(parsed.tool_parser_plugin)
+    if parsed.reasoning_parser_plugin:
+        ReasoningParserManager.import_reasoning_parser(parsed.reasoning_parser_plugin)
+    if parsed.enable_auto_tool_choice:
+        ToolParserManager.get_tool_parser(parsed.tool_call_parser)
+    if parsed.reasoning_parser:
+        ReasoningParserManager.get_reasoning_parser(parsed.reasoning_parser)
+    inspect_models_in_a_fork()
+    AsyncEngineArgs.from_cli_args(parsed).create_engine_config()
+    report.phase("configured")
+
+
+def serve(arguments: Sequence[str], report: Reporter) -> None:
+    """Start vLLM's API server with `arguments` and stay until it ends."""
+    parsed = parse(arguments, report)
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.cli.serve import ServeSubcommand
+
     parsed.middleware = [*parsed.middleware, SETTLED]
 
     register_media_connectors()
@@ -243,14 +274,15 @@ def serve(arguments: Sequence[str], report: Reporter) -> None:
 
 def main() -> None:
     """Read the command line, tie this process to the worker, serve, report a failure."""
-    parent_pid, descriptor, *arguments = sys.argv[1:]
+    work = configure if sys.argv[1] == CONFIGURE else serve
+    parent_pid, descriptor, *arguments = sys.argv[1 + (work is configure) :]
     die_with_parent(int(parent_pid))
     tie_forks_to_parent()
     permit_amx()
     os.set_inheritable(int(descriptor), False)
     report = Reporter(int(descriptor))
     try:
-        serve(arguments, report)
+        work(arguments, report)
     except SystemExit as error:
         if error.code not in (None, 0):
             report.send(error="SystemExit", message=f"vLLM refused its arguments ({error.code})")

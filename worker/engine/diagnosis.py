@@ -51,6 +51,11 @@ REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
         "network, or bake the model into the image",
     ),
     (
+        re.compile(r"Failed to infer device type"),
+        "vLLM finds no GPU that it is built for: run this on one, or with vLLM's CPU build, "
+        "`pip install 'runpod-vllm-worker[cpu]'`",
+    ),
+    (
         re.compile(r"No space left on device|Disk quota exceeded"),
         "The disk is full: give the endpoint a larger container disk or network volume",
     ),

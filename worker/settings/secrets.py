@@ -39,6 +39,19 @@ def _url_password(value: str) -> str | None:
 
 
 def redact_problem(problem: Problem, redact: Redactor) -> Problem:
-    """Return the problem with every secret hidden in what it repeats of the user's input."""
-    got = None if problem.got is None else redact(problem.got)
-    return dataclasses.replace(problem, got=got, message=redact(problem.message))
+    """Return the problem with every secret hidden in what it repeats of the user's input.
+
+    What is not UTF-8 is escaped, because no output could show it.
+    """
+
+    def show(text: str) -> str:
+        return redact(text).encode(errors="backslashreplace").decode()
+
+    return dataclasses.replace(
+        problem,
+        where=show(problem.where),
+        message=show(problem.message),
+        got=None if problem.got is None else show(problem.got),
+        expected=None if problem.expected is None else show(problem.expected),
+        suggestions=tuple(map(show, problem.suggestions)),
+    )

@@ -59,12 +59,23 @@ class SettingsModel(BaseModel):
         accepted = _members(cls.model_fields[info.field_name or ""].annotation)
         if isinstance(value, str):
             value = value.strip()
+            if not is_text(value):
+                raise invalid_value("not text", "UTF-8 without null bytes")
         if isinstance(value, bool) and bool not in accepted:
             if int in accepted or float in accepted:
                 raise PydanticKnownError("int_type" if int in accepted else "float_type")
             value = str(value).lower() if str in accepted else value
         choices = [choice for item in accepted for choice in _choices(item)]
         return choose(value, choices) if choices else value
+
+
+def is_text(text: str) -> bool:
+    """Whether a text can be a path, an argument and a line of output."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # It had bytes that are not UTF-8.
+        return False
+    return "\0" not in text
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:

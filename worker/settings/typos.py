@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterator, Mapping
 
 from worker.errors import Problem
@@ -164,7 +163,25 @@ def _unknown(
 
 def _is_allowed(name: str, allowed: str | None) -> bool:
     patterns = (part.strip() for part in (allowed or "").split(","))
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns if pattern)
+    return any(_matches(name, pattern) for pattern in patterns if pattern)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a name matches a pattern in which `*` stands for any characters."""
+    first, *others = pattern.split("*")
+    if not others:
+        return name == pattern
+    *middle, last = others
+    if not name.startswith(first) or not name.endswith(last):
+        return False
+    start, end = len(first), len(name) - len(last)
+    for part in middle:
+        # The first place of each part leaves most room for the next ones.
+        found = name.find(part, start, end)
+        if found < 0:
+            return False
+        start = found + len(part)
+    return start <= end
 
 
 def closest_setting(name: str, known: set[str]) -> tuple[str, ...]:

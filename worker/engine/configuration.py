@@ -1,0 +1,95 @@
+"""Builds vLLM's configuration for the real model without loading it: `worker check --engine`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import orjson
+
+from worker.engine.diagnosis import diagnose
+from worker.engine.environment import build_environment, find_package
+from worker.engine.process import TAIL_LINES, EngineStartError
+from worker.errors import UnavailableError
+from worker.settings import Settings
+
+COMMAND = (sys.executable, "-m", "worker.engine.child", "--configure")
+"""The program; this process's id, the descriptor for reports and vLLM's arguments follow."""
+
+
+def check_engine(settings: Settings, environ: Mapping[str, str]) -> float:
+    """Build vLLM's configuration for these settings; return how many seconds that took.
+
+    Raises:
+        EngineStartError: vLLM refuses; says why and what to change.
+        UnavailableError: vLLM is not installed here.
+    """
+    environment = build_environment(environ, settings.engine_environment())
+    timeout_s = settings.serving.start_timeout_s
+    return build_configuration(settings.engine_arguments(), environment, timeout_s)
+
+
+def build_configuration(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    timeout_s: float,
+    command: Sequence[str] = COMMAND,
+) -> float:
+    """Let a child process build vLLM's configuration; return how many seconds that took.
+
+    Args:
+        arguments: What `vllm serve` would be given.
+        environment: The whole environment of the process.
+        timeout_s: Longest time, seconds; a model's files may have to be downloaded.
+        command: The program.
+
+    Raises:
+        EngineStartError: vLLM refuses; says why and what to change.
+        UnavailableError: vLLM is not installed here.
+    """
+    if find_package("vllm") is None:
+        raise UnavailableError(
+            "vLLM is not installed here: run this in the worker's image, or where "
+            "`pip install 'runpod-vllm-worker[cpu]'` has been run"
+        )
+    began = time.monotonic()
+    # Files instead of pipes: nothing has to be read while the process runs.
+    with tempfile.TemporaryDirectory(prefix="worker-check-") as folder:
+        reports, output = Path(folder, "reports"), Path(folder, "output")
+        with reports.open("wb") as report_file, output.open("wb") as output_file:
+            descriptor = report_file.fileno()
+            try:
+                done = subprocess.run(  # noqa: S603  our own program
+                    [*command, str(os.getpid()), str(descriptor), *arguments],
+                    env=dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output_file,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=[descriptor],
+                    timeout=timeout_s,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                raise EngineStartError(
+                    f"vLLM did not build its configuration within {timeout_s:.0f} s. Raise "
+                    "START_TIMEOUT_S, or look whether the model hub answers"
+                ) from None
+        if done.returncode != 0:
+            lines = output.read_text(encoding="utf-8", errors="replace").splitlines()
+            error = _read_error(reports)
+            raise EngineStartError(diagnose(error, lines[-TAIL_LINES:], done.returncode))
+    return time.monotonic() - began
+
+
+def _read_error(reports: Path) -> tuple[str, str] | None:
+    """Return type and message of the exception that the child reported."""
+    for line in reports.read_bytes().splitlines():
+        report = orjson.loads(line)
+        if "error" in report:
+            return str(report["error"]), str(report["message"])
+    return None
