@@ -7,20 +7,33 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema
+
+UNIT = "x-unit"
+VLLM_NAME = "x-vllm-name"
+ALIASES = "x-aliases"
+KINDS = "x-works-with"
+SETTING = "x-setting"
+DEFAULT_TEXT = "x-unset"
+"""Keys of a JSON Schema that hold what `Meta` declares."""
 
 
 class Meta:
     """Names, unit and presentation of a setting or a request parameter.
 
     Args:
-        names: Environment variables of a setting, in order of precedence; none means the field's
-            name in upper case.
+        names: Of a setting, its environment variables in order of precedence; none means the
+            field's name in upper case. Of a request parameter, other names that a request may use.
         title: Label in console forms; None means the name as words.
         unit: What a number counts, e.g. `seconds`, `tokens`.
         example: A value for docs and `.env.example`.
         default_text: What happens when nobody sets it, where the default does not say it.
-        vllm_option: vLLM's name for it, where the value is passed on.
+        vllm_name: vLLM's name for it: the option that a setting becomes, or another name of a
+            request parameter.
+        setting: Environment variable of the setting that holds where a request does not set it.
+        kinds: The kinds of native request in which a parameter has an effect; none means all.
         advanced: False shows it without unfolding the console form.
         console: False keeps it, or a whole group, out of the console forms.
     """
@@ -30,10 +43,12 @@ class Meta:
         "console",
         "default_text",
         "example",
+        "kinds",
         "names",
+        "setting",
         "title",
         "unit",
-        "vllm_option",
+        "vllm_name",
     )
 
     def __init__(  # noqa: PLR0913 - a declaration, by keyword
@@ -43,7 +58,9 @@ class Meta:
         unit: str | None = None,
         example: str | None = None,
         default_text: str | None = None,
-        vllm_option: str | None = None,
+        vllm_name: str | None = None,
+        setting: str | None = None,
+        kinds: tuple[str, ...] = (),
         advanced: bool = True,
         console: bool = True,
     ) -> None:
@@ -52,9 +69,25 @@ class Meta:
         self.unit = unit
         self.example = example
         self.default_text = default_text
-        self.vllm_option = vllm_option
+        self.vllm_name = vllm_name
+        self.setting = setting
+        self.kinds = kinds
         self.advanced = advanced
         self.console = console
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Add what a reader of the schema can use: unit, other names, where it has an effect."""
+        extra = {
+            UNIT: self.unit,
+            VLLM_NAME: self.vllm_name,
+            ALIASES: list(self.names),
+            KINDS: list(self.kinds),
+            SETTING: self.setting,
+            DEFAULT_TEXT: self.default_text,
+        }
+        return {**handler(core_schema), **{key: item for key, item in extra.items() if item}}
 
 
 def find_meta(field: FieldInfo) -> Meta:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from worker.request.envelope import BatchingInput, NativeInput
-from worker.request.field import KINDS, word_of
+from worker.request.field import kinds_of
 from worker.request.openai import known_fields
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.sampling import SamplingParameters
@@ -184,7 +184,7 @@ def ways_of(name: str) -> set[Way]:
     }
     for model in (SamplingParameters, NativeInput):
         if name in model.model_fields:
-            kinds = word_of(model, name, KINDS)
+            kinds = kinds_of(model, name)
             ways |= {Way(f"native {kind}") for kind in kinds}
     return ways
 

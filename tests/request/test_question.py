@@ -5,9 +5,10 @@ import jsonschema
 import pytest
 
 from worker.errors import RequestError
+from worker.metadata import find_meta
 from worker.request import Batching, Call, RequestDefaults, Selection, parse_job
 from worker.request.envelope import BatchingInput, NativeInput
-from worker.request.field import KINDS, TARGET, word_of
+from worker.request.field import kinds_of
 from worker.request.openai import known_fields
 from worker.request.question import SAMPLING
 from worker.request.routes import CHAT, COMPLETIONS
@@ -89,7 +90,7 @@ def test_sampling_parameter_reaches_vllm(start, name):
 
 def test_sampling_parameter_names_exist_in_both_vllm_routes():
     for name in SamplingParameters.model_fields.keys() - {"early_stopping"}:
-        target = word_of(SamplingParameters, name, TARGET) or name
+        target = find_meta(SamplingParameters.model_fields[name]).vllm_name or name
         assert target in known_fields()[CHAT].known, name
         assert target in known_fields()[COMPLETIONS].known, name
 
@@ -98,10 +99,10 @@ def test_native_field_names_exist_in_the_vllm_routes_that_they_work_with():
     own = {"apply_chat_template", SAMPLING, *BatchingInput.model_fields}
     routes = {"prompt": COMPLETIONS, "messages": CHAT}
     for name in NativeInput.model_fields.keys() - own:
-        for kind in word_of(NativeInput, name, KINDS):
+        for kind in kinds_of(NativeInput, name):
             assert name in known_fields()[routes[kind]].known, name
         if name not in {"prompt", "messages"}:
-            works = {routes[kind] for kind in word_of(NativeInput, name, KINDS)}
+            works = {routes[kind] for kind in kinds_of(NativeInput, name)}
             known = {route for route in routes.values() if name in known_fields()[route].known}
             assert works == known, name
 

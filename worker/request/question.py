@@ -6,11 +6,12 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from worker.metadata import find_meta
 from worker.request.call import Call, Selection
 from worker.request.codes import Code, fail
 from worker.request.defaults import RequestDefaults, choose_batching
 from worker.request.envelope import BatchingInput, NativeInput
-from worker.request.field import KINDS, TARGET, Kind, aliases_of, word_of
+from worker.request.field import Kind, aliases_of, kinds_of
 from worker.request.foreign import CONTAINERS, FOREIGN, HINTS
 from worker.request.form import find_forms
 from worker.request.members import Members, find_misspelt, reject, translate, unfold
@@ -158,7 +159,7 @@ def _refuse_body_only(name: str, value: Any, path: str) -> None:
 def _names_for(messages: bool) -> frozenset[str]:
     """Return the names that have an effect with messages, or with a prompt."""
     kind: Kind = "messages" if messages else "prompt"
-    beside = {n for n in NativeInput.model_fields if kind in word_of(NativeInput, n, KINDS)}
+    beside = {n for n in NativeInput.model_fields if kind in kinds_of(NativeInput, n)}
     return frozenset(beside | SamplingParameters.model_fields.keys())
 
 
@@ -261,7 +262,9 @@ def _sampling_body(sampling: SamplingParameters, kind: Kind) -> dict[str, Any]:
     values = sampling.model_dump(exclude_unset=True, by_alias=True)
     values.pop("best_of", None)
     values.pop("early_stopping", None)
-    body = {word_of(SamplingParameters, name, TARGET) or name: v for name, v in values.items()}
+    fields = SamplingParameters.model_fields
+    targets = {field.alias or name: find_meta(field).vllm_name for name, field in fields.items()}
+    body = {targets[name] or name: value for name, value in values.items()}
     if kind == "messages" and "logprobs" in body:
         body["top_logprobs"] = body["logprobs"]
         body["logprobs"] = True
@@ -271,7 +274,7 @@ def _sampling_body(sampling: SamplingParameters, kind: Kind) -> dict[str, Any]:
 def _check_effect(native: NativeInput, kind: Kind) -> None:
     """Refuse fields that would be ignored for this kind of request."""
     for name in sorted(native.model_fields_set - _ENVELOPE):
-        kinds = word_of(NativeInput, name, KINDS)
+        kinds = kinds_of(NativeInput, name)
         if kind in kinds or NativeInput.model_fields[name].default == getattr(native, name):
             continue
         need = "messages, or apply_chat_template: true" if kind == "prompt" else "a plain prompt"

@@ -7,17 +7,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from worker.metadata import ALIASES, DEFAULT_TEXT, KINDS, SETTING, UNIT
 from worker.request.codes import CODES
 from worker.request.envelope import BatchingInput, GatewayInput, NativeInput, RouteInput
-from worker.request.field import (
-    ALIASES,
-    KINDS,
-    SETTING,
-    UNIT,
-    UNSET,
-    Parameters,
-    aliases_of,
-)
+from worker.request.field import Parameters, aliases_of, kinds_of
 from worker.request.foreign import CONTAINERS, FOREIGN
 from worker.request.members import IGNORED_HEADER
 from worker.request.members import SETTING as REJECT
@@ -182,10 +175,19 @@ def render_requests(settings: Mapping[str, object]) -> str:
 
 def native_schema() -> str:
     """Return the JSON Schema of native input, as text."""
-    schema = NativeInput.model_json_schema(by_alias=True)
+    schema = _describe(NativeInput)
     for part in (schema, *schema["$defs"].values()):
         _add_aliases(part["properties"])
     return json.dumps({"$comment": NATIVE_SCHEMA_COMMENT, **schema}, indent=2) + "\n"
+
+
+def _describe(model: type[Parameters]) -> dict[str, Any]:
+    """Return a model's JSON Schema, each description on one line."""
+    schema = model.model_json_schema(by_alias=True)
+    for part in (schema, *schema.get("$defs", {}).values()):
+        for words in part.get("properties", {}).values():
+            words["description"] = " ".join(words["description"].split())
+    return schema
 
 
 def _add_aliases(properties: dict[str, Any]) -> None:
@@ -218,7 +220,7 @@ def _names(model: type[Parameters]) -> str:
 
 
 def _parameter_table(model: type[Parameters], settings: Mapping[str, object]) -> list[str]:
-    schema = model.model_json_schema(by_alias=True)
+    schema = _describe(model)
     rows = []
     for name, words in schema["properties"].items():
         rows.append(
@@ -227,7 +229,7 @@ def _parameter_table(model: type[Parameters], settings: Mapping[str, object]) ->
                 _type_text(words) + (f", {words[UNIT]}" if UNIT in words else ""),
                 _default_text(words, settings),
                 words["description"],
-                "" if len(words[KINDS]) > 1 else f"{words[KINDS][0]} only",
+                f"{words[KINDS][0]} only" if KINDS in words else "",
             )
         )
     return _table(("Parameter", "Type", "Default", "Description", "Works with"), rows)
@@ -267,8 +269,8 @@ def _default_text(words: dict[str, Any], settings: Mapping[str, object]) -> str:
         name = words[SETTING]
         value = json.dumps(settings[name])
         return f"[`{name}`](configuration.md#{name.lower()}), `{value}`"
-    if UNSET in words:
-        return str(words[UNSET])
+    if DEFAULT_TEXT in words:
+        return str(words[DEFAULT_TEXT])
     default = words.get("default")
     if default is None:
         return ""
@@ -317,10 +319,9 @@ def _matrix() -> list[str]:
 
 def _native_cell(name: str) -> str:
     for model, place in ((SamplingParameters, "sampling_params"), (NativeInput, "")):
-        field = model.model_fields.get(name)
-        if field is not None and isinstance(field.json_schema_extra, dict):
-            kinds = field.json_schema_extra[KINDS]
-            only = f", {kinds[0]} only" if isinstance(kinds, list) and len(kinds) == 1 else ""
+        if name in model.model_fields:
+            kinds = kinds_of(model, name)
+            only = f", {kinds[0]} only" if len(kinds) == 1 else ""
             return (f"in `{place}`" if place else "yes") + only
     alias = aliases_of(SamplingParameters).get(name)
     if alias is not None:

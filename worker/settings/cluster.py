@@ -29,13 +29,13 @@ class ClusterSettings(SettingsModel):
     group has an effect."""
     nodes: Annotated[
         int,
-        Meta("NUM_NODES", "NNODES", vllm_option="nnodes", title="Machines", unit="machines"),
+        Meta("NUM_NODES", "NNODES", vllm_name="nnodes", title="Machines", unit="machines"),
         Field(ge=1, le=512),
     ] = 1
     """Machines of the cluster. RunPod sets it."""
     rank: Annotated[
         int,
-        Meta("NODE_RANK", vllm_option="node_rank", title="Machine number", unit="machine number"),
+        Meta("NODE_RANK", vllm_name="node_rank", title="Machine number", unit="machine number"),
         Field(ge=0, le=511),
     ] = 0
     """Number of this machine, from 0; the one with 0 answers requests. RunPod sets it."""
@@ -44,7 +44,7 @@ class ClusterSettings(SettingsModel):
         Meta(
             "PRIMARY_ADDR",
             "MASTER_ADDR",
-            vllm_option="master_addr",
+            vllm_name="master_addr",
             title="Address of machine 0",
             example="10.65.0.2",
             default_text="needed on a cluster",
@@ -57,7 +57,7 @@ class ClusterSettings(SettingsModel):
         Meta(
             "PRIMARY_PORT",
             "MASTER_PORT",
-            vllm_option="master_port",
+            vllm_name="master_port",
             title="Port of machine 0",
             unit="port number",
         ),

@@ -31,7 +31,7 @@ class ModelSettings(SettingsModel):
         str,
         Meta(
             "MODEL_NAME",
-            vllm_option="model",
+            vllm_name="model",
             title="Model",
             advanced=False,
             example="Qwen/Qwen3-8B",
@@ -45,7 +45,7 @@ class ModelSettings(SettingsModel):
         Meta(
             "OPENAI_SERVED_MODEL_NAME_OVERRIDE",
             "SERVED_MODEL_NAME",
-            vllm_option="served_model_name",
+            vllm_name="served_model_name",
             title="Served model name",
             advanced=False,
             example="my-model",
