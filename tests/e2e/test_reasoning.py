@@ -33,6 +33,8 @@ SETTINGS = {
     "STREAM_MAX_DELAY_MS": "60000",
     "TOKENIZER_MODE": "deepseek_v4",
     "ENABLE_PER_REQUEST_METRICS": "true",
+    "REJECT_UNKNOWN_PARAMETERS": "true",
+    "VLLM_MAX_STOP_STRINGS": "5",
 }
 ASK: Any = {
     "model": MODEL,
@@ -99,6 +101,39 @@ async def test_native_stream_tells_thoughts_apart(thinking: Api) -> None:
     choices = [output["choices"][0] for output in outputs]
     assert "".join(text for choice in choices for text in choice["tokens"]) == "So be it."
     assert "".join(text for choice in choices for text in choice.get("reasoning", []))
+
+
+@pytest.mark.parametrize("openai_route", [None, CHAT], ids=["native", "openai"])
+async def test_thinking_budget_ends_the_thoughts(thinking: Api, openai_route: str | None) -> None:
+    body = {"messages": ASK["messages"], **THINK_THEN_SAY, "include_reasoning": True}
+    body["thinking_budget"] = body.pop("thinking_token_budget")
+    job = await thinking.runsync(
+        {"openai_route": openai_route, "openai_input": body} if openai_route else body
+    )
+    assert job["status"] == "COMPLETED", job
+    choice = job["output"][0]["choices"][0]
+    answer = choice["message"]["content"] if openai_route else choice["tokens"][0]
+    assert answer == "So be it."
+
+
+@pytest.mark.parametrize("openai_route", [None, CHAT], ids=["native", "openai"])
+async def test_unknown_parameter_is_refused_where_the_setting_says_so(
+    thinking: Api, openai_route: str | None
+) -> None:
+    body = {"messages": ASK["messages"], "max_tokens": 2, "top_a": 0.5}
+    job = await thinking.runsync(
+        {"openai_route": openai_route, "openai_input": body} if openai_route else body
+    )
+    error = json.loads(job["error"])["error"]
+    assert (error["code"], error["param"]) == ("unknown_parameter", "top_a")
+    assert "REJECT_UNKNOWN_PARAMETERS" in error["message"]
+
+
+@pytest.mark.parametrize(("count", "status"), [(5, "COMPLETED"), (6, "FAILED")])
+async def test_setting_limits_the_stop_strings(thinking: Api, count: int, status: str) -> None:
+    stop = [f"stop {number}" for number in range(count)]
+    job = await thinking.runsync({"prompt": "x", "max_tokens": 2, "stop": stop})
+    assert job["status"] == status, job
 
 
 async def test_form_that_holds_for_the_thoughts_is_the_callers_error(thinking: Api) -> None:

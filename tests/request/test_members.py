@@ -5,11 +5,19 @@ from typing import Any
 import pytest
 
 from worker.errors import RequestError
-from worker.request import Batching, Call, RequestDefaults, parse_job
+from worker.request import Batching, Call, RequestDefaults, foreign, parse_job
+from worker.request.foreign import FOREIGN
+from worker.request.openai import known_fields
 from worker.request.routes import CHAT, COMPLETIONS
 
 DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0), max_tokens=16)
 HELLO = [{"role": "user", "content": "Hello"}]
+
+
+VALUES = (
+    *(None, True, False, 0, -1, 1.5, "", "json", "hidden", [], ["text"], {}),
+    *({"type": "enabled"}, {"type": "regex", "value": "a"}, {"effort": None, "enabled": 1}),
+)
 
 
 def native(**members: Any) -> dict[str, Any]:
@@ -220,6 +228,23 @@ IGNORED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "beside the route": ({"route": "/tokenize", "body": {"prompt": "a"}, "zzz": 1}, ("zzz",)),
     "thinking of a completion": (text(enable_thinking=True), ("enable_thinking",)),
 }
+
+
+KNOWN = known_fields()[CHAT].known | known_fields()[COMPLETIONS].known
+
+
+def test_foreign_parameter_leads_to_names_of_vllm_whatever_its_value():
+    for name, found in FOREIGN.items():
+        assert found.target is None or found.target in KNOWN, name
+        for value in VALUES:
+            members = found.translate(value)
+            assert members is None or members.keys() <= KNOWN, (name, value)
+
+
+def test_foreign_parameter_is_declared_once():
+    names = [name for name, _ in foreign.entries()]
+
+    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("case", IGNORED)

@@ -1,4 +1,5 @@
 import json
+from collections import defaultdict
 
 import jsonschema
 import pytest
@@ -7,7 +8,9 @@ from pydantic import BaseModel
 from worker.metadata import find_meta
 from worker.request import CODES
 from worker.request.envelope import BatchingInput, GatewayInput, NativeInput, RouteInput
-from worker.request.reference import native_schema, render_errors
+from worker.request.field import aliases_of
+from worker.request.foreign import CONTAINERS, FOREIGN
+from worker.request.reference import native_schema, render_errors, render_requests
 from worker.request.sampling import RepetitionDetection, SamplingParameters, StructuredOutputs
 
 MODELS = (
@@ -57,6 +60,13 @@ def test_every_request_field_is_described(where, name, field):
         assert find_meta(field).unit, where
 
 
+def test_requests_page_has_every_alias_and_every_foreign_name():
+    page = render_requests(defaultdict(int))
+
+    for name in (*aliases_of(SamplingParameters), *FOREIGN, *CONTAINERS):
+        assert f"`{name}`" in page, name
+
+
 @pytest.mark.parametrize(
     ("job_input", "valid"),
     [
@@ -65,6 +75,9 @@ def test_every_request_field_is_described(where, name, field):
         ({"prompt": "Hi", "sampling_params": {"max_tokens": 5, "stop": ["a"]}}, True),
         ({"prompt": "Hi", "sampling_params": {"max_tokens": 1.5}}, False),
         ({"prompt": "Hi", "sampling_params": {"maxtokens": 1}}, False),
+        ({"prompt": "Hi", "sampling_params": {"max_new_tokens": 5}}, True),
+        ({"prompt": "Hi", "sampling_params": {"max_completion_tokens": 1.5}}, False),
+        ({"prompt": "Hi", "sampling_params": {"vllm_xargs": {"a": 1}}}, True),
         ({"stream": True}, False),
     ],
 )

@@ -158,6 +158,7 @@ _LOST: dict[str, Mapping[str, tuple[Any, ...]]] = {
         "audio": (),
         "context_management": ([],),
         "conversation": (),
+        "max_prompt_tokens": (),
         "modalities": (["text"],),
         "verbosity": ("medium",),
         "web_search_options": (),
@@ -218,6 +219,13 @@ _LOST: dict[str, Mapping[str, tuple[Any, ...]]] = {
     "LiteLLM": {
         "guardrails": ([],),
         "mock_response": (),
+    },
+    "text-generation-webui": {
+        "encoder_repetition_penalty": (1,),
+        "max_input_tokens": (),
+        "mode": ("instruct",),
+        "repetition_penalty_range": (0,),
+        "temperature_last": (False,),
     },
     "RunPod's worker": {
         "stream_options": (
@@ -338,7 +346,8 @@ CONTAINERS: dict[str, str] = {
 """Objects whose members belong beside them -> who sends them."""
 
 
-def _entries() -> Iterator[tuple[str, Foreign]]:
+def entries() -> Iterator[tuple[str, Foreign]]:
+    """Yield the parameters by name, in the order of the tables above."""
     for name, target, servers in _SAME:
         yield name, Foreign(servers, target)
     yield from _CONVERTED.items()
@@ -350,7 +359,7 @@ def _entries() -> Iterator[tuple[str, Foreign]]:
             yield name, Foreign(servers, effect=False)
 
 
-FOREIGN: dict[str, Foreign] = dict(_entries())
+FOREIGN: dict[str, Foreign] = dict(entries())
 """Parameters of other servers by name; vLLM's own names come first where both have one."""
 
 SHORTEST_HINT = 8
