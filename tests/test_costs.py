@@ -17,7 +17,7 @@ import pytest
 
 import worker
 from worker.errors import RequestError
-from worker.request import Batching, RequestDefaults, parse_job, routes, upload
+from worker.request import Batching, NativeStream, RequestDefaults, parse_job
 from worker.request.engine_error import map_engine_error
 from worker.request.json_value import check_json
 
@@ -217,8 +217,8 @@ OUTSIDE = ("worker.request", "worker.serve", "worker.handler", "worker.queue", "
 OUTSIDE += ("worker.engine", "worker.logs", "worker.redactor")
 """Modules that meet requests, vLLM's messages and log lines, and RunPod's replies."""
 
-ANCHORED = (routes, upload)
-"""Modules that use their patterns at the start of a text only."""
+ANCHORED = ("worker.request.routes", "worker.request.upload", r"worker.queue.decoding \s*")
+"""Starts of the names of patterns that are used at the start of a text only."""
 
 PATTERNS = find_patterns()
 
@@ -239,9 +239,7 @@ def worst_texts(pattern: re.Pattern[str], size: int) -> Iterator[str]:
 @pytest.mark.parametrize("name", PATTERNS)
 def test_pattern_worst_text_costs_in_proportion(name):
     pattern = PATTERNS[name]
-    search = (
-        pattern.match if name.startswith(tuple(m.__name__ for m in ANCHORED)) else pattern.search
-    )
+    search = pattern.match if name.startswith(ANCHORED) else pattern.search
 
     def cost(size: int) -> float:
         return max(
@@ -297,3 +295,99 @@ def test_map_engine_error_long_message_keeps_code_and_cause():
 
     assert map_engine_error(404, orjson.dumps(absent), call).code == "model_not_found"
     assert map_engine_error(400, orjson.dumps(finding), call).message == "n: Bad"
+
+
+def test_native_stream_many_sequences_post_in_proportion_to_their_text():
+    def post(sequences: int) -> int:
+        call = parse_job(
+            {"prompt": "x", "stream": True, "sampling_params": {"n": sequences}}, DEFAULTS
+        )
+        stream = NativeStream(call)
+        usage = {"prompt_tokens": 1, "completion_tokens": 1}
+        events = [
+            b"data: %b\n\n"
+            % orjson.dumps({"choices": [{"index": index, "text": "word"}], "usage": usage})
+            for index in range(sequences)
+        ]
+        outputs = [stream.feed(events[start : start + 50]) for start in range(0, sequences, 50)]
+        assert outputs[-1] is not None
+        assert outputs[-1]["usage"]["output"] == sequences
+        return len(orjson.dumps(outputs))
+
+    assert post(1000) < 1000 * 50
+    assert post(2000) < 2.1 * post(1000)
+    assert_proportional(lambda size: lambda: post(size), 2000)
+
+
+def schema(size: int) -> dict[str, Any]:
+    return {"type": "object", "properties": {"a": {"enum": ["x" * 9] * (size // 13)}}}
+
+
+def tool(size: int, **more: object) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f", "parameters": schema(size), **more}}
+
+
+CHAT_BODIES: dict[str, Callable[[int], dict[str, Any]]] = {
+    "choice": lambda size: {"structured_outputs": {"choice": ["x" * 9] * (size // 12)}},
+    "json": lambda size: {"structured_outputs": {"json": schema(size)}},
+    "json text": lambda size: {"structured_outputs": {"json": orjson.dumps(schema(size)).decode()}},
+    "regex": lambda size: {"structured_outputs": {"regex": "a" * size}},
+    "grammar": lambda size: {"structured_outputs": {"grammar": "a" * size}},
+    "structural tag": lambda size: {"structured_outputs": {"structural_tag": "a" * size}},
+    "response_format": lambda size: {
+        "response_format": {"type": "json_schema", "json_schema": {"schema": schema(size)}}
+    },
+    "strict tool": lambda size: {"tools": [tool(size, strict=True)]},
+    "demanded tool": lambda size: {"tools": [tool(size)], "tool_choice": "required"},
+    "named tool": lambda size: {
+        "tools": [tool(size)],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+    },
+    "many tools": lambda size: {"tools": [tool(99)] * (size // 80), "tool_choice": "required"},
+}
+OTHER_BODIES: dict[str, tuple[str, Callable[[int], dict[str, Any]]]] = {
+    "responses": (
+        "/v1/responses",
+        lambda size: {
+            "input": "x",
+            "text": {"format": {"type": "json_schema", "schema": schema(size)}},
+        },
+    ),
+    "messages": (
+        "/v1/messages",
+        lambda size: {
+            "messages": [],
+            "max_tokens": 5,
+            "tools": [{"name": "f", "input_schema": schema(size)}],
+            "tool_choice": {"type": "any"},
+        },
+    ),
+}
+GRAMMARS: dict[str, Callable[[int], dict[str, Any]]] = {
+    **{
+        f"chat, {name}": lambda size, build=build: {
+            "route": "/v1/chat/completions",
+            "body": {"messages": "x", **build(size)},
+        }
+        for name, build in CHAT_BODIES.items()
+    },
+    **{
+        f"native, {name}": lambda size, build=build: {"messages": "x", **build(size)}
+        for name, build in CHAT_BODIES.items()
+    },
+    **{
+        name: lambda size, route=route, build=build: {"route": route, "body": build(size)}
+        for name, (route, build) in OTHER_BODIES.items()
+    },
+}
+
+
+@pytest.mark.parametrize("build", GRAMMARS.values(), ids=GRAMMARS)
+def test_parse_job_large_grammar_is_refused(build):
+    limit = DEFAULTS.max_grammar_bytes
+    error = refuse(build(2 * limit))
+
+    assert (error.code, error.status) == ("grammar_too_large", 400)
+    assert error.param.split(".")[0] in ("structured_outputs", "response_format", "tools", "text")
+    parse_job(build(limit // 2), DEFAULTS)
+    assert_proportional(lambda size: lambda: refuse(build(size)), 2 * limit)

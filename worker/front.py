@@ -12,7 +12,15 @@ from typing import Any, Protocol
 from worker.engine.client import EngineClient
 from worker.handler import Handler, HandlerOptions
 from worker.request import Batching, Code, RequestDefaults, fail
-from worker.serve import Cors, Followers, FrontOptions, HttpFront, Leader, State
+from worker.serve import (
+    ConnectionLimits,
+    Cors,
+    Followers,
+    FrontOptions,
+    HttpFront,
+    Leader,
+    State,
+)
 from worker.settings import Settings
 from worker.settings.mode import Mode, choose_ports
 from worker.stream.pacing import Pacing
@@ -21,6 +29,9 @@ log = logging.getLogger(__name__)
 
 CUSTOM_CHECKS = "runpod.serverless"
 """Who has registered a fitness check with the SDK has imported this."""
+
+LEAST_CONNECTIONS = 1000
+"""Open connections over HTTP, where no setting says how many."""
 
 ABORT_S = 5.0
 """How long the report of jobs that were ended may take, and open requests to the platform."""
@@ -115,6 +126,7 @@ class HttpServer:
                 None if key is None else key.get_secret_value(),
                 settings.serving.max_concurrency,
                 cors=build_cors(settings),
+                limits=build_limits(settings),
             ),
             self._followers,
         )
@@ -220,6 +232,17 @@ def build_cors(settings: Settings) -> Cors | None:
     return Cors(**{name: given[key] for name, key in options.items() if key in given})
 
 
+def build_limits(settings: Settings) -> ConnectionLimits:
+    """Return what clients may take of connections and time."""
+    http = settings.http
+    connections = http.max_connections
+    if connections is None:
+        connections = max(LEAST_CONNECTIONS, 2 * settings.serving.max_concurrency)
+    return ConnectionLimits(
+        connections, http.header_timeout_s, http.body_timeout_s, http.write_timeout_s
+    )
+
+
 def build_options(settings: Settings) -> HandlerOptions:
     """Return what the settings say about answering."""
     streaming, requests = settings.streaming, settings.requests
@@ -232,6 +255,7 @@ def build_options(settings: Settings) -> HandlerOptions:
         max_tokens=requests.default_max_tokens,
         open_control_routes=requests.open_control_routes,
         reject_unknown=requests.reject_unknown_parameters,
+        max_grammar_bytes=requests.max_grammar_bytes,
     )
     return HandlerOptions(
         defaults,

@@ -33,10 +33,11 @@ from worker.request import (
     map_engine_error,
     parse_job,
 )
+from worker.request.call import MAX_BODY_BYTES
 from worker.request.engine_error import read_error
 from worker.request.members import NameLog
 from worker.request.routes import CHAT, COMPLETIONS
-from worker.stream.events import split_events
+from worker.stream.events import split_events, too_large
 from worker.stream.pacing import Flush, GrowingBatch, Pacing
 from worker.stream.relay import relay
 
@@ -169,7 +170,7 @@ class Handler:
             body, flush = self._prepare_stream(call)
             async with self._send(call, body) as response:
                 if response.status != 200:
-                    raise map_engine_error(response.status, await response.read(), call)
+                    raise map_engine_error(response.status, await read_whole(response), call)
                 outputs = self._native if call.shape == "native" else self._openai
                 async for output in outputs(call, relay(response.content, flush)):
                     yield output
@@ -250,8 +251,28 @@ def _streamed_route(job_input: object, call: Call | None) -> str | None:
     return None
 
 
+async def read_whole(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body of vLLM's answer.
+
+    Raises:
+        RequestError: It is larger than the platform delivers; no more of it is read.
+    """
+    pieces: list[bytes] = []
+    size = response.content_length or 0
+    if size <= MAX_BODY_BYTES:
+        size = 0
+        async for piece in response.content.iter_any():
+            size += len(piece)
+            if size > MAX_BODY_BYTES:
+                break
+            pieces.append(piece)
+    if size > MAX_BODY_BYTES:
+        raise too_large()
+    return b"".join(pieces)
+
+
 async def _read_reply(call: Call, response: aiohttp.ClientResponse) -> Output:
-    body = await response.read()
+    body = await read_whole(response)
     if response.status >= 400:
         raise map_engine_error(response.status, body, call)
     if response.content_type == "application/json":

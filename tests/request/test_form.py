@@ -1,6 +1,7 @@
 import pytest
 
-from worker.request.form import find_forms, find_masks
+from worker.errors import RequestError
+from worker.request.form import check_forms, find_forms, find_masks
 
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
 
@@ -37,3 +38,16 @@ def test_find_masks_names_what_forbids_tokens():
         "bad_words",
         "thinking_token_budget",
     ]
+
+
+def test_check_forms_of_what_is_not_compiled_passes():
+    large = {"name": "f", "parameters": {"enum": ["x" * 99] * 99}}
+    small = {"name": "g", "parameters": {}, "strict": True}
+    tools = [{"type": "function", "function": each} for each in (large, small)]
+    named = {"type": "function", "function": {"name": "g"}}
+
+    for choice in ("auto", "none", named):
+        check_forms({"tools": tools, "tool_choice": choice}, 1000)
+    check_forms({"response_format": {"type": "text", "x": "x" * 2000}, "prompt": "x" * 2000}, 1000)
+    with pytest.raises(RequestError, match=r"tools: .* at most 1000"):
+        check_forms({"tools": tools, "tool_choice": "required"}, 1000)

@@ -11,6 +11,7 @@ CATEGORIES = (
     "Memory and context",
     "Throughput",
     "GPUs",
+    "HTTP",
     "Several machines",
     "OpenAI API",
     "Tokenizer",

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+MAX_BODY_BYTES = 30_000_000
+"""Largest body of a request and of an answer: RunPod's load balancer takes no more, in either
+direction, and its queue takes less."""
+
 Method = Literal["GET", "POST"]
 Shape = Literal["openai", "native"]
 

@@ -39,8 +39,10 @@ class Code(enum.StrEnum):
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     CHAT_TEMPLATE_MISSING = "chat_template_missing"
     UNSATISFIABLE_FORM = "unsatisfiable_form"
+    GRAMMAR_TOO_LARGE = "grammar_too_large"
     INVALID_REQUEST = "invalid_request"
     INVALID_API_KEY = "invalid_api_key"
+    REQUEST_TIMEOUT = "request_timeout"
     MEDIA_UNREADABLE = "media_unreadable"
     NOT_IMPLEMENTED = "not_implemented"
     RESULT_TOO_LARGE = "result_too_large"
@@ -202,6 +204,14 @@ CODES: dict[Code, Entry] = {
         "and its other parameters.",
         "Loosen the form, or change or remove what else the message names.",
     ),
+    Code.GRAMMAR_TOO_LARGE: Entry(
+        400,
+        _CALLER,
+        "The form that the request demands of its output is too large to be compiled without "
+        "blocking other requests.",
+        "Shorten the schema, the choices, the expression or the tools, or raise "
+        "MAX_GRAMMAR_BYTES on the endpoint.",
+    ),
     Code.INVALID_REQUEST: Entry(
         400,
         _CALLER,
@@ -213,6 +223,12 @@ CODES: dict[Code, Entry] = {
         "authentication_error",
         "A request over HTTP came without the worker's own API key.",
         "Send the value of WORKER_API_KEY as a Bearer token.",
+    ),
+    Code.REQUEST_TIMEOUT: Entry(
+        408,
+        _CALLER,
+        "The head or the body of a request over HTTP did not arrive in time.",
+        "Send it in one go; HTTP_HEADER_TIMEOUT_S and HTTP_BODY_TIMEOUT_S are the limits.",
     ),
     Code.MEDIA_UNREADABLE: Entry(
         422,

@@ -19,6 +19,7 @@ class RequestDefaults:
         max_tokens: Output tokens of a native request that names no limit.
         open_control_routes: True lets jobs call routes that control or inspect the server.
         reject_unknown: True refuses parameters that would be ignored.
+        max_grammar_bytes: Largest form of the output that a request may demand.
     """
 
     model: str
@@ -26,6 +27,7 @@ class RequestDefaults:
     max_tokens: int
     open_control_routes: bool = False
     reject_unknown: bool = False
+    max_grammar_bytes: int = 65_536
 
 
 def choose_batching(request: BatchingInput, defaults: RequestDefaults) -> Batching:

@@ -6,8 +6,12 @@ only that it failed. It is not known before: it depends on the tokenizer and on 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import orjson
+
+from worker.request.codes import Code, fail
 
 MASKS = (
     "allowed_token_ids",
@@ -28,6 +32,70 @@ DEMANDING_TOOL_CHOICES = ("required", "function", "any", "tool")
 def find_forms(body: Mapping[str, Any]) -> list[str]:
     """Return the names in a body, of any route that generates text, that demand a form."""
     return [name for name, value in body.items() if _demands_form(name, value)]
+
+
+def check_forms(body: Mapping[str, Any], max_bytes: int) -> None:
+    """Refuse a form that vLLM would compile for long, while other structured requests wait.
+
+    Args:
+        body: Of any route that generates text.
+        max_bytes: Largest size of all forms of the body together, as JSON.
+
+    Raises:
+        RequestError: The forms are larger.
+    """
+    sizes = {name: len(orjson.dumps(form)) for name, form in _compiled(body)}
+    total = sum(sizes.values())
+    if total > max_bytes:
+        name = max(sizes, key=lambda each: sizes[each])
+        raise fail(
+            Code.GRAMMAR_TOO_LARGE,
+            f"{name}: the form of the output has {total} bytes as JSON; at most {max_bytes} are "
+            "compiled. Shorten it, or raise MAX_GRAMMAR_BYTES on the endpoint.",
+            name,
+        )
+
+
+def _compiled(body: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """Yield what of a body vLLM makes a grammar of, with its name."""
+    for name, member in (
+        ("structured_outputs", None),
+        ("response_format", None),
+        ("text", "format"),
+        ("output_config", "format"),
+    ):
+        form = body.get(name)
+        if member is not None:
+            form = form.get(member) if isinstance(form, dict) else None
+        if isinstance(form, dict) and form.get("type") != FREE_FORMAT:
+            yield (name if member is None else f"{name}.{member}"), form
+    tools = body.get("tools")
+    if isinstance(tools, list):
+        yield "tools", _compiled_tools(tools, body.get("tool_choice"))
+
+
+def _compiled_tools(tools: list[Any], choice: object) -> list[object]:
+    """Return the schemas of the tools that vLLM holds the output to.
+
+    These are strict tools, and where a call is demanded, the one that is named or else all of them.
+    """
+    demanded = _demands_form("tool_choice", choice)
+    named = _tool_of(choice).get("name") if isinstance(choice, dict) else None
+    schemas: list[object] = []
+    for tool in tools:
+        if not isinstance(tool, dict):
+            continue
+        inner = _tool_of(tool)
+        wanted = demanded and (named is None or inner.get("name") == named)
+        if wanted or (inner.get("strict") and choice != "none"):
+            schemas.append(inner.get("parameters") or inner.get("input_schema"))
+    return schemas
+
+
+def _tool_of(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what describes a tool: its `function` in a chat body, elsewhere itself."""
+    function = tool.get("function")
+    return function if isinstance(function, dict) else tool
 
 
 def find_masks(body: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from worker.request.call import Call, Selection, Upload
 from worker.request.codes import Code, fail
 from worker.request.defaults import RequestDefaults, choose_batching
 from worker.request.envelope import BatchingInput, GatewayInput, NativeInput, RouteInput
+from worker.request.form import check_forms
 from worker.request.json_value import check_json, kind_of
 from worker.request.members import find_misspelt, reject
 from worker.request.openai import complete_body, known_fields
@@ -63,6 +64,12 @@ def parse_job(job_input: object, defaults: RequestDefaults) -> Call:
     if not isinstance(job_input, dict):
         raise _unknown_shape(f"expected an object, got {kind_of(job_input)}")
     check_json(job_input)
+    call = _parse_shape(job_input, defaults)
+    check_forms(call.body or {}, defaults.max_grammar_bytes)
+    return call
+
+
+def _parse_shape(job_input: dict[str, Any], defaults: RequestDefaults) -> Call:
     present = {name for name, value in job_input.items() if not _is_absent(name, value)}
     if present & _GATEWAY:
         _refuse_mixture(present, _GATEWAY, _GENERIC - {"method"} | _START)

@@ -124,6 +124,7 @@ class NativeStream:
         self._sequences = call.choices // call.prompts
         self._inputs: dict[int, int] = {}
         self._outputs: dict[int, int] = {}
+        self._totals = {"input": 0, "output": 0}
         self._usage: dict[str, int] = {"input": 0, "output": 0}
         self._reported = self._usage
         self._warned = False
@@ -138,19 +139,21 @@ class NativeStream:
         Returns:
             `{"choices": [{"tokens": [delta, …]}, …], "usage": {"input", "output"}}`, where usage
             is the running total and `finish_reason` stands in the piece in which a choice ends.
+            Of several choices, only those with something new are listed, each with its `index`.
         """
-        choices: list[dict[str, Any]] = [{"tokens": []} for _ in range(self._call.choices)]
-        output: dict[str, Any] = {"choices": choices, "usage": self._usage}
+        choices: dict[int, dict[str, Any]] = {}
+        output: dict[str, Any] = {"choices": [], "usage": self._usage}
         news = False
         for event in events:
             chunk = self._decode(event)
             if chunk is not None:
-                news |= self._take(chunk, output)
+                news |= self._take(chunk, choices, output)
         if not news:
             return None
+        output["choices"] = self._list(choices)
         output["usage"] = self._reported = self._usage
         warnings, self._first = self._first, []
-        if self._call.note and not self._warned and _cut(choices):
+        if self._call.note and not self._warned and _cut(output["choices"]):
             warnings.append(self._call.note)
             self._warned = True
         if warnings:
@@ -172,13 +175,28 @@ class NativeStream:
             return None
         return chunk
 
-    def _take(self, chunk: Mapping[str, Any], output: dict[str, Any]) -> bool:
+    def _list(self, choices: Mapping[int, dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the choices that have something new; an only one is always listed."""
+        if self._call.choices == 1:
+            return [choices.get(0, {"tokens": []})]
+        return [{"index": index, **choices[index]} for index in sorted(choices)]
+
+    def _take(
+        self,
+        chunk: Mapping[str, Any],
+        choices: dict[int, dict[str, Any]],
+        output: dict[str, Any],
+    ) -> bool:
         """Add one chunk to the output; return whether the reader misses something without it."""
         found = {name: chunk[name] for name in _BODY_EXTRAS if chunk.get(name) is not None}
         output |= found
         news = bool(found)
         for choice in chunk["choices"]:
-            news |= _take_choice(choice, output["choices"][choice["index"]], self._extras)
+            index = choice["index"]
+            native = choices.get(index, {"tokens": []})
+            if _take_choice(choice, native, self._extras):
+                choices[index] = native
+                news = True
         usage = chunk.get("usage")
         if usage is not None:
             self._count(chunk["choices"], _native_usage(usage))
@@ -192,10 +210,13 @@ class NativeStream:
             self._usage = usage
             return
         index = choices[0]["index"]
+        prompt = index // self._sequences
+        # Sums over all sequences would be made for each event of each of them.
+        self._totals["output"] += usage["output"] - self._outputs.get(index, 0)
+        self._totals["input"] += usage["input"] - self._inputs.get(prompt, 0)
         self._outputs[index] = usage["output"]
-        self._inputs[index // self._sequences] = usage["input"]
-        totals = {"input": sum(self._inputs.values()), "output": sum(self._outputs.values())}
-        self._usage = {**self._usage, **totals}
+        self._inputs[prompt] = usage["input"]
+        self._usage = {**self._usage, **self._totals}
 
 
 def _take_choice(choice: Mapping[str, Any], native: dict[str, Any], extras: Sequence[str]) -> bool:

@@ -34,7 +34,9 @@ An answer that does not stream:
 
 A streamed answer is a series of the same objects, each with what is new since the last: `tokens`
 holds text pieces, `usage` the running totals, and `finish_reason` stands in the piece in which a
-sequence ends. `usage` counts tokens, those of unreturned `best_of` sequences included.
+sequence ends. With several sequences (`n`, several prompts) a piece lists only those that have
+something new, each with its `index`: the prompt's number times `n`, plus the sequence's number.
+`usage` counts tokens, those of unreturned `best_of` sequences included.
 
 A choice also has, where there is something to say: `reasoning`, `tool_calls`, `stop_reason`,
 `logprobs`, `prompt_logprobs`, `token_ids`, `prompt_token_ids`. An answer that ended at the default

@@ -1,8 +1,9 @@
 """HTTP to the clients themselves: behind RunPod's load balancer, or on a pod."""
 
+from worker.serve.connections import ConnectionLimits
 from worker.serve.cors import Cors
 from worker.serve.front import FrontOptions, HttpFront
 from worker.serve.health import State
 from worker.serve.machines import Followers, Leader
 
-__all__ = ["Cors", "Followers", "FrontOptions", "HttpFront", "Leader", "State"]
+__all__ = ["ConnectionLimits", "Cors", "Followers", "FrontOptions", "HttpFront", "Leader", "State"]

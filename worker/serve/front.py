@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 from aiohttp import web
@@ -13,13 +13,15 @@ from worker.engine.client import EngineClient
 from worker.errors import RequestError, UnavailableError
 from worker.handler import Handler, HandlerOptions
 from worker.request import Code, fail
+from worker.request.call import MAX_BODY_BYTES
 from worker.serve.answer import check_key, error_response, fail_stream, meet_expectation
+from worker.serve.connections import ConnectionLimits, Connections, RequestEnds, receive_body
 from worker.serve.cors import Cors
 from worker.serve.health import State, health_response
 from worker.serve.machines import MACHINE, Followers
 from worker.serve.native import PATH as NATIVE_PATH
 from worker.serve.native import answer_job
-from worker.serve.relay import MAX_BODY_BYTES, Relay
+from worker.serve.relay import Relay
 from worker.serve.websocket import check_plain, fail_socket, is_socket, relay_socket
 from worker.stream.pacing import Pacing
 
@@ -46,6 +48,7 @@ class FrontOptions:
         max_concurrency: Requests at the same time; further ones are told to come again.
         host: Address to listen on.
         cors: Which pages of other origins may use the server; None allows none.
+        limits: What a client may take of connections and time.
     """
 
     port: int
@@ -55,6 +58,7 @@ class FrontOptions:
     max_concurrency: int
     host: str = ALL_INTERFACES
     cors: Cors | None = None
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
 class HttpFront:
@@ -77,6 +81,7 @@ class HttpFront:
         self._client: EngineClient | None = None
         self._timeout_s = 0.0
         self._runners: list[web.AppRunner] = []
+        self._ports: list[Connections] = []
 
     async def open(self) -> None:
         """Listen; everything but health checks is told to come again.
@@ -131,6 +136,8 @@ class HttpFront:
 
     async def close(self) -> None:
         """Close all ports and connections."""
+        for connections in self._ports:
+            await connections.close()
         for runner in self._runners:
             await runner.cleanup()
 
@@ -141,17 +148,21 @@ class HttpFront:
     async def _listen(self, app: web.Application, port: int) -> None:
         if self._options.cors is not None:
             self._options.cors.install(app)
+        connections = Connections(self._options.limits)
+        connections.install(app)
         runner = web.AppRunner(
             app,
-            access_log=None,
+            access_log_class=RequestEnds,
+            access_log=log,
             handler_cancellation=True,
             keepalive_timeout=KEEP_ALIVE_S,
             shutdown_timeout=ABORT_S,
         )
         await runner.setup()
         self._runners.append(runner)
+        self._ports.append(connections)
         try:
-            await web.TCPSite(runner, self._options.host, port, reuse_address=True).start()
+            await connections.listen(runner, self._options.host, port)
         except OSError as error:
             raise UnavailableError(
                 f"port {port} cannot be used: {error.strerror}. Set HTTP_PORT and PORT_HEALTH to "
@@ -168,6 +179,10 @@ class HttpFront:
         begun: list[web.StreamResponse] = []
         try:
             self._check(request)
+            if not is_socket(request):
+                # A slow body takes no place of those that are answered.
+                await receive_body(request, self._options.limits.body_timeout_s, MAX_BODY_BYTES)
+                self._check(request)
             whole = await self._within_time(request, begun)
             return whole or begun[0]
         except RequestError as error:
@@ -252,6 +267,6 @@ class HttpFront:
 
     def _refusal(self, failure: RequestError, path: str) -> web.Response:
         response = error_response(failure, path)
-        if self._state in (State.STOPPING, State.FAILED):
+        if self._state in (State.STOPPING, State.FAILED) or failure.status in (408, 413):
             response.force_close()
         return response

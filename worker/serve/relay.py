@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,14 +14,11 @@ from multidict import CIMultiDict
 
 from worker.engine.client import EngineClient
 from worker.errors import RequestError
-from worker.handler import HandlerOptions, report_ignored, retell_errors
+from worker.handler import HandlerOptions, read_whole, report_ignored, retell_errors
 from worker.request import Call, Code, build_reply, fail, map_engine_error, parse_job
 from worker.request.members import ignored_header
 from worker.request.routes import resolve_route
 from worker.stream.events import EventBuffer
-
-MAX_BODY_BYTES = 30_000_000
-"""RunPod's load balancer takes no more, in either direction."""
 
 HOP_BY_HOP = frozenset(
     {
@@ -82,7 +80,8 @@ class Relay:
         if request.content_type == "multipart/form-data":
             call = self._check_form(request)
             headers["Content-Type"] = request.headers["Content-Type"]
-            opened = self._client.forward(call.method, call.path, request.content, headers)
+            form = io.BytesIO(await request.read())
+            opened = self._client.forward(call.method, call.path, form, headers)
             return await self._pass_on(request, call, opened, begun)
         call = self._check(request, await read_body(request))
         report_ignored(call, self._options)
@@ -117,11 +116,11 @@ class Relay:
     ) -> None:
         async with opened as answer:
             if answer.status >= 400:
-                raise map_engine_error(answer.status, await answer.read(), call)
+                raise map_engine_error(answer.status, await read_whole(answer), call)
             headers = returned_headers(answer.headers)
             headers.extend(ignored_header(call.ignored))
             if call.selection is not None:
-                whole = orjson.dumps(build_reply(call, orjson.loads(await answer.read())))
+                whole = orjson.dumps(build_reply(call, orjson.loads(await read_whole(answer))))
                 headers["Content-Length"] = str(len(whole))
                 response = web.StreamResponse(status=answer.status, headers=headers)
                 begun.append(response)
@@ -142,19 +141,12 @@ class Relay:
 
 
 async def read_body(request: web.Request) -> dict[str, Any] | None:
-    """Return the JSON body; None where there is none.
+    """Return the JSON body of a request that has arrived; None where there is none.
 
     Raises:
-        RequestError: It is too large or not a JSON object.
+        RequestError: It is not a JSON object.
     """
-    try:
-        text = await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise fail(
-            Code.INVALID_REQUEST,
-            f"The body is above {MAX_BODY_BYTES} bytes, the limit of RunPod's load balancer.",
-            status=413,
-        ) from None
+    text = await request.read()
     if not text:
         return None
     try:

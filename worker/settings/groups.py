@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.metadata import Meta
 from worker.settings.cluster import ClusterSettings
+from worker.settings.http import HttpSettings
 from worker.settings.startup import StartupSettings
 from worker.settings.types import Port, SettingsModel
 
@@ -182,6 +183,14 @@ class RequestSettings(SettingsModel):
     """Fetch media that requests name by URL from private, loopback and link-local addresses too.
     Whoever can send a job then reaches what only this machine can: other services in its network,
     and the cloud's metadata."""
+    max_grammar_bytes: Annotated[
+        int,
+        Meta("MAX_GRAMMAR_BYTES", title="Max grammar size", unit="bytes"),
+        Field(ge=1000, le=100_000_000),
+    ] = 65_536
+    """Largest form that a request may demand of its output, as JSON. That is a schema, choices, a
+    regular expression, a grammar or strict tools. vLLM compiles it while other structured requests
+    wait, and the time grows faster than the size."""
     max_stop_strings: Annotated[
         int,
         Meta("VLLM_MAX_STOP_STRINGS", title="Max stop strings", unit="strings"),
@@ -326,6 +335,7 @@ class WorkerSettings(BaseSettings):
     model: ModelSettings = ModelSettings()
     serving: ServingSettings = ServingSettings()
     endpoint: Annotated[EndpointSettings, Meta(console=False)] = EndpointSettings()
+    http: Annotated[HttpSettings, Meta(title="HTTP", console=False)] = HttpSettings()
     cluster: Annotated[ClusterSettings, Meta(title="Several machines", console=False)] = (
         ClusterSettings()
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from worker.errors import RequestError
+from worker.request.call import MAX_BODY_BYTES
+from worker.request.codes import Code, fail
+
 EVENT_END = b"\n\n"
 """vLLM ends every event with an empty line (`data: {...}\\n\\n`)."""
 
@@ -17,21 +21,34 @@ class EventBuffer:
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
-        self._rest = b""
+        self._rest: list[bytes] = []
+        self._rest_size = 0
         self.count = 0
         """Whole events that wait to be taken."""
         self.size = 0
         """Bytes of those events."""
 
     def feed(self, data: bytes) -> None:
-        """Add what has arrived."""
-        data = self._rest + data
-        end = data.rfind(EVENT_END) + len(EVENT_END)
-        if end < len(EVENT_END):
-            self._rest = data
+        """Add what has arrived.
+
+        Raises:
+            RequestError: An event is larger than the platform delivers.
+        """
+        # An end may be cut in two. Of the rest only the last byte is searched again: a large event
+        # comes in many parts, and all of it would be searched and copied with each of them.
+        last = self._rest[-1][-1:] if self._rest else b""
+        found = (last + data).rfind(EVENT_END)
+        if found < 0:
+            self._rest += [data] if data else []
+            self._rest_size += len(data)
+            if self._rest_size > MAX_BODY_BYTES:
+                raise too_large()
             return
-        self._rest = data[end:]
-        whole = data[:end]
+        end = found + len(EVENT_END) - len(last)
+        whole = b"".join([*self._rest, data[:end]])
+        rest = data[end:]
+        self._rest = [rest] if rest else []
+        self._rest_size = len(rest)
         self._pieces.append(whole)
         self.count += whole.count(EVENT_END)
         self.size += len(whole)
@@ -57,7 +74,16 @@ class EventBuffer:
     @property
     def rest(self) -> bytes:
         """The beginning of an event whose end has not arrived."""
-        return self._rest
+        return b"".join(self._rest)
+
+
+def too_large() -> RequestError:
+    """Return the error for an answer of vLLM above `MAX_BODY_BYTES`."""
+    return fail(
+        Code.RESULT_TOO_LARGE,
+        f"vLLM's answer has more than {MAX_BODY_BYTES} bytes. Ask for fewer tokens, choices or "
+        "log-probabilities.",
+    )
 
 
 def split_events(data: bytes) -> list[bytes]:
