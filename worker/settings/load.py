@@ -25,7 +25,7 @@ from worker.settings.parallel import check_parallel, warn_alone
 from worker.settings.registry import load_registry
 from worker.settings.rules import ConfigView, apply_rules
 from worker.settings.secrets import redact_problem, secret_values
-from worker.settings.settings import Resolution, Settings, read_sources
+from worker.settings.settings import Settings, read_sources
 from worker.settings.sources import Inputs
 from worker.settings.sources.machine_defaults import DEFAULT
 from worker.settings.startup import choose_cache
@@ -71,27 +71,27 @@ def load_settings(
     redact = Redactor(secret_values(values.values(), environ))
     if inputs.diagnostics.problems:
         raise ConfigurationError([redact_problem(p, redact) for p in inputs.diagnostics.problems])
-    return settings.with_resolution(_resolve(settings, values, inputs, redact))
+    return settings.model_copy(update=_derive(settings, values, inputs, redact))
 
 
-def _resolve(settings: Settings, values: Values, inputs: Inputs, redact: Redactor) -> Resolution:
-    """Return what follows from the settings."""
+def _derive(settings: Settings, values: Values, inputs: Inputs, redact: Redactor) -> dict[str, Any]:
+    """Return the fields of the settings that follow from the others."""
     environ, base = inputs.environ, base_path(settings.storage)
     offline = offline_variables(values, inputs.registry, inputs.manifest)
-    return Resolution(
-        values=tuple(values.values()),
-        arguments=tuple(build_arguments(values.values(), settings.cluster.size)),
-        environment={
+    return {
+        "values": tuple(values.values()),
+        "warnings": tuple(redact_problem(w, redact) for w in inputs.diagnostics.warnings),
+        "profile": inputs.profile,
+        "machine": inputs.machine,
+        "cache": choose_cache(settings.startup, base, inputs.registry.version),
+        "arguments": tuple(build_arguments(values.values(), settings.cluster.size)),
+        "environment": {
             **engine_environment(settings, environ),
             **network_variables(settings.cluster, environ),
             **{name: value for name, value in offline.items() if name not in environ},
         },
-        redact=redact,
-        cache=choose_cache(settings.startup, base, inputs.registry.version),
-        warnings=tuple(redact_problem(w, redact) for w in inputs.diagnostics.warnings),
-        profile=inputs.profile,
-        machine=inputs.machine,
-    )
+        "redact": redact,
+    }
 
 
 def _use_local_models(given: Values, inputs: Inputs, *, is_local: bool) -> Values:

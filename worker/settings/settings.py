@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, PrivateAttr, create_model
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
+from pydantic import Field, create_model
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from worker.errors import Problem
 from worker.machine import MachineInfo
@@ -30,40 +34,32 @@ from worker.settings.types import SettingsModel, value_type
 from worker.settings.values import ResolvedValue, to_state
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
-    """How the settings came about, and what follows from them.
-
-    Attributes:
-        values: Every value with its origin, in the order of the docs.
-        arguments: Engine arguments, as vLLM's own parser takes them.
-        environment: Variables that the engine's process needs beside the worker's own.
-        redact: Hides secrets in any text that leaves the process.
-        cache: Folder that keeps compiled code between starts; None where nothing lasts.
-        warnings: What does not prevent a start and should be in the log.
-        profile: The profile that was read, named or chosen; None without one.
-        machine: What defaults were chosen for.
-    """
-
-    values: tuple[ResolvedValue, ...] = ()
-    arguments: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    redact: Redactor = field(default_factory=Redactor)
-    cache: Path | None = None
-    warnings: tuple[Problem, ...] = ()
-    profile: Profile | None = None
-    machine: MachineInfo = field(default_factory=lambda: MachineInfo(0, 0))
-
-
 class VllmOptions(SettingsModel):
     """The options of `vllm serve`; the fields come from its captured schema."""
 
 
 class Settings(WorkerSettings):
-    """All settings: the worker's groups, and vLLM's options."""
+    """All settings: the worker's groups, vLLM's options, and what follows from them."""
+
+    model_config = SettingsConfigDict(arbitrary_types_allowed=True, use_attribute_docstrings=True)
 
     vllm: VllmOptions = VllmOptions()
-    _resolution: Resolution = PrivateAttr(default_factory=Resolution)
+    values: tuple[ResolvedValue, ...] = Field((), repr=False)
+    """Every value with its origin, in the order of the docs."""
+    warnings: tuple[Problem, ...] = ()
+    """What does not prevent a start and should be in the log."""
+    profile: Profile | None = Field(None, repr=False)
+    """The profile that was read, named or chosen."""
+    machine: MachineInfo = MachineInfo(0, 0)
+    """The machine that defaults were chosen for."""
+    cache: Path | None = None
+    """Folder that keeps compiled code between starts; None where nothing lasts."""
+    arguments: tuple[str, ...] = ()
+    """Engine arguments, as vLLM's own parser takes them."""
+    environment: Mapping[str, str] = Field({}, repr=False)
+    """Variables that the engine's process needs beside the worker's own, secrets included."""
+    redact: Redactor = Field(Redactor(), repr=False)
+    """Hides secrets in any text that leaves the process."""
 
     @classmethod
     def settings_customise_sources(
@@ -85,43 +81,13 @@ class Settings(WorkerSettings):
             MachineDefaultsSource(settings_cls, inputs),
         )
 
-    @property
-    def values(self) -> tuple[ResolvedValue, ...]:
-        """Every value with its origin, in the order of the docs."""
-        return self._resolution.values
-
-    @property
-    def redact(self) -> Redactor:
-        """Hides secrets in any text that leaves the process."""
-        return self._resolution.redact
-
-    @property
-    def cache(self) -> Path | None:
-        """Folder that keeps compiled code between starts; None where nothing lasts."""
-        return self._resolution.cache
-
-    @property
-    def warnings(self) -> tuple[Problem, ...]:
-        """What does not prevent a start and should be in the log."""
-        return self._resolution.warnings
-
-    @property
-    def profile(self) -> Profile | None:
-        """The profile that was read, named or chosen; None without one."""
-        return self._resolution.profile
-
-    @property
-    def machine(self) -> MachineInfo:
-        """What defaults were chosen for."""
-        return self._resolution.machine
-
     def engine_arguments(self) -> list[str]:
         """Return argv for vLLM's `make_arg_parser`: what was set, and computed defaults."""
-        return list(self._resolution.arguments)
+        return list(self.arguments)
 
     def engine_environment(self) -> dict[str, str]:
         """Return the variables to add to the engine process's environment, secrets included."""
-        return dict(self._resolution.environment)
+        return dict(self.environment)
 
     def profile_text(self) -> str:
         """Return which profile was read and why, for the log; empty without one."""
@@ -138,12 +104,6 @@ class Settings(WorkerSettings):
             for group, fields in to_state({item.option.name: item for item in values}).items()
         }
         return self.model_copy(update=groups)
-
-    def with_resolution(self, resolution: Resolution) -> Settings:
-        """Return the settings with what follows from them."""
-        settings = self.model_copy()
-        settings._resolution = resolution
-        return settings
 
 
 def read_sources(inputs: Inputs) -> Settings:

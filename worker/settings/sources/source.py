@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
@@ -17,10 +17,16 @@ from worker.errors import Problem
 from worker.machine import MachineInfo
 from worker.models.image_manifest import ImageManifest
 from worker.profile import Profile
-from worker.settings.deprecated import RETIRED
+from worker.settings.deprecated import REMOVED, RENAMED, RETIRED
 from worker.settings.option import Option
 from worker.settings.registry import OptionRegistry
-from worker.settings.sources.renamed import LEGACY_NAMES, read_renamed
+from worker.settings.sources.renamed import (
+    ANCHOR,
+    LEGACY_NAMES,
+    TYPES,
+    is_empty_field,
+    is_set,
+)
 from worker.settings.values import Diagnostics, ResolvedValue, Values, merge_values, to_state
 from worker.validation_errors import describe
 
@@ -120,7 +126,7 @@ class WrittenSource(SettingsSource):
             variable: (name, written[name]) for variable, name in self.known_names(written).items()
         }
         legacy = {name: by_variable[name] for name in LEGACY_NAMES if name in by_variable}
-        renamed = read_renamed(legacy, self, self.inputs.registry, self.inputs.diagnostics)
+        renamed = list(self._read_renamed(legacy))
         direct: Values = {}
         for option in self.inputs.registry.settable():
             for value in self._read_option(option, by_variable):
@@ -129,6 +135,34 @@ class WrittenSource(SettingsSource):
                     message = f"ignored, because {first.location} is set to another value"
                     self.inputs.diagnostics.warnings.append(Problem(value.location, message))
         return merge_values([*renamed, direct])
+
+    def _read_renamed(self, written: Mapping[str, tuple[str, Any]]) -> Iterator[Values]:
+        """Yield what renamed variables set, each by itself; report these and the removed ones."""
+        diagnostics = self.inputs.diagnostics
+        for variable, (name, raw) in written.items():
+            removed, renamed = REMOVED.get(variable), RENAMED.get(variable)
+            location = self.location(name)
+            if removed is not None and is_set(raw, removed.default):
+                message = f"has no effect since {removed.since}. {removed.instead}"
+                diagnostics.warnings.append(Problem(location, message, anchor=ANCHOR))
+            if renamed is None or not is_set(raw, renamed.default) or is_empty_field(raw, renamed):
+                continue
+            option = self.inputs.registry.by_vllm_name[renamed.target]
+            try:
+                value = renamed.convert(TypeAdapter(TYPES[renamed.kind]).validate_python(raw))
+            except ValidationError as error:
+                invalid = describe(error.errors(include_url=False)[0])
+                diagnostics.problems.append(
+                    Problem(location, invalid.message, str(raw), invalid.expected, anchor=ANCHOR)
+                )
+                continue
+            message = f"is now part of {option.name}, since {renamed.since}"
+            diagnostics.warnings.append(Problem(location, message, anchor=ANCHOR))
+            origin = f"{self.origin} ({variable})"
+            if value is not None and (
+                resolved := self.check(option, value, location, ANCHOR, origin)
+            ):
+                yield {option.name: resolved}
 
     def _read_option(
         self, option: Option, by_variable: Mapping[str, tuple[str, Any]]
