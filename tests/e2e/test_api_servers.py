@@ -1,4 +1,4 @@
-"""Two API servers before one engine: the same answers and refusals, and one death is the end."""
+"""Two API servers before one engine: the same answers; death and hang of one end the worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from served import LONG, Api, connect, deploy, make_environ
 from test_faults_model import DATA_URL, chat
 from tiny_vision import CONTEXT, build_tiny_vision
 
+from benchmarks.processes import find_socket
 from worker.dev import LocalDeployment
+from worker.dev.process import WorkerProcess
+from worker.engine import heartbeat
 from worker.errors import ExitCode
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -27,12 +30,25 @@ REQUESTS = 12
 """Enough for each server to get some: the kernel shares connections out."""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[tuple[LocalDeployment, Api]]:
+SILENCE_S = 5
+
+STREAMS = 40
+
+
+@pytest.fixture(scope="module")
+def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     model = build_tiny_vision(tmp_path_factory.mktemp("models") / "tiny-vision")
-    environ = make_environ(model, MAX_MODEL_LEN=str(CONTEXT), API_SERVER_COUNT=str(SERVERS))
+    return make_environ(
+        model,
+        MAX_MODEL_LEN=str(CONTEXT),
+        API_SERVER_COUNT=str(SERVERS),
+        ENGINE_SILENCE_TIMEOUT_S=str(SILENCE_S),
+        MAX_CONCURRENCY=str(STREAMS + 10),
+    )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(environ: dict[str, str]) -> AsyncIterator[tuple[LocalDeployment, Api]]:
     async with deploy(environ, []) as running, connect(running) as api:
         yield running, api
 
@@ -71,3 +87,40 @@ async def test_death_of_one_server_ends_the_worker(served: tuple[LocalDeployment
         assert error["retryable"] is True
         assert await worker.wait() == ExitCode.ENGINE_DIED
     await wait_gone(tree)
+
+
+async def test_hang_of_one_server_ends_the_worker_while_the_other_answers(
+    environ: dict[str, str],
+) -> None:
+    output: list[str] = []
+    async with deploy(environ, output) as deployment, connect(deployment) as api:
+        tree = {(worker := deployment.processes[0]).pid, *descendants(worker.pid)}
+        await wait_serving(worker.pid)
+        sampling = {"max_tokens": CONTEXT - 100, "ignore_eos": True}
+        body = {"prompt": "On", "stream": True, "sampling_params": {"n": 4, **sampling}}
+        streams = [await api.run(body) for _ in range(STREAMS)]
+        await asyncio.gather(*(api.wait_for(job, "IN_PROGRESS") for job in streams))
+        os.kill(find_servers(worker.pid)[0], signal.SIGSTOP)
+        others = asyncio.create_task(ask_until_it_ends(api, worker))
+        async with asyncio.timeout(SILENCE_S + 40):
+            assert await worker.wait() == ExitCode.ENGINE_DIED
+            ended = [await api.wait_for(job, "FAILED", "COMPLETED") for job in streams]
+        others.cancel()
+    codes = {json.loads(job["error"])["error"]["code"] for job in ended if "error" in job}
+    assert codes == {"engine_died"}
+    assert any("API server with process id" in line for line in output)
+    await wait_gone(tree)
+
+
+async def wait_serving(worker_pid: int) -> None:
+    """Return when every server serves; the worker is ready as soon as one does."""
+    folder = find_socket(worker_pid).parent
+    async with asyncio.timeout(60):
+        while len(list(folder.glob(f"{heartbeat.PREFIX}*"))) < SERVERS:
+            await asyncio.sleep(0.1)
+
+
+async def ask_until_it_ends(api: Api, worker: WorkerProcess) -> None:
+    """Send one short job after the other; the server that is left answers them."""
+    while worker.returncode is None:
+        await api.runsync({"prompt": "Once", "sampling_params": {"max_tokens": 2}})

@@ -208,6 +208,18 @@ async def test_wait_failed_notices_a_server_that_does_not_answer(build):
     assert "has not answered for" in await asyncio.wait_for(engine.wait_failed(), 15)
 
 
+async def test_wait_failed_notices_one_api_server_that_hangs_while_another_answers(build):
+    engine = build(
+        "import pathlib\n"
+        "pathlib.Path(os.environ['WORKER_HEARTBEATS'], 'api-server-7').touch()\n"
+        "serve(200)",
+        limits=WatchLimits(silence_s=0.2),
+    )
+    await engine.start(20)
+    problem = await asyncio.wait_for(engine.wait_failed(), 15)
+    assert "API server with process id 7 has not responded" in problem
+
+
 async def test_stop_lets_the_engine_end_in_order(build):
     engine = build(
         "def end(*_):\n    print('ended in order')\n    sys.exit(0)\n"

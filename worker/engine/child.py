@@ -20,10 +20,11 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from worker import content, heap
-from worker.engine import media
+from worker.engine import heartbeat, media
 from worker.engine.amx import permit_amx
 from worker.engine.forked import ForkError, run_in_fork
 from worker.engine.lifeline import die_with_parent, tie_forks_to_parent
@@ -188,7 +189,8 @@ class Settled:
     vLLM looks at environment variables for each request and at each step, an eighth of its server's
     CPU time when many streams run. Its engine remembers them once it is initialised, its API server
     does not; nor does it spare collections of garbage. Middleware is made in each API server, in
-    spawned ones too, after all processes have been started with the environment that they need.
+    spawned ones too, after all processes have been started with the environment that they need, and
+    in the event loop whose heartbeat begins here.
     """
 
     def __new__(cls, app: Any) -> Any:
@@ -199,6 +201,7 @@ class Settled:
         heap.settle()
         # From now on nearly all that this process logs is about requests.
         content.hide_from([""], shown=REQUEST_LOGGERS)
+        heartbeat.begin(Path(os.environ[heartbeat.FOLDER]))
         return app
 
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 
 import orjson
 
+from worker.engine import heartbeat
 from worker.engine.client import EngineClient, Health
 from worker.engine.diagnosis import describe_exit, diagnose
 from worker.engine.lifeline import group_is_alive
@@ -210,7 +211,7 @@ class EngineProcess:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output_end,
             stderr=asyncio.subprocess.STDOUT,
-            env=self._environment,
+            env={**self._environment, heartbeat.FOLDER: str(self._folder.path)},
             pass_fds=[report_end],
             # A group of its own: Ctrl-C in a terminal reaches only the worker, which drains first,
             # and one signal reaches all of vLLM's processes.
@@ -229,13 +230,25 @@ class EngineProcess:
         """
         if self._exited is None:
             raise RuntimeError("the engine was not started")
-        watch = Watch(self.client, self._limits)
-        while True:
-            await asyncio.wait({self._exited}, timeout=WATCH_INTERVAL_S)
+        checks: list[asyncio.Task[str]] = []
+        # Without a server there is nothing to check; the machine that has it checks for all.
+        if self._is_ready is None:
+            silent = heartbeat.wait_silent(self._folder.path, self._limits.silence_s)
+            checks = [asyncio.create_task(self._watch()), asyncio.create_task(silent)]
+        try:
+            await asyncio.wait({self._exited, *checks}, return_when=asyncio.FIRST_COMPLETED)
             if self._exited.done():
                 return f"vLLM ended with {describe_exit(self._exited.result())}"
-            # Without a server there is nothing to look at; whoever has it looks for all.
-            if self._is_ready is None and (problem := await watch.look()):
+            return next(check.result() for check in checks if check.done())
+        finally:
+            for check in checks:
+                check.cancel()
+
+    async def _watch(self) -> str:
+        watch = Watch(self.client, self._limits)
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            if problem := await watch.look():
                 return problem
 
     async def stop(self, grace_s: float) -> None:

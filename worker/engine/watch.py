@@ -3,7 +3,8 @@
 vLLM's `/health` only says whether the engine's process has ended. An engine that stands still (a
 deadlock between GPUs, a driver that does not return) looks healthy to it for ever, so under load
 vLLM's own statistics are watched as well: every step of the engine changes them, an engine that
-stands still changes nothing.
+stands still changes nothing. Where there are several API servers, `worker.engine.heartbeat` notices
+one that hangs while the others answer.
 """
 
 from __future__ import annotations
