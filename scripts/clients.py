@@ -163,6 +163,8 @@ def run_group(project: Project, group: str, modules: list[Path], environ: dict[s
 
 def main(arguments: list[str], project: Project) -> int:
     """Run one verb and return the exit status."""
+    # As an exception, SIGTERM ends the worker, too.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         match arguments:
             case ["install"]:
