@@ -13,6 +13,8 @@ import pytest
 GUIDELLM = Path(sys.executable).with_name("guidellm")
 REQUESTS = 4
 
+pytestmark = pytest.mark.timeout(300)  # most of it is the import of torch, in three processes
+
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
 def test_benchmark_completes_every_request(endpoint, tmp_path, path):
