@@ -45,7 +45,8 @@ def start(
     """Run the production worker: answer jobs or HTTP requests until told to stop.
 
     The container's entry point. Checks the whole configuration first and exits with 2 and a list
-    of all problems if something is wrong; with 3 if vLLM cannot start; with 4 if it dies later.
+    of all problems if something is wrong; with 3 if vLLM cannot start; with 4 if it dies later;
+    with 1 after a fault of the worker itself. Each reason is reported to RunPod.
     SIGTERM lets running jobs finish. --mode is WORKER_MODE on the command line.
     """
     chosen = {"WORKER_MODE": mode} if mode else {}

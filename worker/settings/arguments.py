@@ -44,6 +44,8 @@ def format_option(option: Option, value: Any) -> list[str]:
         return [flag, *(_compact(item) for item in value)]
     if isinstance(value, dict) or option.kind == "json":
         return _pair(flag, _compact(value))
+    if isinstance(value, list) and len(value) == 1:
+        return _pair(flag, str(value[0]))
     if isinstance(value, list):
         return [flag, *(str(item) for item in value)]
     return _pair(flag, str(value))

@@ -235,7 +235,11 @@ def _check_lora(view: ConfigView) -> Iterator[Problem]:
 
 def _check_speculation(view: ConfigView) -> Iterator[Problem]:
     resolved = view.explicit("speculative_config")
-    if resolved is None or not isinstance(resolved.value, dict):
+    if resolved is None:
+        chosen = view.explicit("spec_method") or view.explicit("spec_model")
+        if view.explicit("spec_tokens") is not None and chosen is None:
+            method = view.name("spec_method")
+            yield view.problem("spec_tokens", f"has no effect without {method}", f"{method}=ngram")
         return
     key = "speculative_config"
     config = {name.replace("-", "_"): value for name, value in resolved.value.items()}

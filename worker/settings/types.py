@@ -258,7 +258,10 @@ def split_adapters(value: Any) -> list[Any]:
     """Accept LoRA adapters in any spelling: JSON list or object, or `name=path name=path`."""
     if isinstance(value, str):
         value = decode_json(value) if value.startswith(("[", "{")) else re.split(r"[,\s]+", value)
-    return [item for item in (value if isinstance(value, list) else [value]) if item != ""]
+    items = [item for item in (value if isinstance(value, list) else [value]) if item != ""]
+    if not items:
+        raise invalid_value("no LoRA adapter", "name=path, or a JSON array of objects")
+    return items
 
 
 def _each_adapter(schema: Mapping[str, Any]) -> AfterValidator:
