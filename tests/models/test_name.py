@@ -28,3 +28,7 @@ def test_public_name_of_an_existing_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     assert served_model_name("org/model") == "model"
+
+
+def test_served_model_name_of_text_too_long_for_a_path_is_the_text():
+    assert served_model_name("x" * 5000) == "x" * 5000

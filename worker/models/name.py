@@ -21,9 +21,16 @@ def served_model_name(model: str) -> str:
     if cached is not None:
         return f"{cached.group(1)}/{cached.group(2)}"
     is_path = model.startswith(("/", "./", "../", "~")) or REMOTE.match(model)
-    if is_path or model.count("/") > 1 or Path(model).is_dir():
+    if is_path or model.count("/") > 1 or _is_folder(model):
         return Path(model.rstrip("/")).name or model
     return model
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return Path(text).is_dir()
+    except OSError:  # Too long for a path.
+        return False
 
 
 def is_repository(model: str) -> bool:
