@@ -202,7 +202,7 @@ OVERRIDES: Mapping[str, Override] = {
     "numa_bind_nodes": Override(bounds={"items": {"type": "integer", "minimum": 0}}),
     "numa_bind_cpus": Override(bounds={"items": {"type": "string", "pattern": CPU_LIST}}),
     "show_hidden_metrics_for_version": Override(
-        bounds={"pattern": r"^\d+\.\d+(\.\d+)*$"}, example="0.31"
+        bounds={"pattern": r"^\d+(\.\d+)*$"}, example="0.31"
     ),
     "shutdown_timeout": Override(bounds={"minimum": 0}, unit="seconds"),
     "renderer_num_workers": Override(bounds=POSITIVE, unit="workers"),
