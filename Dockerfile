@@ -20,10 +20,12 @@ ENV PYTHONUNBUFFERED=1 \
 
 # Packages change seldom, the worker often: two layers, the first of which is kept.
 COPY pyproject.toml ./
+COPY requirements/image.lock requirements/sbom.lock requirements/
 COPY scripts/image.py scripts/
 RUN python3 scripts/image.py install --no-cache \
     && python3 scripts/image.py verify \
-    && python3 scripts/image.py compile
+    && python3 scripts/image.py compile \
+    && python3 scripts/image.py sbom --no-cache
 
 COPY profiles/ profiles/
 COPY worker/ worker/

