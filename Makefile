@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev test test-clients browser lint audit fix render lock clean
+.PHONY: help install run dev test test-clients image-test browser lint audit fix render lock clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14
@@ -28,12 +28,18 @@ test-clients: install ## Clients that users have, from LangChain to GuideLLM, ag
 browser: install ## Chromium, for the test with a page of another origin
 	@$(BIN)/python scripts/browser.py
 
+image-test: install ## The image, built with buildah and run; skipped where that cannot be had
+	$(BIN)/pytest tests/image --timeout=900 --durations=10
+
 lint: install ## Everything that must hold without running a test; changes nothing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/python scripts/lint_bake.py
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet --strict-collection .github/workflows
 
 audit: ## Known vulnerabilities of the locked packages; skipped where no advisories can be had
 	@$(PYTHON) scripts/audit.py
