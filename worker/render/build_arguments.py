@@ -44,7 +44,7 @@ BUILD_ARGUMENTS = (
     ),
     BuildArgument(
         "VLLM_IMAGE",
-        "Another base with that release: another CUDA, or your own registry.",
+        "Another base with that release, by tag or digest: another CUDA, or your own registry.",
         "`vllm/vllm-openai`",
     ),
 )

@@ -1,0 +1,57 @@
+"""vLLM's source still has the texts that the worker matches; reads files, starts nothing."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from worker.engine.diagnosis import REMEDIES, RETOLD
+from worker.request.engine_error import _BY_TEXT
+
+TEXTS = yaml.safe_load((Path(__file__).parents[1] / "engine/vllm_texts.yaml").read_text())
+CASES = [(kind, text) for kind, texts in TEXTS.items() for text in texts]
+
+pytestmark = pytest.mark.e2e
+
+
+def read_texts(path: Path) -> Iterator[str]:
+    """Yield the texts in a Python file, with {} where a value goes in."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+            yield "".join(map(str, parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+@pytest.fixture(scope="module")
+def vllm_texts() -> str:
+    spec = importlib.util.find_spec("vllm")
+    assert spec is not None
+    assert spec.origin is not None
+    files = Path(spec.origin).parent.rglob("*.py")
+    return "\n".join(text for path in files for text in read_texts(path))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("kind", "text"), CASES)
+def test_vllm_says_what_the_worker_matches(vllm_texts: str, kind: str, text: str) -> None:
+    assert text in vllm_texts, f"{kind}: vLLM words it otherwise now"
+
+
+@pytest.mark.parametrize(("kind", "text"), CASES)
+def test_worker_matches_the_text(kind: str, text: str) -> None:
+    said = re.sub(r"\{\}", "3", text)
+    patterns = REMEDIES if kind == "start" else _BY_TEXT
+
+    assert said.startswith(RETOLD) or any(pattern.search(said) for pattern, _ in patterns)
