@@ -2,7 +2,9 @@
 
 import pytest
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
+from worker.settings.members import check_members
 from worker.settings.registry import load_registry
 from worker.settings.settings import settings_class
 from worker.settings.sources.source import is_unset, validate_value
@@ -130,3 +132,24 @@ def test_validate_value_rejects(name, raw, message):
 )
 def test_is_unset(name, raw, from_form, unset):
     assert is_unset(raw, option(name), from_form=from_form) is unset
+
+
+INNER = {"type": "object", "properties": {"x": {"type": "integer", "minimum": 1}}}
+UNION = {"anyOf": [{**INNER, "additionalProperties": False}, {"type": "string"}]}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"k": {"x": 0}}, "out of range at k.x"),
+        ({"k": {"y": 0}}, "unknown key 'y' at k"),
+        ({"k": [1]}, "not a JSON object at k"),
+    ],
+)
+def test_members_of_a_union_are_reported_by_their_own_path(value, message):
+    schema = {"type": "object", "properties": {"k": UNION}}
+
+    with pytest.raises(PydanticCustomError) as caught:
+        check_members(schema)(value)
+
+    assert caught.value.context["message"] == message

@@ -11,10 +11,14 @@ import ctypes
 import os
 import signal
 from multiprocessing import util
-from pathlib import Path
+
+import psutil
 
 PR_SET_PDEATHSIG = 1
 """Source: linux/prctl.h."""
+
+ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+"""States of a process that holds no memory any more."""
 
 
 def die_with_parent(parent_pid: int | None = None, number: int = signal.SIGKILL) -> None:
@@ -72,14 +76,8 @@ def group_is_alive(group: int) -> bool:
     A signal 0 would count zombies too, which hold no memory; where a container's first process
     reaps no strangers, they stay.
     """
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # After the name, which is in brackets and may hold anything: state, parent, group.
-            state, _parent, its_group = (
-                stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
-            )
-        except (OSError, ValueError):
-            continue  # It ended while we looked.
-        if int(its_group) == group and state not in "ZX":
-            return True
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):  # It may end meanwhile.
+            if os.getpgid(process.pid) == group and process.status() not in ENDED:
+                return True
     return False

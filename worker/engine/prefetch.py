@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
+
 BLOCK_BYTES = 16 * 1024 * 1024
 READERS = 4
 """Files at once; a volume is faster with several."""
@@ -42,10 +44,7 @@ def find_weights(model: str, revision: str | None, environ: Mapping[str, str]) -
 
 def free_memory() -> int:
     """Return the bytes that may be used without pushing anything out."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    return int(psutil.virtual_memory().available)
 
 
 class Prefetch:

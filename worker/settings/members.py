@@ -23,16 +23,18 @@ from pydantic import (
     create_model,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from worker.errors import shorten
 from worker.suggest import HINT, suggest
 from worker.validation_errors import (
+    Parts,
     closest,
     describe,
     expected_choices,
     invalid_value,
     locate,
+    value_at,
 )
 
 Schema = Mapping[str, Any]
@@ -69,7 +71,7 @@ def check_members(schema: Schema) -> Callable[[Any], Any]:
 def _first_fault(error: ValidationError, data: Any) -> PydanticCustomError:
     """Return the first error, with its place; of a union, the member that comes closest."""
     details = error.errors(include_url=False)
-    places = [locate(detail["loc"], data) for detail in details]
+    places = [_place_of(detail, data) for detail in details]
     inner = max(places, key=lambda parts: (parts[:1] == places[0][:1], len(parts)))
     at_place = [d for d, parts in zip(details, places, strict=True) if parts == inner]
     found = describe(closest(at_place)[0])
@@ -77,6 +79,14 @@ def _first_fault(error: ValidationError, data: Any) -> PydanticCustomError:
     return invalid_value(
         found.message + (f" at {path}" if path else ""), found.expected, found.suggestions
     )
+
+
+def _place_of(detail: ErrorDetails, data: Any) -> Parts:
+    """Return the place of an error; the name of a union's member is not a place."""
+    parts = locate(detail["loc"], data)
+    container = value_at(data, parts[:-1])
+    is_absent = isinstance(container, dict) and parts[-1:] and parts[-1] not in container
+    return parts[:-1] if is_absent and detail["type"] != "missing" else parts
 
 
 class _Members(BaseModel):
@@ -130,7 +140,8 @@ def _model_of(schema: Schema) -> type[BaseModel]:
         )
         for number, (name, member) in enumerate(schema["properties"].items())
     }
-    return create_model("Members", __base__=base, **fields)
+    # `locate` leaves out names of union members that are not identifiers.
+    return create_model("JSON object", __base__=base, **fields)
 
 
 def _choose(choices: list[Any], value: Any) -> Any:
