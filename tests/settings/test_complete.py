@@ -169,6 +169,7 @@ def test_check_finds_the_profile_of_a_model_named_by_its_address(run_check):
     ("files", "fragment"),
     [
         (["model-Q4_K_M.gguf"], "GGUF weights only"),
+        (["model-Q4_K_M.gguf", "config.json"], "GGUF weights only"),
         (["readme.txt"], "holds no model"),
     ],
 )
@@ -178,6 +179,17 @@ def test_check_refuses_a_folder_that_vllm_cannot_load(run_check, tmp_path, files
     status, data = run_check({"MODEL_NAME": str(tmp_path)})
     assert status == ExitCode.CONFIGURATION
     assert fragment in data["problems"][0]["message"]
+
+
+def test_check_accepts_a_folder_with_gguf_beside_other_weights(run_check, tmp_path):
+    for name in ("model-Q4_K_M.gguf", "model.safetensors", "config.json"):
+        (tmp_path / name).touch()
+    assert run_check({"MODEL_NAME": str(tmp_path)})[0] == ExitCode.OK
+
+
+def test_check_suggests_a_name_without_its_spaces(run_check):
+    _status, data = run_check({"MODEL_NAME": "Qwen / Qwen3 8B"})
+    assert data["problems"][0]["suggestions"] == ["Qwen/Qwen3-8B", "Qwen/Qwen38B"]
 
 
 def test_check_accepts_paths_that_exist(run_check, tmp_path):

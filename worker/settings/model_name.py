@@ -136,8 +136,9 @@ def _check_id(name: str) -> None:
         PydanticCustomError: The hub refuses it.
     """
     if re.search(r"\s", name):
-        joined = re.sub(r"\s+", "", name)
-        near = (joined,) if REPOSITORY.fullmatch(joined) else ()
+        plain = re.sub(r"\s*([/-])\s*", r"\1", name)
+        joined = dict.fromkeys(re.sub(r"\s+", by, plain) for by in ("-", ""))
+        near = tuple(text for text in joined if REPOSITORY.fullmatch(text))
         raise invalid_value("a repository id has no spaces", EXPECTED, near)
     if "\\" in name:
         raise invalid_value("a path of Windows", EXPECTED)

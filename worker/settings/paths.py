@@ -10,6 +10,7 @@ CONFIGURATIONS = ("config.json", "params.json")
 """One of these makes a folder a model: Hugging Face's form, Mistral's."""
 
 GGUF = "*.gguf"
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
 ADAPTER = "adapter_config.json"
 
 
@@ -38,10 +39,11 @@ def find_model_fault(text: str, *, needs_config: bool = True) -> str | None:
         return "no such folder"
     if path.is_file():
         return "a GGUF file, which this vLLM cannot load" if path.match(GGUF) else None
+    others = any(next(path.glob(pattern), None) for pattern in WEIGHTS)
+    if not others and next(path.glob(GGUF), None) is not None:
+        return "this folder holds GGUF weights only, which this vLLM cannot load"
     if not needs_config or any((path / name).is_file() for name in CONFIGURATIONS):
         return None
-    if next(path.glob(GGUF), None) is not None:
-        return "this folder holds GGUF weights only, which this vLLM cannot load"
     return "this folder holds no model: it has no config.json"
 
 
