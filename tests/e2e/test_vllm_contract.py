@@ -18,6 +18,7 @@ from worker.heap import YOUNG_OBJECTS
 
 PROBE = """
 import gc, inspect, json, os, time
+from unittest.mock import patch
 from fastapi import FastAPI
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.cli.serve import ServeSubcommand
@@ -31,8 +32,10 @@ from vllm import envs
 from vllm.logging_utils import dump_input
 from vllm.distributed.device_communicators import shm_broadcast
 from vllm.entrypoints.serve.middleware.register import init_entrypoints_middleware
+from vllm.v1 import utils
 from worker.engine.child import (
-    SETTLED, fork_engine_processes, fork_is_safe, load_cli_args, sleep_while_polling
+    SETTLED, fork_api_servers, fork_engine_processes, fork_is_safe, load_cli_args,
+    sleep_while_polling
 )
 
 make_arg_parser = load_cli_args().make_arg_parser
@@ -70,8 +73,17 @@ yields_then_sleeps.append(count_yields())
 
 dump_source = inspect.getsource(dump_input._dump_engine_exception)
 
+def choose_methods():
+    fork_api_servers()
+    with_fork = utils.multiprocessing.get_context("spawn").get_start_method()
+    with patch.dict(os.environ, VLLM_WORKER_MULTIPROC_METHOD="spawn"):
+        return [with_fork, utils.multiprocessing.get_context("spawn").get_start_method()]
+
 print(json.dumps({
     "dump_goes_through_prepare": "prepare_object_to_dump(scheduler_output)" in dump_source,
+    "api_server_contexts": inspect.getsource(utils.APIServerProcessManager).count(
+        'multiprocessing.get_context("spawn")'),
+    "api_server_methods": choose_methods(),
     "yields_then_sleeps": yields_then_sleeps,
     "remembers_environment": remembers,
     "young_objects": gc.get_threshold()[0],
@@ -136,6 +148,13 @@ def contract() -> dict[str, object]:
             True,
             "the child replaces it, or stop strings and ids of requests get into the log",
         ),
+        (
+            "api_server_contexts",
+            1,
+            "the child replaces the context that starts API servers; if vLLM forks them itself, "
+            "child.fork_api_servers can go",
+        ),
+        ("api_server_methods", ["fork", "spawn"], "a user's choice of `spawn` is respected"),
         ("missing_flags", [], "the worker adds these arguments"),
         (
             "platform_forces_spawn",
