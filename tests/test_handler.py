@@ -90,7 +90,7 @@ async def test_reply_of_another_kind(build, content_type, body, output):
     ("streams", "own", "interval"),
     [
         pytest.param(0, {}, 1, id="idle"),
-        pytest.param(40, {}, 5, id="under-load"),
+        pytest.param(40, {}, 3, id="under-load"),
         pytest.param(40, {"stream_interval": 7}, 7, id="the-clients-own"),
     ],
 )
@@ -119,7 +119,7 @@ async def test_stream_interval_is_one_token_where_vllm_parses_the_answer(build):
 async def test_stream_interval_of_jobs_that_came_together_counts_all_of_them(build):
     bench = await build(stream(*CHUNKS, DONE))
     await asyncio.gather(*(bench.run(openai()) for _ in range(40)))
-    assert [body["stream_interval"] for _, _, body in bench.engine.asked] == [5] * 40
+    assert [body["stream_interval"] for _, _, body in bench.engine.asked] == [3] * 40
 
 
 @pytest.mark.parametrize("shape", [openai, native])

@@ -42,18 +42,18 @@ def test_growing_batch_sizes(batch, expected):
     [
         pytest.param(1, TYPICAL_TOKEN_S, 1, id="alone"),
         pytest.param(8, TYPICAL_TOKEN_S, 1, id="few"),
-        pytest.param(32, TYPICAL_TOKEN_S, 4, id="more"),
-        pytest.param(128, TYPICAL_TOKEN_S, 16, id="many"),
-        pytest.param(300, 0.05, 10, id="very-many"),
-        pytest.param(10_000, 0.05, 10, id="beyond-the-longest-flush-interval"),
+        pytest.param(32, TYPICAL_TOKEN_S, 2, id="more"),
+        pytest.param(128, TYPICAL_TOKEN_S, 14, id="many"),
+        pytest.param(300, 0.05, 9, id="very-many"),
+        pytest.param(10_000, 0.05, 9, id="beyond-the-longest-flush-interval"),
         pytest.param(300, 0.001, COARSEST_STREAM_INTERVAL, id="fast-model-has-a-limit"),
-        pytest.param(32, 0.004, 20, id="fast-model"),
+        pytest.param(32, 0.004, 13, id="fast-model"),
         pytest.param(1, 0.003, 1, id="fast-model-alone"),
-        pytest.param(128, 0.05, 6, id="slow-model"),
+        pytest.param(128, 0.05, 5, id="slow-model"),
         pytest.param(128, 1.0, 1, id="very-slow-model-token-by-token"),
     ],
 )
-def test_stream_interval_is_what_comes_between_two_posts(streams, token_s, tokens):
+def test_stream_interval_leaves_a_margin_before_each_post(streams, token_s, tokens):
     pacing = Pacing(MAX_DELAY_S)
     pacing.active, pacing.token_s = streams, token_s
     assert pacing.stream_interval() == tokens

@@ -20,6 +20,10 @@ LONGEST_FLUSH_INTERVAL_S = 0.5
 COARSEST_STREAM_INTERVAL = 32
 """Tokens of the largest event, where a model is fast and the load is high."""
 
+EVENT_MARGIN_S = 0.025
+"""How long before a post is due its last event should be there. A step that also reads another
+request's prompt delays an event by about so much; a post that misses one waits for the next."""
+
 TYPICAL_TOKEN_S = 0.02
 """What a stream's token takes until it was measured."""
 
@@ -56,10 +60,10 @@ class Pacing:
     def stream_interval(self) -> int:
         """Return vLLM's `stream_interval` for a stream that starts now, in tokens.
 
-        As many as come between two posts: events that would travel together anyway are one, and
-        nobody waits longer for a token than for its post.
+        Nearly as many as come between two posts: events that would travel together anyway are one,
+        and nobody waits longer for a token than for its post.
         """
-        tokens = int(self.flush_interval_s() / self.token_s)
+        tokens = int((self.flush_interval_s() - EVENT_MARGIN_S) / self.token_s)
         return max(1, min(tokens, COARSEST_STREAM_INTERVAL))
 
     def note_speed(self, seconds: float, tokens: int) -> None:
