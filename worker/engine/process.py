@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 
 import orjson
 
-from worker.engine import heartbeat
+from worker.engine import heartbeat, process_exit
 from worker.engine.client import EngineClient, Health
 from worker.engine.diagnosis import describe_exit, diagnose
 from worker.engine.lifeline import group_is_alive
@@ -228,13 +228,17 @@ class EngineProcess:
 
         vLLM's own watchdog ends the API server only some 5 s after the death of its engine.
         """
-        if self._exited is None:
+        if self._exited is None or self._process is None:
             raise RuntimeError("the engine was not started")
         checks: list[asyncio.Task[str]] = []
         # Without a server there is nothing to check; the machine that has it checks for all.
         if self._is_ready is None:
             silent = heartbeat.wait_silent(self._folder.path, self._limits.silence_s)
             checks = [asyncio.create_task(self._watch()), asyncio.create_task(silent)]
+        if "--enable-elastic-ep" not in self._arguments:  # It ends processes on request.
+            prefix = f"{self._environment.get('VLLM_PROCESS_NAME_PREFIX', 'VLLM')}::"
+            ended = process_exit.wait_ended(self._process.pid, prefix)
+            checks.append(asyncio.create_task(ended))
         try:
             await asyncio.wait({self._exited, *checks}, return_when=asyncio.FIRST_COMPLETED)
             if self._exited.done():

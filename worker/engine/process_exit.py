@@ -51,6 +51,8 @@ async def wait_ended(group: int, prefix: str = PREFIX) -> str:
                 descriptors.append(os.pidfd_open(pid))
             except ProcessLookupError:
                 report(pid, title)
+            except OSError:
+                continue  # Not allowed by this container; vLLM's own checks remain.
             else:
                 loop.add_reader(descriptors[-1], report, pid, title)
         return await ended
