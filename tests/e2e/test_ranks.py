@@ -22,7 +22,10 @@ VLLM_TAKES_S = 9
 
 async def test_killed_rank_fails_its_jobs_and_ends_the_worker_at_once(tmp_path: Path) -> None:
     model = build_tiny_model(tmp_path / "tiny")
-    environ = make_environ(model, TENSOR_PARALLEL_SIZE="2")
+    cores = sorted(os.sched_getaffinity(0))
+    # By itself vLLM wants a NUMA node for each rank.
+    binding = {"VLLM_CPU_OMP_THREADS_BIND": f"{cores[0]}|{cores[-1]}"}
+    environ = make_environ(model, TENSOR_PARALLEL_SIZE="2", **binding)
     async with deploy(environ, []) as running, connect(running) as api:
         worker = running.processes[0]
         tree = {worker.pid, *descendants(worker.pid)}

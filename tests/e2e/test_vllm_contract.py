@@ -17,7 +17,7 @@ from worker.engine.report import COMPILE, DOWNLOAD, GRAPHS, READ, WITHIN
 from worker.heap import YOUNG_OBJECTS
 
 PROBE = """
-import gc, inspect, json, os, time
+import asyncio, gc, inspect, json, os, tempfile, time
 from unittest.mock import patch
 from fastapi import FastAPI
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -33,6 +33,7 @@ from vllm.logging_utils import dump_input
 from vllm.distributed.device_communicators import shm_broadcast
 from vllm.entrypoints.serve.middleware.register import init_entrypoints_middleware
 from vllm.v1 import utils
+from worker.engine.heartbeat import FOLDER
 from worker.engine.child import (
     SETTLED, fork_api_servers, fork_engine_processes, fork_is_safe, load_cli_args,
     sleep_while_polling
@@ -57,7 +58,10 @@ fork_engine_processes(configure)()
 app = FastAPI()
 init_entrypoints_middleware(parser.parse_args(["--middleware", SETTLED]), app, ())
 remembers = [envs._is_envs_cache_enabled()]
-app.build_middleware_stack()
+async def build():
+    app.build_middleware_stack()
+with tempfile.TemporaryDirectory() as os.environ[FOLDER]:
+    asyncio.run(build())
 remembers.append(envs._is_envs_cache_enabled())
 
 def count_yields():

@@ -132,7 +132,7 @@ def fork_api_servers() -> None:
             return multiprocessing.get_context(method)
         # vLLM has set the folder that its servers share for their metrics by now. A new process
         # would see it while it imports the library; this one imported it before.
-        values.ValueClass = values.get_value_class()
+        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
         gc.freeze()
         return multiprocessing.get_context("fork")
 
