@@ -17,7 +17,7 @@ from worker.engine.report import COMPILE, DOWNLOAD, GRAPHS, READ, WITHIN
 from worker.heap import YOUNG_OBJECTS
 
 PROBE = """
-import asyncio, gc, inspect, json, os, tempfile, time
+import asyncio, gc, inspect, json, os, tempfile, time, types
 from unittest.mock import patch
 from fastapi import FastAPI
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -33,10 +33,11 @@ from vllm.logging_utils import dump_input
 from vllm.distributed.device_communicators import shm_broadcast
 from vllm.entrypoints.serve.middleware.register import init_entrypoints_middleware
 from vllm.v1 import utils
+from vllm.v1.worker import startup_plan
 from worker.engine.heartbeat import FOLDER
 from worker.engine.child import (
-    SETTLED, fork_api_servers, fork_engine_processes, fork_is_safe, load_cli_args,
-    sleep_while_polling
+    SETTLED, fork_api_servers, fork_engine_processes, fork_is_safe, key_startup_plan,
+    load_cli_args, sleep_while_polling
 )
 
 make_arg_parser = load_cli_args().make_arg_parser
@@ -83,7 +84,20 @@ def choose_methods():
     with patch.dict(os.environ, VLLM_WORKER_MULTIPROC_METHOD="spawn"):
         return [with_fork, utils.multiprocessing.get_context("spawn").get_start_method()]
 
+def count_startup_plans():
+    config = types.SimpleNamespace(compute_hash=lambda: "the same")
+    found = set()
+    for share in ("0.95", "0.47"):
+        for socket in ("/tmp/a", "/tmp/b"):
+            with patch.object(startup_plan, "compute_plan_fingerprint", own_key):
+                key_startup_plan(["--gpu-memory-utilization", share, "--uds", socket])
+                found.add(startup_plan.compute_plan_fingerprint(config, 0, 1))
+    return len(found)
+
+own_key = startup_plan.compute_plan_fingerprint
+
 print(json.dumps({
+    "startup_plans": count_startup_plans(),
     "dump_goes_through_prepare": "prepare_object_to_dump(scheduler_output)" in dump_source,
     "api_server_contexts": inspect.getsource(utils.APIServerProcessManager).count(
         'multiprocessing.get_context("spawn")'),
@@ -159,6 +173,12 @@ def contract() -> dict[str, object]:
             "child.fork_api_servers can go",
         ),
         ("api_server_methods", ["fork", "spawn"], "a user's choice of `spawn` is respected"),
+        (
+            "startup_plans",
+            2,
+            "the child adds the arguments to the key of vLLM's startup plan, or a start with less "
+            "GPU memory takes what an earlier one took",
+        ),
         ("missing_flags", [], "the worker adds these arguments"),
         (
             "platform_forces_spawn",
