@@ -13,7 +13,7 @@ from aiohttp import web
 from worker.engine.client import EngineClient
 from worker.handler import Handler, HandlerOptions
 from worker.request import Batching, RequestDefaults
-from worker.stream.pacing import Pacing
+from worker.stream.flush_policy import StreamLoad
 
 CHAT = "/v1/chat/completions"
 CHAT = "/v1/chat/completions"
@@ -46,8 +46,8 @@ class Bench:
     def __init__(self, engine: FakeEngine, client: EngineClient, options: HandlerOptions) -> None:
         self.engine = engine
         self.client = client
-        self.pacing = Pacing(0.02)
-        self.handle = Handler(client, self.pacing, options).handle
+        self.stream_load = StreamLoad(0.02)
+        self.handle = Handler(client, self.stream_load, options).handle
 
     async def run(self, job_input: Any) -> list[Any]:
         return [output async for output in self.handle({"id": "j", "input": job_input})]
@@ -76,7 +76,7 @@ async def open_benches(directory: Path) -> AsyncIterator[Build]:
 
     yield build_one
     for runner, bench in made:
-        assert bench.pacing.active == 0
+        assert bench.stream_load.active == 0
         await bench.client.close()
         await runner.cleanup()
 

@@ -101,18 +101,18 @@ async def test_stream_interval_is_ours_unless_the_client_chose(
     if own and shape is native:
         own = {"sampling_params": own}
     bench = await build(stream(*CHUNKS, DONE))
-    bench.pacing.active += streams
+    bench.stream_load.active += streams
     await bench.run(shape(**own))
-    bench.pacing.active -= streams
+    bench.stream_load.active -= streams
     assert bench.engine.asked[0][2]["stream_interval"] == interval
 
 
 async def test_stream_interval_is_one_token_where_vllm_parses_the_answer(build):
     tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
     bench = await build(stream(*CHUNKS, DONE))
-    bench.pacing.active += 40
+    bench.stream_load.active += 40
     await bench.run(openai(tools=tools))
-    bench.pacing.active -= 40
+    bench.stream_load.active -= 40
     assert bench.engine.asked[0][2]["stream_interval"] == 1
 
 
@@ -125,9 +125,9 @@ async def test_stream_interval_of_jobs_that_came_together_counts_all_of_them(bui
 @pytest.mark.parametrize("shape", [openai, native])
 async def test_stream_interval_is_no_larger_than_the_largest_piece(build, shape):
     bench = await build(stream(*CHUNKS, DONE))
-    bench.pacing.active += 40
+    bench.stream_load.active += 40
     await bench.run({**shape(), "max_batch_size": 2})
-    bench.pacing.active -= 40
+    bench.stream_load.active -= 40
     assert bench.engine.asked[0][2]["stream_interval"] == 2
 
 

@@ -210,10 +210,10 @@ async def test_closing_the_generator_closes_the_request(build, shape):
     bench = await build(stream(*CHUNKS, hang=True))
     handled = bench.handle({"id": "j", "input": shape()})
     await anext(handled)
-    assert bench.pacing.active == 1
+    assert bench.stream_load.active == 1
     await handled.aclose()
     await asyncio.wait_for(bench.engine.left.wait(), 15)
-    assert bench.pacing.active == 0
+    assert bench.stream_load.active == 0
 
 
 async def test_cancelling_the_job_closes_the_request_and_reports_nothing(build):
@@ -262,7 +262,7 @@ async def test_stream_of_many_jobs_at_once_counts_each_once(build):
     async with asyncio.timeout(15):
         while len(bench.engine.asked) < 10:
             await asyncio.sleep(0.01)
-    assert bench.pacing.active == 10
+    assert bench.stream_load.active == 10
     all_here.set()
     for outputs in await asyncio.gather(*running):
         assert "".join(outputs).encode() == b"".join([*CHUNKS, DONE])

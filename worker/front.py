@@ -23,7 +23,7 @@ from worker.serve import (
 )
 from worker.settings import Settings
 from worker.settings.mode import Mode, choose_ports
-from worker.stream.pacing import Pacing
+from worker.stream.flush_policy import StreamLoad
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class QueueFront:
         if self._sdk is None:
             raise RuntimeError("not open")
         queue = await self._sdk
-        handler = Handler(client, build_pacing(self._settings), build_options(self._settings))
+        handler = Handler(client, build_stream_load(self._settings), build_options(self._settings))
         self._scaler = queue.make_scaler(handler.handle, self._settings.serving.max_concurrency)
         queue.sdk.start_heartbeat(self._settings.serving.max_concurrency)
         self._jobs = asyncio.create_task(self._scaler.run())
@@ -141,7 +141,7 @@ class HttpServer:
 
     async def begin(self, client: EngineClient) -> asyncio.Task[Any]:
         """Answer requests from now on."""
-        self._front.begin(client, build_pacing(self._settings), build_options(self._settings))
+        self._front.begin(client, build_stream_load(self._settings), build_options(self._settings))
         waits = asyncio.Event().wait if self._followers is None else self._followers.wait_gone
         return asyncio.create_task(waits())
 
@@ -213,9 +213,9 @@ def find_leader(settings: Settings, mode: Mode) -> Leader | None:
     return Leader(url, cluster.rank)
 
 
-def build_pacing(settings: Settings) -> Pacing:
+def build_stream_load(settings: Settings) -> StreamLoad:
     """Return what all streams of this worker share."""
-    return Pacing(settings.streaming.max_delay_ms / 1000)
+    return StreamLoad(settings.streaming.max_delay_ms / 1000)
 
 
 def build_cors(settings: Settings) -> Cors | None:

@@ -38,7 +38,7 @@ from worker.request.engine_error import read_error
 from worker.request.members import NameLog
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.stream.events import split_events, too_large
-from worker.stream.pacing import Flush, GrowingBatch, Pacing
+from worker.stream.flush_policy import FlushTimer, GrowingBatch, StreamLoad
 from worker.stream.relay import relay
 
 log = logging.getLogger(__name__)
@@ -81,13 +81,13 @@ def report_ignored(call: Call, options: HandlerOptions, job_id: object = None) -
         )
 
 
-def choose_interval(call: Call, pacing: Pacing, options: HandlerOptions) -> int:
+def choose_interval(call: Call, stream_load: StreamLoad, options: HandlerOptions) -> int:
     """Return vLLM's `stream_interval` for a stream whose client names none, in tokens."""
     if call.path == CHAT and (options.parses_reasoning or (call.body or {}).get("tools")):
         # vLLM's parsers are made for single tokens: where one event holds the end of the
         # thoughts and the start of the answer, the thoughts can be lost.
         return 1
-    return min(pacing.stream_interval(), call.batching.max_size)
+    return min(stream_load.stream_interval(), call.batching.max_size)
 
 
 class Handler:
@@ -95,13 +95,15 @@ class Handler:
 
     Args:
         client: The connections to vLLM.
-        pacing: The load that all streams share.
+        stream_load: The load that all streams share.
         options: What the settings say.
     """
 
-    def __init__(self, client: EngineClient, pacing: Pacing, options: HandlerOptions) -> None:
+    def __init__(
+        self, client: EngineClient, stream_load: StreamLoad, options: HandlerOptions
+    ) -> None:
         self._client = client
-        self._pacing = pacing
+        self._stream_load = stream_load
         self._options = options
 
     async def handle(
@@ -164,7 +166,7 @@ class Handler:
             async with self._send(call, call.body) as response:
                 yield await _read_reply(call, response)
             return
-        with self._pacing.stream():
+        with self._stream_load.stream():
             # Jobs that came together are all counted before the first of them chooses.
             await asyncio.sleep(0)
             body, flush = self._prepare_stream(call)
@@ -180,14 +182,16 @@ class Handler:
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         return self._client.request(call.method, call.path, body, call.upload)
 
-    def _prepare_stream(self, call: Call) -> tuple[dict[str, Any], Flush]:
+    def _prepare_stream(self, call: Call) -> tuple[dict[str, Any], FlushTimer]:
         """Choose how finely vLLM cuts the stream, unless the client did, and how often we post."""
         body = dict(call.body or {})
         batching = call.batching
         if call.path in STREAM_INTERVAL_ROUTES:
-            body.setdefault("stream_interval", choose_interval(call, self._pacing, self._options))
+            body.setdefault(
+                "stream_interval", choose_interval(call, self._stream_load, self._options)
+            )
         batch = GrowingBatch(batching.min_size, batching.max_size, batching.growth_factor)
-        return body, Flush(self._pacing, batch, body.get("stream_interval") or 1)
+        return body, FlushTimer(self._stream_load, batch, body.get("stream_interval") or 1)
 
     async def _openai(self, call: Call, pieces: AsyncIterator[bytes]) -> AsyncIterator[Output]:
         failure: RequestError | None = None

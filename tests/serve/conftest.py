@@ -16,7 +16,7 @@ from worker.engine.client import EngineClient
 from worker.handler import HandlerOptions
 from worker.request import Batching, RequestDefaults
 from worker.serve import Followers, FrontOptions, HttpFront
-from worker.stream.pacing import Pacing
+from worker.stream.flush_policy import StreamLoad
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -37,7 +37,7 @@ class Bench:
         self.left = asyncio.Event()
         self.answer: Answer | None = None
         self.session = aiohttp.ClientSession()
-        self.pacing = Pacing(0.02)
+        self.stream_load = StreamLoad(0.02)
         self.timeout_s = 30.0
         self.client: EngineClient
         self.front: HttpFront
@@ -75,7 +75,7 @@ class Bench:
         defaults = RequestDefaults(
             "tiny", Batching(1, 50, 3.0), max_tokens=16, open_control_routes=open_control
         )
-        self.front.begin(self.client, self.pacing, HandlerOptions(defaults, self.timeout_s))
+        self.front.begin(self.client, self.stream_load, HandlerOptions(defaults, self.timeout_s))
 
     async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
         """Return status and body, as JSON where it is JSON."""

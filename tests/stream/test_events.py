@@ -27,7 +27,7 @@ def test_event_buffer_gives_whole_events(pieces, taken, count, rest):
     for piece in pieces:
         buffer.feed(piece)
     assert (buffer.count, buffer.size, buffer.rest) == (count, len(taken), rest)
-    assert buffer.take() == taken
+    assert buffer.pop() == taken
     assert (buffer.count, buffer.size) == (0, 0)
 
 
@@ -40,8 +40,8 @@ def test_event_buffer_never_splits_an_event_or_a_character(seed):
         buffer.feed(STREAM[start:end])
         start = end
         if chance.random() < 0.5:
-            taken.append(buffer.take())
-    taken.append(buffer.take())
+            taken.append(buffer.pop())
+    taken.append(buffer.pop())
     assert b"".join(taken) == STREAM
     for piece in filter(None, taken):
         assert piece.decode().endswith("\n\n")
@@ -52,7 +52,7 @@ def test_event_buffer_byte_by_byte_counts_each_event_once():
     for number in range(len(STREAM)):
         buffer.feed(STREAM[number : number + 1])
     assert buffer.count == 5
-    assert buffer.take() == STREAM
+    assert buffer.pop() == STREAM
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,6 @@ def test_event_buffer_takes_at_most_a_limit_of_whole_events(sizes, limit, pieces
     buffer.feed(b"".join(b"x" * (size - 2) + b"\n\n" for size in sizes) + b"rest")
     taken = []
     while buffer.count:
-        taken.append(len(buffer.take(limit)))
+        taken.append(len(buffer.pop(limit)))
     assert taken == pieces
     assert (buffer.count, buffer.size, buffer.rest) == (0, 0, b"rest")

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from worker.stream.events import EventBuffer
-from worker.stream.pacing import Flush, GrowingBatch, Pacing
+from worker.stream.flush_policy import FlushTimer, GrowingBatch, StreamLoad
 from worker.stream.relay import relay
 
 EAGER = (1, 1, 1.0)
@@ -18,8 +18,8 @@ Script = Callable[[web.StreamResponse], Awaitable[None]]
 Open = Callable[[Script], Awaitable[aiohttp.StreamReader]]
 
 
-def flush_of(batch: tuple[int, int, float], max_delay_s: float = LONG_S) -> Flush:
-    return Flush(Pacing(max_delay_s), GrowingBatch(*batch))
+def flush_of(batch: tuple[int, int, float], max_delay_s: float = LONG_S) -> FlushTimer:
+    return FlushTimer(StreamLoad(max_delay_s), GrowingBatch(*batch))
 
 
 def event(number: int) -> bytes:
@@ -61,7 +61,7 @@ async def open_stream(tmp_path) -> AsyncIterator[Open]:
     await runner.cleanup()
 
 
-async def collect(content: aiohttp.StreamReader, flush: Flush) -> list[bytes]:
+async def collect(content: aiohttp.StreamReader, flush: FlushTimer) -> list[bytes]:
     return [piece async for piece in relay(content, flush)]
 
 
@@ -147,10 +147,10 @@ async def test_relay_under_load_posts_seldom_and_loses_nothing(open_stream):
             await response.write(event(number))
             await asyncio.sleep(0.001)
 
-    pacing = Pacing(LONG_S)
-    pacing.active = 30  # 50 ms between posts
+    stream_load = StreamLoad(LONG_S)
+    stream_load.active = 30  # 50 ms between posts
     content = await open_stream(script)
-    pieces = await collect(content, Flush(pacing, GrowingBatch(*EAGER)))
+    pieces = await collect(content, FlushTimer(stream_load, GrowingBatch(*EAGER)))
     assert b"".join(pieces) == joined(0, 100)
     assert len(pieces) < 20
 
@@ -161,8 +161,8 @@ async def test_relay_ends_at_once_within_a_wait_for_the_load(open_stream):
         await asyncio.sleep(0.02)
         await response.write(event(1))
 
-    pacing = Pacing(LONG_S)
-    flush = Flush(pacing, GrowingBatch(*EAGER))
+    stream_load = StreamLoad(LONG_S)
+    flush = FlushTimer(stream_load, GrowingBatch(*EAGER))
     pieces = relay(await open_stream(script), flush)
     assert await anext(pieces) == event(0)
     flush.posted(asyncio.get_running_loop().time() + LONG_S, 1)
@@ -181,8 +181,8 @@ async def test_relay_of_a_cut_connection_hands_over_what_came_and_raises(open_st
         await cut.wait()
         response._payload_writer.transport.abort()
 
-    pacing = Pacing(LONG_S)
-    flush = Flush(pacing, GrowingBatch(1, 1000, 1000.0))
+    stream_load = StreamLoad(LONG_S)
+    flush = FlushTimer(stream_load, GrowingBatch(1, 1000, 1000.0))
     pieces = relay(await open_stream(script), flush)
     assert await anext(pieces) == event(0)
     if wait == "for-load":
@@ -210,7 +210,7 @@ async def test_relay_of_an_empty_stream_yields_nothing(open_stream):
 
 
 async def test_relay_cuts_a_large_piece_between_events(open_stream, monkeypatch):
-    monkeypatch.setattr(EventBuffer.take, "__defaults__", (len(event(0)) * 2,))
+    monkeypatch.setattr(EventBuffer.pop, "__defaults__", (len(event(0)) * 2,))
 
     async def script(response):
         await response.write(joined(0, 5))
@@ -220,7 +220,7 @@ async def test_relay_cuts_a_large_piece_between_events(open_stream, monkeypatch)
 
 
 async def test_relay_counts_what_it_cuts_once(open_stream, monkeypatch):
-    monkeypatch.setattr(EventBuffer.take, "__defaults__", (len(event(0)) * 2,))
+    monkeypatch.setattr(EventBuffer.pop, "__defaults__", (len(event(0)) * 2,))
     go_on = asyncio.Event()
 
     async def script(response):
@@ -231,11 +231,11 @@ async def test_relay_counts_what_it_cuts_once(open_stream, monkeypatch):
 
     noted = []
 
-    class Noting(Pacing):
-        def note_speed(self, seconds, tokens):
+    class Noting(StreamLoad):
+        def record_token_time(self, seconds, tokens):
             noted.append(tokens)
 
-    flush = Flush(Noting(LONG_S), GrowingBatch(*EAGER))
+    flush = FlushTimer(Noting(LONG_S), GrowingBatch(*EAGER))
     pieces = relay(await open_stream(script), flush)
     assert await anext(pieces) == event(0)
     go_on.set()

@@ -23,7 +23,7 @@ from worker.serve.native import PATH as NATIVE_PATH
 from worker.serve.native import answer_job
 from worker.serve.relay import Relay
 from worker.serve.websocket import check_plain, fail_socket, is_socket, relay_socket
-from worker.stream.pacing import Pacing
+from worker.stream.flush_policy import StreamLoad
 
 log = logging.getLogger(__name__)
 
@@ -100,16 +100,16 @@ class HttpFront:
             await self._listen(health, options.health_port)
         log.info("listening on port %d, health at %s", options.port, options.health_path)
 
-    def begin(self, client: EngineClient, pacing: Pacing, options: HandlerOptions) -> None:
+    def begin(self, client: EngineClient, stream_load: StreamLoad, options: HandlerOptions) -> None:
         """Answer requests from now on.
 
         Args:
             client: The connections to vLLM.
-            pacing: The load that native streams share.
+            stream_load: The load that native streams share.
             options: What the settings say about answering.
         """
         self._client = client
-        self._handler = Handler(client, pacing, options)
+        self._handler = Handler(client, stream_load, options)
         self._relay = Relay(client, options)
         self._timeout_s = options.request_timeout_s
         self._state = State.READY

@@ -134,7 +134,7 @@ class Relay:
             async for piece in answer.content.iter_any():
                 if call.stream:
                     buffer.feed(piece)
-                    piece, _error = retell_errors(buffer.take(buffer.size), call)
+                    piece, _error = retell_errors(buffer.pop(buffer.size), call)
                 if piece:
                     await response.write(piece)
             await response.write_eof(buffer.rest)

@@ -1,1 +1,1 @@
-"""How generated tokens travel: whole events, in as few pieces as the reader can enjoy."""
+"""Streaming: split vLLM's output into whole events and batch them into posts."""

@@ -10,13 +10,13 @@ EVENT_END = b"\n\n"
 """vLLM ends every event with an empty line (`data: {...}\\n\\n`)."""
 
 MAX_PIECE_BYTES = 1_000_000
-"""RunPod cuts a larger piece of a stream, wherever that is."""
+"""RunPod cuts larger pieces of a stream at an arbitrary byte."""
 
 
 class EventBuffer:
-    """Collects bytes as they arrive and gives back whole events.
+    """Collects bytes as they arrive and returns whole events.
 
-    An event is never split, and so neither is a character of several bytes.
+    Events are never split, and neither are multi-byte characters.
     """
 
     def __init__(self) -> None:
@@ -24,18 +24,18 @@ class EventBuffer:
         self._rest: list[bytes] = []
         self._rest_size = 0
         self.count = 0
-        """Whole events that wait to be taken."""
+        """Whole events in the buffer."""
         self.size = 0
         """Bytes of those events."""
 
     def feed(self, data: bytes) -> None:
-        """Add what has arrived.
+        """Add received bytes.
 
         Raises:
             RequestError: An event is larger than the platform delivers.
         """
-        # An end may be cut in two. Of the rest only the last byte is searched again: a large event
-        # comes in many parts, and all of it would be searched and copied with each of them.
+        # The end mark may be split between two reads, therefore the last byte is searched again.
+        # Searching the whole rest would make the cost of a large event quadratic.
         last = self._rest[-1][-1:] if self._rest else b""
         found = (last + data).rfind(EVENT_END)
         if found < 0:
@@ -53,12 +53,12 @@ class EventBuffer:
         self.count += whole.count(EVENT_END)
         self.size += len(whole)
 
-    def take(self, limit: int = MAX_PIECE_BYTES) -> bytes:
-        """Return whole events as they came, one after the other, and forget them.
+    def pop(self, limit: int = MAX_PIECE_BYTES) -> bytes:
+        """Remove whole events from the buffer and return them in order.
 
         Args:
-            limit: Most bytes; what is beyond waits for the next call. An event that is larger by
-                itself is returned alone.
+            limit: Most bytes; the rest stays for the next call. A single event that is larger is
+                returned alone.
         """
         taken = b"".join(self._pieces)
         self._pieces.clear()

@@ -1,4 +1,4 @@
-"""Read one stream of vLLM and hand it on in pieces that are worth a post each."""
+"""Read one stream of vLLM and pass it on in pieces, one per post."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator
 import aiohttp
 
 from worker.stream.events import EventBuffer
-from worker.stream.pacing import Flush, Wait
+from worker.stream.flush_policy import FlushDelay, FlushTimer
 
 
-async def relay(content: aiohttp.StreamReader, flush: Flush) -> AsyncIterator[bytes]:
-    """Yield whole server-sent events, each piece when `flush` says so, the end at once.
+async def relay(content: aiohttp.StreamReader, flush: FlushTimer) -> AsyncIterator[bytes]:
+    """Yield pieces of whole server-sent events when `flush` makes them due; the end at once.
 
-    While the consumer is busy with a piece (posting it), nothing is read here: what arrives in the
-    meantime waits in the connection and travels together with the next piece.
+    Nothing is read while the consumer posts a piece. Data that arrives in the meantime waits in
+    the connection and becomes part of the next piece.
 
     Raises:
         aiohttp.ClientError: The connection ended before the stream did.
@@ -26,31 +26,31 @@ async def relay(content: aiohttp.StreamReader, flush: Flush) -> AsyncIterator[by
         while data := await content.readany():
             buffer.feed(data)
             while buffer.count and not content.at_eof():
-                wait = flush.wait(loop.time(), buffer.count)
-                if wait.seconds <= 0:
+                delay = flush.delay(loop.time(), buffer.count)
+                if delay.seconds <= 0:
                     break
-                buffer.feed(await _read_during(content, wait))
+                buffer.feed(await _read_during(content, delay))
             arrived = 0 if content.at_eof() else buffer.count
             while buffer.count:
                 flush.posted(loop.time(), arrived)
-                # The other pieces of what is too large for one arrived with the first.
+                # Further pieces of the same data; its events were counted with the first.
                 arrived = 0
-                yield buffer.take()
+                yield buffer.pop()
     except aiohttp.ClientError:
-        # What vLLM said before it went away still belongs to the user.
+        # Deliver what arrived before the connection failed.
         while buffer.count:
-            yield buffer.take()
+            yield buffer.pop()
         raise
     if rest := buffer.rest:
-        # A server that ends without the last empty line; nothing that it said is dropped.
+        # The stream ended without the final empty line; deliver the rest as it is.
         yield rest
 
 
-async def _read_during(content: aiohttp.StreamReader, wait: Wait) -> bytes:
-    """Return what has arrived when the wait is over; the end of the stream is always its end."""
+async def _read_during(content: aiohttp.StreamReader, delay: FlushDelay) -> bytes:
+    """Return the data that arrived during the delay; the end of the stream ends it early."""
     try:
-        async with asyncio.timeout(wait.seconds):
-            if wait.wake_on_data:
+        async with asyncio.timeout(delay.seconds):
+            if delay.wake_on_data:
                 return await content.readany()
             await content.wait_eof()
     except TimeoutError:

@@ -1,13 +1,13 @@
 import pytest
 
-from worker.stream.pacing import (
-    COARSEST_STREAM_INTERVAL,
-    LONGEST_FLUSH_INTERVAL_S,
+from worker.stream.flush_policy import (
+    MAX_FLUSH_INTERVAL_S,
+    MAX_STREAM_INTERVAL,
     POSTS_PER_SECOND,
     TYPICAL_TOKEN_S,
-    Flush,
+    FlushTimer,
     GrowingBatch,
-    Pacing,
+    StreamLoad,
 )
 
 MAX_DELAY_S = 0.1
@@ -46,7 +46,7 @@ def test_growing_batch_sizes(batch, expected):
         pytest.param(128, TYPICAL_TOKEN_S, 14, id="many"),
         pytest.param(300, 0.05, 9, id="very-many"),
         pytest.param(10_000, 0.05, 9, id="beyond-the-longest-flush-interval"),
-        pytest.param(300, 0.001, COARSEST_STREAM_INTERVAL, id="fast-model-has-a-limit"),
+        pytest.param(300, 0.001, MAX_STREAM_INTERVAL, id="fast-model-has-a-limit"),
         pytest.param(32, 0.004, 13, id="fast-model"),
         pytest.param(1, 0.003, 1, id="fast-model-alone"),
         pytest.param(128, 0.05, 5, id="slow-model"),
@@ -54,56 +54,56 @@ def test_growing_batch_sizes(batch, expected):
     ],
 )
 def test_stream_interval_leaves_a_margin_before_each_post(streams, token_s, tokens):
-    pacing = Pacing(MAX_DELAY_S)
-    pacing.active, pacing.token_s = streams, token_s
-    assert pacing.stream_interval() == tokens
+    stream_load = StreamLoad(MAX_DELAY_S)
+    stream_load.active, stream_load.token_s = streams, token_s
+    assert stream_load.stream_interval() == tokens
 
 
-def test_note_speed_follows_the_latest_measurements():
-    pacing = Pacing(MAX_DELAY_S)
-    pacing.note_speed(0.0, 10)
-    assert 0.9 * TYPICAL_TOKEN_S < pacing.token_s < TYPICAL_TOKEN_S
+def test_record_token_time_follows_the_latest_measurements():
+    stream_load = StreamLoad(MAX_DELAY_S)
+    stream_load.record_token_time(0.0, 10)
+    assert 0.9 * TYPICAL_TOKEN_S < stream_load.token_s < TYPICAL_TOKEN_S
     for _ in range(200):
-        pacing.note_speed(1.0, 10)
-    assert pacing.token_s == pytest.approx(0.1, rel=0.01)
+        stream_load.record_token_time(1.0, 10)
+    assert stream_load.token_s == pytest.approx(0.1, rel=0.01)
 
 
 @pytest.mark.parametrize("streams", [1, 10, 100, 199, 200, 201, 5000])
 def test_flush_interval_bounds_posts_per_second(streams):
-    pacing = Pacing(MAX_DELAY_S)
-    pacing.active = streams
-    interval_s = pacing.flush_interval_s()
-    assert interval_s <= LONGEST_FLUSH_INTERVAL_S
-    if interval_s < LONGEST_FLUSH_INTERVAL_S:
+    stream_load = StreamLoad(MAX_DELAY_S)
+    stream_load.active = streams
+    interval_s = stream_load.flush_interval_s()
+    assert interval_s <= MAX_FLUSH_INTERVAL_S
+    if interval_s < MAX_FLUSH_INTERVAL_S:
         assert streams / interval_s == pytest.approx(POSTS_PER_SECOND)
 
 
 def test_stream_counts_while_open_also_after_an_error():
-    pacing = Pacing(MAX_DELAY_S)
+    stream_load = StreamLoad(MAX_DELAY_S)
     seen = []
 
     def fail_within_two_streams():
-        with pacing.stream():
-            with pacing.stream():
-                seen.append(pacing.active)
-            seen.append(pacing.active)
+        with stream_load.stream():
+            with stream_load.stream():
+                seen.append(stream_load.active)
+            seen.append(stream_load.active)
             raise ValueError("mine")
 
     with pytest.raises(ValueError, match="mine"):
         fail_within_two_streams()
-    assert [*seen, pacing.active] == [2, 1, 0]
+    assert [*seen, stream_load.active] == [2, 1, 0]
 
 
 def flush_of(
     batch: tuple[int, int, float], *, streams: int = 1, tokens_per_event: int = 1
-) -> Flush:
-    pacing = Pacing(MAX_DELAY_S)
-    pacing.active = streams
-    return Flush(pacing, GrowingBatch(*batch), tokens_per_event)
+) -> FlushTimer:
+    stream_load = StreamLoad(MAX_DELAY_S)
+    stream_load.active = streams
+    return FlushTimer(stream_load, GrowingBatch(*batch), tokens_per_event)
 
 
 def test_flush_first_token_is_due_at_once():
-    assert flush_of((1, 50, 3.0)).wait(100.0, 1).seconds <= 0
+    assert flush_of((1, 50, 3.0)).delay(100.0, 1).seconds <= 0
 
 
 @pytest.mark.parametrize(
@@ -116,77 +116,77 @@ def test_flush_first_token_is_due_at_once():
     ],
 )
 def test_flush_is_due_when_the_batch_is_full(events, tokens_per_event, due):
-    wait = flush_of((10, 10, 1.0), tokens_per_event=tokens_per_event).wait(5.0, events)
-    assert (wait.seconds <= 0) is due
-    assert wait.wake_on_data is not due
+    delay = flush_of((10, 10, 1.0), tokens_per_event=tokens_per_event).delay(5.0, events)
+    assert (delay.seconds <= 0) is due
+    assert delay.wake_on_data is not due
 
 
 def test_flush_waits_no_longer_than_the_bound_for_a_full_batch():
     flush = flush_of((50, 50, 1.0))
-    assert flush.wait(10.0, 1).seconds == pytest.approx(MAX_DELAY_S)
+    assert flush.delay(10.0, 1).seconds == pytest.approx(MAX_DELAY_S)
     # More tokens do not put it off.
-    assert flush.wait(10.06, 2).seconds == pytest.approx(MAX_DELAY_S - 0.06)
-    assert flush.wait(10.0 + MAX_DELAY_S, 3).seconds <= 1e-9
+    assert flush.delay(10.06, 2).seconds == pytest.approx(MAX_DELAY_S - 0.06)
+    assert flush.delay(10.0 + MAX_DELAY_S, 3).seconds <= 1e-9
 
 
 def test_flush_bound_starts_anew_after_a_post():
     flush = flush_of((50, 50, 1.0))
-    flush.wait(10.0, 1)
+    flush.delay(10.0, 1)
     flush.posted(10.1, 1)
-    assert flush.wait(10.14, 1).seconds == pytest.approx(MAX_DELAY_S - 0.04)
+    assert flush.delay(10.14, 1).seconds == pytest.approx(MAX_DELAY_S - 0.04)
     # A token that comes late, of a slow model, waits no longer.
-    assert flush.wait(11.0, 1).seconds <= 0
+    assert flush.delay(11.0, 1).seconds <= 0
 
 
 def test_flush_without_delay_posts_everything_at_once():
-    flush = Flush(Pacing(0.0), GrowingBatch(50, 50, 1.0))
-    assert flush.wait(10.0, 1).seconds <= 0
+    flush = FlushTimer(StreamLoad(0.0), GrowingBatch(50, 50, 1.0))
+    assert flush.delay(10.0, 1).seconds <= 0
 
 
 def test_flush_under_load_waits_whatever_arrives():
     flush = flush_of((1, 1, 1.0), streams=120)
-    assert flush.wait(10.0, 1).seconds <= 0
+    assert flush.delay(10.0, 1).seconds <= 0
     flush.posted(10.0, 1)
-    wait = flush.wait(10.05, 1000)
-    assert wait.seconds == pytest.approx(120 / POSTS_PER_SECOND - 0.05)
-    assert wait.wake_on_data is False
-    assert flush.wait(10.31, 1000).seconds <= 0
+    delay = flush.delay(10.05, 1000)
+    assert delay.seconds == pytest.approx(120 / POSTS_PER_SECOND - 0.05)
+    assert delay.wake_on_data is False
+    assert flush.delay(10.31, 1000).seconds <= 0
 
 
 def test_flush_measures_the_time_of_a_token_after_the_first_post():
-    pacing = Pacing(MAX_DELAY_S)
-    flush = Flush(pacing, GrowingBatch(1, 1, 1.0), tokens_per_event=4)
+    stream_load = StreamLoad(MAX_DELAY_S)
+    flush = FlushTimer(stream_load, GrowingBatch(1, 1, 1.0), tokens_per_event=4)
     flush.posted(10.0, 1)
-    assert pacing.token_s == TYPICAL_TOKEN_S
+    assert stream_load.token_s == TYPICAL_TOKEN_S
     for post in range(1, 200):
         flush.posted(10.0 + 0.8 * post, 5)
-    assert pacing.token_s == pytest.approx(0.8 / (5 * 4), rel=0.01)
+    assert stream_load.token_s == pytest.approx(0.8 / (5 * 4), rel=0.01)
 
 
 def test_flush_does_not_measure_at_the_end_of_a_stream():
-    pacing = Pacing(MAX_DELAY_S)
-    flush = Flush(pacing, GrowingBatch(1, 1, 1.0))
+    stream_load = StreamLoad(MAX_DELAY_S)
+    flush = FlushTimer(stream_load, GrowingBatch(1, 1, 1.0))
     flush.posted(10.0, 1)
     flush.posted(10.001, 0)
-    assert pacing.token_s == TYPICAL_TOKEN_S
+    assert stream_load.token_s == TYPICAL_TOKEN_S
 
 
 def test_flush_measures_from_the_last_post_that_told_the_speed():
-    pacing = Pacing(MAX_DELAY_S)
-    flush = Flush(pacing, GrowingBatch(1, 1, 1.0))
+    stream_load = StreamLoad(MAX_DELAY_S)
+    flush = FlushTimer(stream_load, GrowingBatch(1, 1, 1.0))
     for post in range(200):
         # Each second ten events, posted in two pieces half a second apart.
         flush.posted(10.0 + post, 10)
         flush.posted(10.5 + post, 0)
-    assert pacing.token_s == pytest.approx(1.0 / 10, rel=0.01)
+    assert stream_load.token_s == pytest.approx(1.0 / 10, rel=0.01)
 
 
 def test_flush_load_interval_follows_the_load_of_the_moment():
-    pacing = Pacing(MAX_DELAY_S)
-    pacing.active = 300
-    flush = Flush(pacing, GrowingBatch(1, 1, 1.0))
-    flush.wait(0.0, 1)
+    stream_load = StreamLoad(MAX_DELAY_S)
+    stream_load.active = 300
+    flush = FlushTimer(stream_load, GrowingBatch(1, 1, 1.0))
+    flush.delay(0.0, 1)
     flush.posted(0.0, 1)
-    assert flush.wait(0.1, 5).seconds == pytest.approx(0.4)
-    pacing.active = 6
-    assert flush.wait(0.1, 5).seconds <= 0
+    assert flush.delay(0.1, 5).seconds == pytest.approx(0.4)
+    stream_load.active = 6
+    assert flush.delay(0.1, 5).seconds <= 0
