@@ -42,6 +42,14 @@ READ_EVENTS = """([url, key, body]) => send(url, key, body).then(answer => ({
     .filter(event => event.startsWith("data: {"))
     .map(event => JSON.parse(event.slice(6)).choices[0]?.delta.content ?? ""),
 }))"""
+FIRST = """async ([url, key, body]) => {
+  const headers = {"Authorization": `Bearer ${key}`, "Content-Type": "application/json"};
+  const response = await fetch(url, {headers, method: "POST", body: JSON.stringify(body)});
+  const reader = response.body.getReader();
+  const {value} = await reader.read();
+  await reader.cancel();
+  return new TextDecoder().decode(value);
+}"""
 SEND = "([url, key, body]) => send(url, key, body)"
 
 
@@ -104,7 +112,14 @@ async def test_page_streams_a_chat(site: tuple[Server, Page, Page]) -> None:
     answer = await page.evaluate(READ_EVENTS, [f"{server.url}/v1/chat/completions", KEY, body])
     assert answer["status"] == 200
     assert "".join(answer["texts"]) == TEXT
-    assert len(answer["pieces"]) > 1
+
+
+async def test_page_reads_the_beginning_before_the_end(site: tuple[Server, Page, Page]) -> None:
+    server, page, _ = site
+    body = chat(stream=True, max_tokens=1500, ignore_eos=True)
+    first = await page.evaluate(FIRST, [f"{server.url}/v1/chat/completions", KEY, body])
+    assert first.startswith("data: {")
+    assert "[DONE]" not in first
 
 
 @pytest.mark.parametrize(
