@@ -1,8 +1,12 @@
 import asyncio
+import importlib.metadata
+import tomllib
+from pathlib import Path
 
 import pytest
 
-from worker.front import ABORT_S, build_front, finish_jobs
+from worker.errors import ExitCode, UnavailableError
+from worker.front import ABORT_S, SDK_VERSION, build_front, check_sdk_version, finish_jobs
 from worker.request import Code
 from worker.settings import load_settings
 
@@ -58,3 +62,28 @@ def test_build_front_warns_of_origins_that_the_queue_does_not_use(caplog, mode, 
     environ = {"MODEL_NAME": "a/b", "ALLOWED_ORIGINS": origins, "WORKER_API_KEY": "sk-worker-key"}
     build_front(load_settings(environ), mode, None)
     assert ("ALLOWED_ORIGINS" in caplog.text) == warned
+
+
+def test_sdk_version_is_the_one_that_pyproject_pins():
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    assert f"runpod=={SDK_VERSION}" in project["dependencies"]
+
+
+def test_check_sdk_version_accepts_the_installed_sdk():
+    check_sdk_version()
+
+
+@pytest.mark.parametrize("installed", ["1.11.0", None])
+async def test_queue_with_another_sdk_fails_at_start_with_both_versions(monkeypatch, installed):
+    def version(_name: str) -> str:
+        if installed is None:
+            raise importlib.metadata.PackageNotFoundError
+        return installed
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    front = build_front(load_settings({"MODEL_NAME": "a/b"}), "queue", None)
+    with pytest.raises(UnavailableError) as raised:
+        await front.open()
+    assert raised.value.exit_code is ExitCode.UNAVAILABLE
+    assert SDK_VERSION in str(raised.value)
+    assert (installed or "none") in str(raised.value)

@@ -31,7 +31,7 @@ class ExitCode(enum.IntEnum):
     ENGINE_DIED = 4
     """vLLM ended while serving; another worker should take over."""
     UNAVAILABLE = 5
-    """Something that the command needs is not there: a free port, disk space, a download."""
+    """Something that the command needs is missing: a free port, disk space, a download, the SDK."""
 
 
 class WorkerError(Exception):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import importlib.metadata
 import logging
 import sys
 from types import ModuleType
 from typing import Any, Protocol
 
 from worker.engine.client import EngineClient
+from worker.errors import UnavailableError
 from worker.handler import Handler, HandlerOptions
 from worker.request import Batching, Code, RequestDefaults, fail
 from worker.serve import (
@@ -27,8 +29,11 @@ from worker.stream.flush_policy import StreamLoad
 
 log = logging.getLogger(__name__)
 
+SDK_VERSION = "1.12.0"
+"""RunPod's SDK as pyproject.toml pins it; the job loop replaces private parts of this version."""
+
 CUSTOM_CHECKS = "runpod.serverless"
-"""Who has registered a fitness check with the SDK has imported this."""
+"""Imported only if the user registered a fitness check."""
 
 LEAST_CONNECTIONS = 1000
 """Open connections over HTTP, where no setting says how many."""
@@ -73,7 +78,12 @@ class QueueFront:
         self._jobs: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Import the SDK: two seconds that nobody waits for while vLLM starts."""
+        """Import the SDK in the background; it takes two seconds.
+
+        Raises:
+            UnavailableError: The installed SDK has another version than the pinned one.
+        """
+        check_sdk_version()
         if CUSTOM_CHECKS in sys.modules:
             # Before vLLM has the GPU; a failed one ends the process.
             await _import_queue(self._settings).sdk.run_fitness_checks()
@@ -85,7 +95,9 @@ class QueueFront:
             raise RuntimeError("not open")
         queue = await self._sdk
         handler = Handler(client, build_stream_load(self._settings), build_options(self._settings))
-        self._scaler = queue.make_scaler(handler.handle, self._settings.serving.max_concurrency)
+        self._scaler = queue.EventDrivenScaler(
+            handler.handle, self._settings.serving.max_concurrency
+        )
         queue.sdk.start_heartbeat(self._settings.serving.max_concurrency)
         self._jobs = asyncio.create_task(self._scaler.run())
         return self._jobs
@@ -263,6 +275,23 @@ def build_options(settings: Settings) -> HandlerOptions:
         streaming.raw_openai_output,
         parses_reasoning="--reasoning-parser" in settings.engine_arguments(),
     )
+
+
+def check_sdk_version() -> None:
+    """Check the version of the installed RunPod SDK without importing it.
+
+    Raises:
+        UnavailableError: It is not the pinned version, or the SDK is not installed.
+    """
+    try:
+        installed = importlib.metadata.version("runpod")
+    except importlib.metadata.PackageNotFoundError:
+        installed = "none"
+    if installed != SDK_VERSION:
+        raise UnavailableError(
+            f"This worker needs version {SDK_VERSION} of the RunPod SDK (installed: {installed}): "
+            f"run `pip install runpod=={SDK_VERSION}`"
+        )
 
 
 async def finish_jobs(scaler: Any, jobs: asyncio.Task[None], timeout_s: float) -> None:

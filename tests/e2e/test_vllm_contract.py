@@ -88,7 +88,7 @@ def count_startup_plans():
     config = types.SimpleNamespace(compute_hash=lambda: "the same")
     found = set()
     for share in ("0.95", "0.47"):
-        for socket in ("/tmp/a", "/tmp/b"):
+        for socket in ("a.sock", "b.sock"):
             with patch.object(startup_plan, "compute_plan_fingerprint", own_key):
                 key_startup_plan(["--gpu-memory-utilization", share, "--uds", socket])
                 found.add(startup_plan.compute_plan_fingerprint(config, 0, 1))

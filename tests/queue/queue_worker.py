@@ -1,6 +1,6 @@
 """A worker with the real SDK and the real job loop; each job's input says what its handler does.
 
-Options: `--stock` runs the SDK's own loop, `--drain SECONDS` bounds the wait for jobs at the end.
+The option `--drain SECONDS` limits the wait for jobs at the end.
 """
 
 import argparse
@@ -19,7 +19,7 @@ sys.modules["cpuinfo"].get_cpu_info = lambda: {"brand_raw": "not looked at"}
 from worker.engine.lifeline import tie_forks_to_parent  # noqa: E402
 from worker.errors import RequestError  # noqa: E402
 from worker.front import finish_jobs  # noqa: E402
-from worker.queue import loop, make_scaler, sdk  # noqa: E402
+from worker.queue import EventDrivenScaler, loop, sdk  # noqa: E402
 from worker.request import Batching, RequestDefaults, parse_job  # noqa: E402
 
 PLACES = 8
@@ -71,7 +71,6 @@ async def handle(job):
 
 async def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--stock", action="store_true")
     parser.add_argument("--drain", type=float, default=30)
     options = parser.parse_args()
     loop.TOO_MANY_REQUESTS_WAIT_S = 0.1
@@ -79,7 +78,7 @@ async def main():
     sdk.set_log_level("info")
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    scaler = (loop.StockScaler if options.stock else make_scaler)(handle, PLACES)
+    scaler = EventDrivenScaler(handle, PLACES)
     sdk.start_heartbeat(PLACES)
     jobs = asyncio.create_task(scaler.run())
     await stop.wait()

@@ -27,58 +27,42 @@ async def event_driven() -> AsyncIterator[Queue]:
         yield queue
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stock() -> AsyncIterator[Queue]:
-    async with deploy("--stock") as queue:
-        yield queue
-
-
 @pytest.fixture
 def queue(event_driven: Queue):
     yield event_driven
     event_driven.endpoint.faults.clear()
 
 
-@pytest.fixture(params=["event_driven", "stock"])
-def either(request):
-    queue = request.getfixturevalue(request.param)
-    yield queue
-    queue.endpoint.faults.clear()
-
-
-# What the loop of the SDK must do as well
-
-
-async def test_outputs_arrive_in_order_and_the_result_is_complete(either):
+async def test_outputs_arrive_in_order_and_the_result_is_complete(queue):
     outputs = [f"data: {number} Grüße 🦙\n\n" for number in range(30)]
-    job = await either.run(outputs=outputs)
+    job = await queue.run(outputs=outputs)
     assert job.status == JobStatus.COMPLETED
     assert job.chunks == outputs
     assert job.output == outputs
     assert not any(post.late for post in job.metrics.posts)
 
 
-async def test_more_jobs_than_places_are_all_served_and_never_more_at_once(either):
-    jobs = [either.submit(sleep_s=0.05, report=True) for _ in range(3 * PLACES)]
+async def test_more_jobs_than_places_are_all_served_and_never_more_at_once(queue):
+    jobs = [queue.submit(sleep_s=0.05, report=True) for _ in range(3 * PLACES)]
     for job in jobs:
         assert await job.finished(15)
     assert {job.status for job in jobs} == {JobStatus.COMPLETED}
     assert max(job.output[0]["most"] for job in jobs) == PLACES
 
 
-async def test_cancelled_job_reaches_the_handler_and_the_others_go_on(either):
-    cancelled, other = either.submit(sleep_s=LONG_S), either.submit(sleep_s=0.5)
-    await either.wait_for_line(f"{cancelled.id} sleeps")
-    either.endpoint.store.cancel(cancelled)
-    await either.wait_for_line(f"{cancelled.id} cancelled")
+async def test_cancelled_job_reaches_the_handler_and_the_others_go_on(queue):
+    cancelled, other = queue.submit(sleep_s=LONG_S), queue.submit(sleep_s=0.5)
+    await queue.wait_for_line(f"{cancelled.id} sleeps")
+    queue.endpoint.store.cancel(cancelled)
+    await queue.wait_for_line(f"{cancelled.id} cancelled")
     assert await other.finished(15)
     assert other.status == JobStatus.COMPLETED
     assert cancelled.status == JobStatus.CANCELLED
-    assert (await either.run(outputs=["a"])).output == ["a"]
+    assert (await queue.run(outputs=["a"])).output == ["a"]
 
 
-async def test_error_of_the_handler_fails_the_job_with_its_json(either):
-    job = await either.run(outputs=["a"], error="my_code")
+async def test_error_of_the_handler_fails_the_job_with_its_json(queue):
+    job = await queue.run(outputs=["a"], error="my_code")
     assert job.status == JobStatus.FAILED
     assert error_of(job) == {"code": "my_code"}
     assert job.chunks == ["a"]
@@ -92,21 +76,17 @@ async def test_error_of_the_handler_fails_the_job_with_its_json(either):
         pytest.param({"drop": True}, id="dropped"),
     ],
 )
-async def test_take_that_goes_wrong_is_repeated(either, fault):
-    either.endpoint.faults.add(Fault("take", **fault))
+async def test_take_that_goes_wrong_is_repeated(queue, fault):
+    queue.endpoint.faults.add(Fault("take", **fault))
     # The take that is open already is answered in order; the one after it goes wrong.
-    jobs = [await either.run(outputs=[number]) for number in range(2)]
-    assert [job.output for job in jobs] == [[0], [1]]
-
-
-async def test_take_that_is_one_too_many_is_repeated_later(queue):
-    # Not with the SDK's loop: that one waits 5 s.
-    queue.endpoint.faults.add(Fault("take", status=429))
     jobs = [await queue.run(outputs=[number]) for number in range(2)]
     assert [job.output for job in jobs] == [[0], [1]]
 
 
-# What only the event-driven loop does
+async def test_take_that_is_one_too_many_is_repeated_later(queue):
+    queue.endpoint.faults.add(Fault("take", status=429))
+    jobs = [await queue.run(outputs=[number]) for number in range(2)]
+    assert [job.output for job in jobs] == [[0], [1]]
 
 
 async def test_jobs_one_after_the_other_do_not_wait_for_a_poll(queue):
@@ -242,17 +222,6 @@ async def test_job_that_the_last_take_brings_after_the_drain_timeout_is_reported
         assert job.status is JobStatus.FAILED
         assert error_of(job)["code"] == Code.WORKER_STOPPING
         assert error_of(job)["retryable"] is True
-
-
-async def test_stock_loop_ends_after_sigterm():
-    async with deploy("--stock", "--drain", "0.2") as queue:
-        job = queue.submit(sleep_s=LONG_S)
-        await queue.wait_for_line(f"{job.id} sleeps")
-        queue.process.terminate()
-        assert await asyncio.wait_for(queue.deployment.wait(), 15) == 0
-        assert f"{job.id} cancelled" in queue.lines
-        # Without a report: the platform gives it to another worker.
-        assert (job.status, job.losses) == (JobStatus.IN_QUEUE, 1)
 
 
 async def test_heartbeat_process_dies_with_a_killed_worker():

@@ -3,65 +3,8 @@ import asyncio
 import pytest
 from runpod.serverless.modules import rp_job
 
-from worker.queue import make_scaler, sdk
-from worker.queue.loop import EventDrivenScaler, StockScaler
+from worker.queue import sdk
 from worker.redaction import REDACTED, Redactor
-
-
-async def handle(job):
-    yield job
-
-
-def test_differences_of_the_pinned_sdk_are_none():
-    found = sdk.differences()
-    assert not found, "the installed SDK is not the expected one:\n" + "\n".join(found)
-
-
-def changed(*_parameters, **_more):
-    """Stands for a function whose parameters have changed."""
-
-
-@pytest.mark.parametrize("name", sorted(sdk.EXPECTED_FUNCTIONS))
-def test_differences_name_a_function_with_other_parameters(monkeypatch, name):
-    module, _, path = name.partition(".")
-    monkeypatch.setattr(f"{sdk.MODULES[module].__name__}.{path}", changed)
-    expected = ", ".join(sdk.EXPECTED_FUNCTIONS[name])
-    assert f"{name} takes (_parameters, _more), not ({expected})" in sdk.differences()
-
-
-@pytest.mark.parametrize("name", [*sorted(sdk.EXPECTED_FUNCTIONS), *sdk.EXPECTED_TEXTS])
-def test_differences_name_what_is_gone(monkeypatch, name):
-    module, _, path = name.partition(".")
-    monkeypatch.delattr(f"{sdk.MODULES[module].__name__}.{path}")
-    assert f"there is no {name}" in sdk.differences()
-
-
-@pytest.mark.parametrize("name", sdk.EXPECTED_ATTRIBUTES)
-def test_differences_name_an_attribute_that_is_gone(monkeypatch, name):
-    class Scaler(sdk.JobScaler):
-        def __init__(self, config):
-            super().__init__(config)
-            delattr(self, name)
-
-    monkeypatch.setattr(sdk, "JobScaler", Scaler)
-    assert sdk.differences() == [f"a JobScaler has no {name}"]
-
-
-def test_make_scaler_is_event_driven_with_the_expected_sdk(capsys):
-    scaler = make_scaler(handle, 7)
-    assert isinstance(scaler, EventDrivenScaler)
-    assert scaler.current_concurrency == 7
-    assert "own job loop" not in capsys.readouterr().out
-
-
-def test_make_scaler_with_another_sdk_falls_back_and_warns(monkeypatch, capsys):
-    monkeypatch.setattr(f"{sdk.MODULES['rp_job'].__name__}.get_job", changed)
-    scaler = make_scaler(handle, 7)
-    assert isinstance(scaler, StockScaler)
-    assert scaler.concurrency_modifier(1) == scaler.concurrency_modifier(7) == 7
-    printed = capsys.readouterr().out
-    assert "Using the SDK's own job loop" in printed
-    assert "rp_job.get_job takes" in printed
 
 
 @pytest.mark.parametrize("ours", sorted(sdk.LOG_LEVELS))
@@ -133,22 +76,22 @@ async def test_fitness_checks_are_the_registered_ones_only(monkeypatch):
     assert len(sdk.rp_fitness._fitness_checks) == 1
 
 
-async def test_seldom_calls_once_for_all_calls_of_a_while():
+async def test_debounced_calls_within_the_delay_become_one_call():
     calls = []
-    seldom = sdk.Seldom(lambda: calls.append(len(calls)), delay_s=0.01)
+    debounced = sdk.Debounced(lambda: calls.append(len(calls)), delay_s=0.01)
     for _ in range(300):
-        seldom()
+        debounced()
     assert calls == []
     await asyncio.sleep(0.05)
     assert calls == [0]
-    seldom()
+    debounced()
     await asyncio.sleep(0.05)
     assert calls == [0, 1]
 
 
-def test_seldom_calls_at_once_without_an_event_loop():
+def test_debounced_without_an_event_loop_calls_at_once():
     calls = []
-    seldom = sdk.Seldom(lambda: calls.append(True), delay_s=60)
-    seldom()
-    seldom()
+    debounced = sdk.Debounced(lambda: calls.append(True), delay_s=60)
+    debounced()
+    debounced()
     assert calls == [True, True]

@@ -4,6 +4,6 @@ Importing this package imports the SDK, which takes about two seconds.
 """
 
 from worker.queue import sdk
-from worker.queue.loop import make_scaler
+from worker.queue.loop import EventDrivenScaler
 
-__all__ = ["make_scaler", "sdk"]
+__all__ = ["EventDrivenScaler", "sdk"]

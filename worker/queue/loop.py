@@ -20,7 +20,6 @@ from worker.queue.sdk import (
     AsyncClientSession,
     JobScaler,
     TooManyRequests,
-    differences,
     runpod_log,
     take_jobs,
 )
@@ -219,31 +218,3 @@ async def _cancel(task: asyncio.Task[Any]) -> None:
     await asyncio.wait({task})
     if not task.cancelled():
         task.result()
-
-
-def make_scaler(handler: Handler, max_concurrency: int) -> JobScaler:
-    """Return the event-driven scaler, or the SDK's own if the SDK is not the expected one."""
-    if found := differences():
-        runpod_log.warn(f"Using the SDK's own job loop, because {'; '.join(found)}")
-        return StockScaler(handler, max_concurrency)
-    return EventDrivenScaler(handler, max_concurrency)
-
-
-class StockScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
-    """The SDK's own loop, for an SDK that this module does not know: slower, but it works."""
-
-    def __init__(self, handler: Handler, max_concurrency: int) -> None:
-        super().__init__(
-            {
-                "handler": handler,
-                "return_aggregate_stream": True,
-                # Must not vary: the SDK stops taking jobs while the number changes.
-                "concurrency_modifier": lambda _current: max_concurrency,
-            }
-        )
-
-    def abort_jobs(self, reason: RequestError) -> None:
-        """Stop all running jobs; the SDK's loop reports no reason for them."""
-        runpod_log.error(reason.message)
-        for task in list(self.jobs_tasks.values()):
-            task.cancel()

@@ -1,14 +1,13 @@
 """Every part of the RunPod SDK that this worker uses; the only module that imports it.
 
 The queue's protocol, heartbeat, retries, fitness checks and stop signals are the SDK's. It is
-imported late, while vLLM starts: the import takes about two seconds. `differences` compares what
-is used here with the installed SDK; with any difference the worker runs the SDK's own loop.
+imported late, while vLLM starts: the import takes about two seconds. The worker runs only with the
+pinned version, see `check_sdk_version`; `tests/queue/test_sdk_contract.py` checks what is used.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -17,14 +16,7 @@ from typing import Any
 import aiohttp
 from aiohttp_retry import ExponentialRetry, RetryClient
 from runpod.http_client import AsyncClientSession, TooManyRequests
-from runpod.serverless.modules import (
-    rp_fitness,
-    rp_http,
-    rp_job,
-    rp_ping,
-    rp_scale,
-    worker_state,
-)
+from runpod.serverless.modules import rp_fitness, rp_http, rp_job, rp_ping, rp_scale
 from runpod.serverless.modules.rp_logger import RunPodLogger
 from runpod.serverless.modules.worker_state import (
     PING_MIRROR_CAPACITY,
@@ -40,7 +32,6 @@ __all__ = [
     "JobScaler",
     "RetryClient",
     "TooManyRequests",
-    "differences",
     "hide_secrets",
     "job_done_url",
     "job_stream_url",
@@ -54,44 +45,6 @@ __all__ = [
 
 JobScaler = rp_scale.JobScaler
 
-MODULES = {
-    "rp_fitness": rp_fitness,
-    "rp_http": rp_http,
-    "rp_job": rp_job,
-    "rp_ping": rp_ping,
-    "rp_scale": rp_scale,
-    "worker_state": worker_state,
-}
-"""The SDK's modules that are looked at."""
-
-EXPECTED_FUNCTIONS: dict[str, tuple[str, ...]] = {
-    "rp_scale.JobScaler": ("config",),
-    "rp_scale.JobScaler.run": ("self",),
-    "rp_scale.JobScaler.get_jobs": ("self", "session"),
-    "rp_scale.JobScaler.monitor_stop_signals": ("self", "session"),
-    "rp_scale.JobScaler.stop_job": ("self", "job_id"),
-    "rp_scale.JobScaler.kill_worker": ("self",),
-    "rp_scale.JobScaler.is_alive": ("self",),
-    "rp_job.get_job": ("session", "num_jobs"),
-    "rp_job.handle_job": ("session", "config", "job"),
-    "rp_http.send_result": ("session", "job_data", "job", "is_stream"),
-    "rp_http.stream_result": ("session", "job_data", "job"),
-    "rp_http._transmit": ("client_session", "url", "job_data"),
-    "rp_ping.Heartbeat.start_ping": ("self", "mirror", "test"),
-    "rp_ping.Heartbeat._send_ping": ("self",),
-    "rp_fitness._report_unhealthy": ("check", "reason"),
-    "rp_fitness.run_fitness_checks": (),
-    "worker_state.JobsProgress._notify_mirror": ("self",),
-}
-"""What the worker calls or replaces, with the parameters it counts on (runpod 1.12.0)."""
-
-EXPECTED_TEXTS = (
-    "rp_http.JOB_DONE_URL",
-    "rp_http.JOB_STREAM_URL",
-    "rp_fitness._registration_state",
-)
-"""Where the worker posts to, and which of the SDK's own checks are settled."""
-
 REQUEST_LINE_BYTES = 8000
 """Longest first line of a heartbeat; common HTTP servers refuse one of more than 8190 bytes."""
 
@@ -103,16 +56,6 @@ MIRROR_BYTES_PER_JOB = 64
 
 MIRROR_DELAY_S = 0.1
 """How late the heartbeat's process may know of a job; it sends every ten seconds."""
-
-EXPECTED_ATTRIBUTES = (
-    "_shutdown_event",
-    "current_concurrency",
-    "job_progress",
-    "jobs_fetcher",
-    "jobs_fetcher_timeout",
-    "jobs_tasks",
-)
-"""What a `JobScaler` keeps and the event-driven loop uses."""
 
 runpod_log = RunPodLogger()
 
@@ -135,36 +78,6 @@ def hide_secrets(redact: Callable[[str], str]) -> None:
         write(runpod_log, redact(str(message)), message_level, job_id)
 
     runpod_log.log = log
-
-
-def differences() -> list[str]:
-    """Compare the installed SDK with what this worker was written for.
-
-    Returns:
-        One sentence per difference; empty when the event-driven loop can be used.
-    """
-    found = []
-    for name, expected in EXPECTED_FUNCTIONS.items():
-        function = _find(name)
-        if function is None:
-            found.append(f"there is no {name}")
-        elif (actual := tuple(inspect.signature(function).parameters)) != expected:
-            found.append(f"{name} takes ({', '.join(actual)}), not ({', '.join(expected)})")
-    found += [f"there is no {name}" for name in EXPECTED_TEXTS if _find(name) is None]
-    scaler = JobScaler({})
-    found += [
-        f"a JobScaler has no {name}" for name in EXPECTED_ATTRIBUTES if not hasattr(scaler, name)
-    ]
-    return found
-
-
-def _find(name: str) -> Any:
-    """Return what the SDK has under a dotted name, or None."""
-    module, *path = name.split(".")
-    found: Any = MODULES[module]
-    for part in path:
-        found = getattr(found, part, None)
-    return found
 
 
 async def take_jobs(session: aiohttp.ClientSession, count: int) -> list[Any] | None:
@@ -258,23 +171,22 @@ def start_heartbeat(max_jobs: int) -> None:
     mirror = PingJobMirror(max(PING_MIRROR_CAPACITY, max_jobs * MIRROR_BYTES_PER_JOB))
     progress = JobsProgress()
     progress.set_mirror(mirror)
-    if notify := getattr(progress, "_notify_mirror", None):
-        progress._notify_mirror = Seldom(notify, MIRROR_DELAY_S)
+    progress._notify_mirror = Debounced(progress._notify_mirror, MIRROR_DELAY_S)
     # The SDK's process looks the class up by this name.
     rp_ping.Heartbeat = Heartbeat
     Heartbeat().start_ping(mirror)
 
 
-class Seldom:
-    """Calls a function once for all the calls of a while.
+class Debounced:
+    """Combines the calls of an interval into one call.
 
-    The SDK writes the ids of all jobs anew whenever one comes or goes: for 300 that come at once,
-    and go again, that is 90,000 ids.
+    The SDK rewrites the ids of all jobs whenever one starts or ends. 300 jobs that start together
+    and end together would write 90,000 ids.
 
     Args:
-        function: Called at the end of each while in which somebody asked for it; at once where no
-            event loop runs.
-        delay_s: How long a while is.
+        function: Called at the end of each interval that has a request. Without a running event
+            loop it is called at once.
+        delay_s: Length of the interval, seconds.
     """
 
     def __init__(self, function: Callable[[], object], delay_s: float) -> None:
@@ -283,7 +195,7 @@ class Seldom:
         self._due: asyncio.TimerHandle | None = None
 
     def __call__(self) -> None:
-        """Ask for a call."""
+        """Request a call."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -311,14 +223,14 @@ class Heartbeat(rp_ping.Heartbeat):  # type: ignore[misc]  # the SDK is untyped
         room = REQUEST_LINE_BYTES - REQUEST_LINE_REST_BYTES - len(self.PING_URL)
         try:
             for part in split_job_ids(mirror.get() if mirror is not None else None, room):
-                self._mirror = _Part(part)
+                self._mirror = _JobIdSlice(part)
                 super()._send_ping()
         finally:
             self._mirror = mirror
 
 
-class _Part:
-    """Stands for the SDK's mirror while one part of its ids is sent."""
+class _JobIdSlice:
+    """Replaces the SDK's mirror while one slice of its ids is sent."""
 
     def __init__(self, job_ids: str | None) -> None:
         self._job_ids = job_ids
