@@ -100,17 +100,17 @@ async def test_error_instead_of_a_reply(build):
         ),
     ],
 )
-async def test_error_within_an_openai_stream_is_told_in_our_words_and_fails_the_job(
+async def test_error_within_an_openai_stream_is_translated_and_fails_the_job(
     build, route, event, own
 ):
     bench = await build(stream(CHUNKS[0], event, DONE))
     *shown, last = await bench.run(openai(route=route, max_tokens=5))
     error = error_of(last)
     assert error["code"] == Code.ENGINE_DIED
-    first, told, end = split_events("".join(shown).encode())
+    first, translated, end = split_events("".join(shown).encode())
     assert (first, end) == (CHUNKS[0], DONE)
-    assert told.startswith(event.partition(b"data:")[0])
-    assert orjson.loads(told.partition(b"data: ")[2])["error"] == {**error, **own}
+    assert translated.startswith(event.partition(b"data:")[0])
+    assert orjson.loads(translated.partition(b"data: ")[2])["error"] == {**error, **own}
 
 
 async def test_text_that_looks_like_an_error_is_none(build):

@@ -11,9 +11,9 @@ import pytest
 
 from worker.logs import (
     LONGEST_MESSAGE,
-    about_job,
     configure_logging,
-    keep_output_writable,
+    ignore_broken_output,
+    job_extra,
     redact_output,
 )
 from worker.redaction import REDACTED, Redactor
@@ -110,7 +110,7 @@ def test_configure_logging_reports_what_python_reports_by_itself(logger, capsys,
 
 def test_configure_logging_as_json_writes_the_platforms_lines(logger, capsys):
     configure_logging("info", Redactor(["hf_secret"]), as_json=True)
-    logger.info("a\n%s", "hf_secret", extra=about_job("job-1"))
+    logger.info("a\n%s", "hf_secret", extra=job_extra("job-1"))
     logger.warning("b" * 2 * LONGEST_MESSAGE)
     first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert first == {"requestId": "job-1", "message": f"a\n{REDACTED}", "level": "INFO"}
@@ -119,11 +119,11 @@ def test_configure_logging_as_json_writes_the_platforms_lines(logger, capsys):
 
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
-def test_keep_output_writable_prints_on_when_the_reader_is_gone(monkeypatch, name):
+def test_ignore_broken_output_prints_on_when_the_reader_is_gone(monkeypatch, name):
     reader, end = os.pipe()
     with os.fdopen(end, "w") as stream:
         monkeypatch.setattr(sys, name, stream)
-        keep_output_writable()
+        ignore_broken_output()
         lasting = getattr(sys, name)
         print("seen \ud800", file=lasting, flush=True)
         assert os.read(reader, 100) == b"seen \\ud800\n"
@@ -133,10 +133,10 @@ def test_keep_output_writable_prints_on_when_the_reader_is_gone(monkeypatch, nam
         assert os.readlink(f"/proc/self/fd/{end}") == os.devnull
 
 
-def test_keep_output_writable_loses_what_a_full_disk_does_not_take(monkeypatch):
+def test_ignore_broken_output_loses_what_a_full_disk_does_not_take(monkeypatch):
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stdout", full)
-        keep_output_writable()
+        ignore_broken_output()
         print("lost", flush=True)
         assert os.readlink(f"/proc/self/fd/{full.fileno()}") == "/dev/full"
 
@@ -146,7 +146,7 @@ def test_redact_output_hides_secrets_in_all_that_is_printed(monkeypatch, tmp_pat
     path = tmp_path / "printed"
     with path.open("w") as stream:
         monkeypatch.setattr(sys, name, stream)
-        keep_output_writable()
+        ignore_broken_output()
         lasting = getattr(sys, name)
         redact_output(Redactor(["hf_secret", "first line\nsecond line"]))
         print("a hf_secret", "b", file=lasting)
@@ -158,7 +158,7 @@ def test_redact_output_hides_secrets_in_all_that_is_printed(monkeypatch, tmp_pat
         )
 
 
-def test_keep_output_writable_leaves_a_stream_without_descriptor(capsys):
+def test_ignore_broken_output_leaves_a_stream_without_descriptor(capsys):
     before = sys.stdout
-    keep_output_writable()
+    ignore_broken_output()
     assert sys.stdout is before

@@ -19,13 +19,13 @@ GOT_LIMIT = 80
 
 
 class ExitCode(enum.IntEnum):
-    """What the process's exit status says to the platform and to scripts."""
+    """Exit statuses of the process."""
 
     OK = 0
     FAILURE = 1
-    """Something unforeseen; the log has the cause."""
+    """Unexpected failure; the log has the cause."""
     CONFIGURATION = 2
-    """A setting is wrong; starting again without a change fails again."""
+    """A setting is wrong; a restart without a change fails again."""
     ENGINE_START = 3
     """vLLM could not start (model absent, out of memory, …)."""
     ENGINE_DIED = 4
@@ -35,9 +35,9 @@ class ExitCode(enum.IntEnum):
 
 
 class WorkerError(Exception):
-    """Root of all errors that a user is meant to read.
+    """Base class of all errors with a text for the user.
 
-    The text says what failed, where, and what to do next; it never holds a secret.
+    The text names what failed, where, and what to do next. It never holds a secret.
     """
 
     exit_code: ExitCode = ExitCode.FAILURE
@@ -45,13 +45,13 @@ class WorkerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with the configuration.
+    """One error in the configuration.
 
     Attributes:
         where: What the user typed: a variable's name, or `file:key`.
         message: What is wrong with it, without a full stop.
         got: The rejected value as text; None for a secret or where no value is at fault.
-        expected: What would have been accepted.
+        expected: What is accepted.
         suggestions: Nearest known names or values, best first, at most three.
         anchor: Where the docs describe `where`, as `page.md#anchor`.
     """
@@ -77,7 +77,7 @@ class Problem:
 
 
 class ConfigurationError(WorkerError):
-    """The configuration cannot work; carries every problem found, sorted by place."""
+    """The configuration is invalid; holds every problem found, sorted by place."""
 
     exit_code = ExitCode.CONFIGURATION
 
@@ -89,7 +89,7 @@ class ConfigurationError(WorkerError):
 
 
 class UnavailableError(WorkerError):
-    """A port, disk space, file or download that a command needs is not to be had."""
+    """A port, disk space, file or download that a command needs is not available."""
 
     exit_code = ExitCode.UNAVAILABLE
 
@@ -100,12 +100,12 @@ class RequestError(WorkerError):
 
     Attributes:
         message: What is wrong and what to send instead.
-        code: Stable, snake_case; listed in the docs.
+        code: Stable, snake_case, listed in docs/errors.md.
         status: HTTP status that the same error would have.
         type: OpenAI's error family, e.g. `invalid_request_error`.
         param: JSON path of the field at fault, e.g. `sampling_params.max_tokens`.
         extra: Further members of the error object, e.g. `retryable`.
-        raised_at: Module and line that made the error, for the log only.
+        raised_at: Module and line that created the error, for the log only.
     """
 
     message: str
@@ -120,10 +120,10 @@ class RequestError(WorkerError):
         Exception.__init__(self, self.message)
 
     def detached(self) -> RequestError:
-        """Return the same error without the way that it came, for whoever keeps it.
+        """Return a copy without its traceback, to be stored.
 
-        That way leads through the frame that keeps it, so that neither would go before a
-        collection of garbage, which a worker that serves makes seldom (`worker.heap`).
+        The traceback references the frame that stores the error. That cycle would live until the
+        next garbage collection, and a serving worker collects rarely.
         """
         return replace(self)
 
@@ -145,5 +145,5 @@ class RequestError(WorkerError):
 
 
 def shorten(text: str, limit: int = GOT_LIMIT) -> str:
-    """Cut `text` to `limit` characters, with an ellipsis where something is missing."""
+    """Cut `text` to `limit` characters, with an ellipsis in place of what was cut."""
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,8 +1,8 @@
-"""One job in, its outputs out: parse, ask vLLM, relay. The same code for every route.
+"""Answer a job: parse it, send it to vLLM, relay the outputs. The same code for every route.
 
-An async generator in the form that RunPod's SDK defines: each yield is one post to the platform,
-and a yield of `{"error": text}` fails the job with that text, here always a JSON error object. The
-same yield names the place in the code, `raised_at`, for the log.
+The handler is an async generator, as RunPod's SDK defines it. Each yield is one post to the
+platform. A yield of `{"error": text}` fails the job with that text, here always a JSON error
+object. The same yield holds the error's place in the code, `raised_at`, for the log.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import orjson
 
 from worker.engine.client import EngineClient
 from worker.errors import RequestError
-from worker.logs import about_job
+from worker.logs import job_extra
 from worker.request import (
     Call,
     Code,
@@ -49,19 +49,19 @@ STREAM_INTERVAL_ROUTES = frozenset({CHAT, COMPLETIONS})
 """Routes whose body may carry vLLM's `stream_interval`."""
 
 ERROR_EVENTS = (b'data: {"error":', b"event: error\n")
-"""How an error begins that vLLM reports within a stream: OpenAI's form and Anthropic's."""
+"""Start of an error event in a stream of vLLM, in OpenAI's and in Anthropic's format."""
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerOptions:
-    """What the settings say about answering.
+    """Settings of the handler.
 
     Attributes:
-        defaults: What a request gets where it says nothing.
+        defaults: Values for parameters that a request leaves out.
         request_timeout_s: Longest time of one job, seconds.
         raw_openai_output: Stream server-sent events as text; False streams parsed objects.
-        parses_reasoning: vLLM tells thoughts and answer of a chat apart.
-        ignored: Names of ignored parameters that the log has already.
+        parses_reasoning: vLLM separates the reasoning of a chat from its answer.
+        ignored: Names of ignored parameters that were logged already.
     """
 
     defaults: RequestDefaults
@@ -72,20 +72,20 @@ class HandlerOptions:
 
 
 def report_ignored(call: Call, options: HandlerOptions, job_id: object = None) -> None:
-    """Log parameters without effect, each name once; never their values."""
+    """Log the names of parameters without effect, each once; never their values."""
     if names := options.ignored.add(call.ignored):
         log.warning(
             "ignored request parameters: %s; see docs/requests.md#unknown-parameters",
             ", ".join(names),
-            extra=about_job(job_id),
+            extra=job_extra(job_id),
         )
 
 
-def choose_interval(call: Call, stream_load: StreamLoad, options: HandlerOptions) -> int:
-    """Return vLLM's `stream_interval` for a stream whose client names none, in tokens."""
+def choose_stream_interval(call: Call, stream_load: StreamLoad, options: HandlerOptions) -> int:
+    """Return vLLM's `stream_interval`, in tokens, for a stream whose client did not set it."""
     if call.path == CHAT and (options.parses_reasoning or (call.body or {}).get("tools")):
-        # vLLM's parsers are made for single tokens: where one event holds the end of the
-        # thoughts and the start of the answer, the thoughts can be lost.
+        # vLLM's parsers expect single tokens: an event that holds the end of the reasoning
+        # and the start of the answer can lose the reasoning.
         return 1
     return min(stream_load.stream_interval(), call.batching.max_size)
 
@@ -96,7 +96,7 @@ class Handler:
     Args:
         client: The connections to vLLM.
         stream_load: The load that all streams share.
-        options: What the settings say.
+        options: Settings of the handler.
     """
 
     def __init__(
@@ -109,11 +109,11 @@ class Handler:
     async def handle(
         self, job: Mapping[str, Any], accepted: Callable[[Call], None] | None = None
     ) -> AsyncGenerator[Output, None]:
-        """Yield the outputs of one job; closing the generator aborts its request in vLLM.
+        """Yield the outputs of one job. Closing the generator aborts its request in vLLM.
 
         Args:
             job: The job, with its `input`.
-            accepted: Called once with what it asks for, before it is answered.
+            accepted: Called once with the parsed job, before it is answered.
         """
         call: Call | None = None
         now = asyncio.get_running_loop().time
@@ -125,7 +125,7 @@ class Handler:
                 accepted(call)
             async with (
                 aclosing(self._answer(call)) as answer,
-                aclosing(_until(deadline, answer)) as outputs,
+                aclosing(_with_deadline(deadline, answer)) as outputs,
             ):
                 async for output in outputs:
                     yield output
@@ -138,17 +138,17 @@ class Handler:
             log.error(
                 "the engine did not answer: %s",
                 type(error).__name__,
-                extra=about_job(job.get("id")),
+                extra=job_extra(job.get("id")),
             )
             failure = fail(
                 Code.ENGINE_DIED, "The engine ended before the answer did; send it again."
             )
         except Exception:
-            # The client gets a code; the cause belongs in the log.
-            log.exception("the handler failed", extra=about_job(job.get("id")))
+            # The client gets a code only; the cause is logged.
+            log.exception("the handler failed", extra=job_extra(job.get("id")))
             failure = fail(Code.INTERNAL_ERROR, "The worker failed; its log has the cause.")
         if (path := _streamed_route(job.get("input"), call)) is not None:
-            # Readers of the stream see no job result; an OpenAI client raises on this event.
+            # A client that reads the stream does not see the job's result; this event reports it.
             yield self._raw(error_events(failure, path))
         yield report_failure(failure)
 
@@ -167,7 +167,7 @@ class Handler:
                 yield await _read_reply(call, response)
             return
         with self._stream_load.stream():
-            # Jobs that came together are all counted before the first of them chooses.
+            # Count all jobs that arrived together before the first one chooses its interval.
             await asyncio.sleep(0)
             body, flush = self._prepare_stream(call)
             async with self._send(call, body) as response:
@@ -183,12 +183,12 @@ class Handler:
         return self._client.request(call.method, call.path, body, call.upload)
 
     def _prepare_stream(self, call: Call) -> tuple[dict[str, Any], FlushTimer]:
-        """Choose how finely vLLM cuts the stream, unless the client did, and how often we post."""
+        """Return the body with a `stream_interval`, and the timer of the stream's posts."""
         body = dict(call.body or {})
         batching = call.batching
         if call.path in STREAM_INTERVAL_ROUTES:
             body.setdefault(
-                "stream_interval", choose_interval(call, self._stream_load, self._options)
+                "stream_interval", choose_stream_interval(call, self._stream_load, self._options)
             )
         batch = GrowingBatch(batching.min_size, batching.max_size, batching.growth_factor)
         return body, FlushTimer(self._stream_load, batch, body.get("stream_interval") or 1)
@@ -196,12 +196,12 @@ class Handler:
     async def _openai(self, call: Call, pieces: AsyncIterator[bytes]) -> AsyncIterator[Output]:
         failure: RequestError | None = None
         async for piece in pieces:
-            told, error = retell_errors(piece, call)
+            translated, error = translate_stream_errors(piece, call)
             failure = failure or error
-            if output := self._raw(told):
+            if output := self._raw(translated):
                 yield output
         if failure is not None:
-            # The reader of the stream has the event; the job must not count as completed.
+            # The client got the error event, but the job must not count as completed.
             yield report_failure(failure)
 
     async def _native(self, call: Call, pieces: AsyncIterator[bytes]) -> AsyncIterator[Output]:
@@ -220,16 +220,16 @@ class Handler:
 
 
 def report_failure(error: RequestError) -> Output:
-    """Return the output that fails a job; of it, only `error` reaches the platform."""
+    """Return the output that fails a job; only its `error` is sent to the platform."""
     return {"error": error.json(), "raised_at": error.raised_at}
 
 
-async def _until(
+async def _with_deadline(
     deadline: float, outputs: AsyncGenerator[Output, None]
 ) -> AsyncGenerator[Output, None]:
-    """Pass `outputs` on; raise TimeoutError where one is not there by the loop's time `deadline`.
+    """Pass `outputs` on; raise TimeoutError if one is late for `deadline`, in the loop's time.
 
-    The time-out must not be open at a yield: it would cancel the post of that output instead.
+    The timeout must not be active during a yield, where it would cancel the post of that output.
     """
     while True:
         async with asyncio.timeout_at(deadline):
@@ -241,11 +241,11 @@ async def _until(
 
 
 def _streamed_route(job_input: object, call: Call | None) -> str | None:
-    """Return the route of an OpenAI client that reads a stream; None for all other callers.
+    """Return the route if an OpenAI client reads the stream of this job; None otherwise.
 
     Args:
-        job_input: The job's input, of which nothing is known if it was refused.
-        call: What it asked for, if it was accepted.
+        job_input: The job's input, not validated.
+        call: The parsed job; None if it was rejected.
     """
     if call is not None:
         return call.path if call.stream and call.shape == "openai" else None
@@ -256,10 +256,10 @@ def _streamed_route(job_input: object, call: Call | None) -> str | None:
 
 
 async def read_whole(response: aiohttp.ClientResponse) -> bytes:
-    """Return the body of vLLM's answer.
+    """Return the body of vLLM's response.
 
     Raises:
-        RequestError: It is larger than the platform delivers; no more of it is read.
+        RequestError: It is larger than the platform delivers; the rest is not read.
     """
     pieces: list[bytes] = []
     size = response.content_length or 0
@@ -295,8 +295,8 @@ def _parse_events(events: bytes) -> Iterator[Any]:
                 yield orjson.loads(line.removeprefix(b"data: "))
 
 
-def retell_errors(events: bytes, call: Call) -> tuple[bytes, RequestError | None]:
-    """Put our error in the place of vLLM's, where it reports one within a stream.
+def translate_stream_errors(events: bytes, call: Call) -> tuple[bytes, RequestError | None]:
+    """Replace vLLM's error event within a stream by one with the worker's codes.
 
     Args:
         events: Whole server-sent events.
@@ -308,10 +308,10 @@ def retell_errors(events: bytes, call: Call) -> tuple[bytes, RequestError | None
     if not any(mark in events for mark in ERROR_EVENTS):
         return events, None
     found: RequestError | None = None
-    told = []
+    translated = []
     for event in split_events(events):
         if event.startswith(ERROR_EVENTS):
             found = read_error(None, next(_parse_events(event), {}), call)
             event = error_event(found, call.path)
-        told.append(event)
-    return b"".join(told), found
+        translated.append(event)
+    return b"".join(translated), found

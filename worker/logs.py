@@ -17,13 +17,13 @@ from worker.errors import shorten
 from worker.redaction import Redactor
 
 JOB_ID = "job_id"
-"""Attribute of a log record that is about one job."""
+"""Attribute of a log record that belongs to one job."""
 
 LONGEST_MESSAGE = 4096
-"""Characters; RunPod's SDK cuts its own messages there."""
+"""Characters; RunPod's SDK cuts its own messages at the same length."""
 
 HTTP_LOGGERS = ("aiohttp", "asyncio")
-"""Loggers whose messages repeat what clients sent, with those below them."""
+"""Loggers, with their children, whose messages repeat what clients sent."""
 
 
 class _SafeFormatter(logging.Formatter):
@@ -59,8 +59,8 @@ class _PlatformFormatter(_SafeFormatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def about_job(job_id: object) -> dict[str, object]:
-    """Return the `extra` of a log call that is about one job."""
+def job_extra(job_id: object) -> dict[str, object]:
+    """Return the `extra` argument of a log call that belongs to one job."""
     return {JOB_ID: job_id}
 
 
@@ -117,8 +117,8 @@ class _RedactedText(io.TextIOWrapper):
         return self.redact("".join(pending))
 
 
-class _LastingFile(io.FileIO):
-    """A descriptor that can be written to whatever becomes of its other end."""
+class _BrokenPipeSafeFile(io.FileIO):
+    """A file whose writes succeed after the reader has gone; the data is then discarded."""
 
     def write(self, data: Any) -> int:
         try:
@@ -128,36 +128,35 @@ class _LastingFile(io.FileIO):
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)
         except OSError:
-            # A full disk, a terminal that is gone: the line is lost, and maybe not the next one.
+            # A full disk or a closed terminal: this line is lost, a later one may succeed.
             pass
         return memoryview(data).nbytes
 
 
-def keep_output_writable() -> None:
-    """Let `print` and the log work on when the reader of stdout or stderr goes away.
+def ignore_broken_output() -> None:
+    """Ignore broken pipes on stdout and stderr.
 
-    Otherwise the first line after that raises wherever it is written: in the middle of a job, in
-    the SDK's loop, or where vLLM's output is read, whose pipe would then fill and stop vLLM.
-    `redact_output` can then hide secrets in all that is printed.
+    Otherwise the next write raises: in a job, in the SDK's loop, or in the reader of vLLM's output,
+    whose pipe would then fill and stop vLLM. `redact_output` works only after this call.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        with contextlib.suppress(OSError, ValueError):  # One that has no descriptor stays.
-            raw = _LastingFile(stream.fileno(), "w", closefd=False)
+        with contextlib.suppress(OSError, ValueError):  # Skip a stream without a descriptor.
+            raw = _BrokenPipeSafeFile(stream.fileno(), "w", closefd=False)
             stream.flush()
-            lasting = _RedactedText(
+            wrapped = _RedactedText(
                 io.BufferedWriter(raw),
                 encoding=stream.encoding,
                 errors="backslashreplace",
                 line_buffering=True,
             )
-            setattr(sys, name, lasting)
+            setattr(sys, name, wrapped)
 
 
 def redact_output(redact: Redactor) -> None:
-    """Hide secrets in all that this process and its forks print from now on.
+    """Hide secrets in everything that this process and its forks print from now on.
 
-    The log hides them by itself, before it cuts a line. This is for the rest: the SDK's log,
+    The worker's log hides them itself, before it cuts a line. This covers the rest: the SDK's log,
     vLLM's output, tracebacks.
     """
     for stream in (sys.stdout, sys.stderr):

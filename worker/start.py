@@ -22,7 +22,7 @@ from worker.engine.watch import WatchLimits
 from worker.errors import ExitCode
 from worker.failure import end_start
 from worker.front import build_front, find_leader
-from worker.logs import configure_logging, keep_output_writable, redact_output
+from worker.logs import configure_logging, ignore_broken_output, redact_output
 from worker.redaction import Redactor
 from worker.settings import Settings, load_settings
 from worker.settings.mode import Mode, choose_mode
@@ -64,7 +64,7 @@ FAILURE_DRAIN_S = 10.0
 
 def run_worker(environ: Mapping[str, str]) -> int:
     """Serve jobs until a signal asks to stop or something fails; return the exit status."""
-    keep_output_writable()
+    ignore_broken_output()
     # Whatever happens before the settings are known: credentials are known by their names.
     redact = Redactor(secret_values((), environ))
     redact_output(redact)

@@ -269,7 +269,7 @@ async def test_stream_arrives_event_by_event(ready):
     assert "stream_interval" not in orjson.loads(ready.bodies[0])
 
 
-async def test_error_of_vllm_within_a_stream_is_told_in_our_words(ready):
+async def test_error_of_vllm_within_a_stream_is_translated(ready):
     refused = b'data: {"error":{"message":"EngineCore died","code":500}}\n\n'
     # However the stream is cut.
     ready.answer = stream(EVENT + refused[:20], refused[20:] + DONE)

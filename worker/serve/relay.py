@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 
 from worker.engine.client import EngineClient
 from worker.errors import RequestError
-from worker.handler import HandlerOptions, read_whole, report_ignored, retell_errors
+from worker.handler import HandlerOptions, read_whole, report_ignored, translate_stream_errors
 from worker.request import Call, Code, build_reply, fail, map_engine_error, parse_job
 from worker.request.members import ignored_header
 from worker.request.routes import resolve_route
@@ -134,7 +134,7 @@ class Relay:
             async for piece in answer.content.iter_any():
                 if call.stream:
                     buffer.feed(piece)
-                    piece, _error = retell_errors(buffer.pop(buffer.size), call)
+                    piece, _error = translate_stream_errors(buffer.pop(buffer.size), call)
                 if piece:
                     await response.write(piece)
             await response.write_eof(buffer.rest)
