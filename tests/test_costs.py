@@ -214,7 +214,7 @@ def find_patterns() -> dict[str, re.Pattern[str]]:
 
 
 OUTSIDE = ("worker.request", "worker.serve", "worker.handler", "worker.queue", "worker.stream")
-OUTSIDE += ("worker.engine", "worker.logs", "worker.redactor")
+OUTSIDE += ("worker.engine", "worker.logs", "worker.redaction")
 """Modules that meet requests, vLLM's messages and log lines, and RunPod's replies."""
 
 ANCHORED = ("worker.request.routes", "worker.request.upload", r"worker.queue.decoding \s*")
