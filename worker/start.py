@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import orjson
 import uvloop
 
-from worker import heap
+from worker import gc_tuning
 from worker.content import hide_native
 from worker.engine.environment import build_environment, has_bytecode
 from worker.engine.lifeline import tie_forks_to_parent
@@ -210,7 +210,7 @@ class Worker:
     async def _serve(self) -> int:
         front = self._front
         jobs = await front.begin(self._engine.client)
-        heap.settle()
+        gc_tuning.freeze_gc()
         if self._leader is None:
             log.info("ready: up to %d jobs at once", self._settings.serving.max_concurrency)
         else:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from worker.engine.report import COMPILE, DOWNLOAD, GRAPHS, READ, WITHIN
-from worker.heap import YOUNG_OBJECTS
+from worker.gc_tuning import GEN0_THRESHOLD
 
 PROBE = """
 import asyncio, gc, inspect, json, os, tempfile, time, types
@@ -104,7 +104,7 @@ print(json.dumps({
     "api_server_methods": choose_methods(),
     "yields_then_sleeps": yields_then_sleeps,
     "remembers_environment": remembers,
-    "young_objects": gc.get_threshold()[0],
+    "gen0_threshold": gc.get_threshold()[0],
     "make_arg_parser": parameters(make_arg_parser),
     "validate_parsed_serve_args": parameters(validate_parsed_serve_args),
     "configure_logging_from_args": parameters(configure_logging_from_args),
@@ -154,7 +154,7 @@ def contract() -> dict[str, object]:
             [False, True],
             "the child lets vLLM's server remember its environment when its app is built",
         ),
-        ("young_objects", YOUNG_OBJECTS, "the same middleware settles the server's heap"),
+        ("gen0_threshold", GEN0_THRESHOLD, "the same hook freezes the server's objects"),
         (
             "yields_then_sleeps",
             [[1, 0], [0, 1]],

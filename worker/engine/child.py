@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from worker import content, heap
+from worker import content, gc_tuning
 from worker.engine import heartbeat, media
 from worker.engine.amx import permit_amx
 from worker.engine.forked import ForkError, run_in_fork
@@ -254,7 +254,7 @@ class Settled:
         from vllm.envs import enable_envs_cache
 
         enable_envs_cache()
-        heap.settle()
+        gc_tuning.freeze_gc()
         # From now on nearly all that this process logs is about requests.
         content.hide_from([""], shown=REQUEST_LOGGERS)
         heartbeat.begin(Path(os.environ[heartbeat.FOLDER]))
