@@ -18,7 +18,7 @@ from typing import Any
 
 from worker.engine.amx import permit_amx
 from worker.engine.child import fork_engine_processes, load_cli_args, sleep_while_polling
-from worker.engine.lifeline import die_with_parent, tie_forks_to_parent
+from worker.engine.parent_death import die_with_parent, set_pdeathsig_on_fork
 
 
 def start_engine(arguments: Sequence[str]) -> Any:
@@ -86,7 +86,7 @@ def main() -> None:
     """Read the command line and serve."""
     report, *arguments = sys.argv[1:]
     die_with_parent()
-    tie_forks_to_parent()
+    set_pdeathsig_on_fork()
     permit_amx()
     os.set_inheritable(int(report), False)
     import uvloop

@@ -18,7 +18,7 @@ from benchmarks.load import Burst, Stream, build_input, build_prompts
 from worker.dev import LocalDeployment, LocalEndpoint
 from worker.dev.job import Job, JobRequest, JobStatus
 from worker.engine.environment import build_environment
-from worker.engine.lifeline import die_with_parent
+from worker.engine.parent_death import die_with_parent
 from worker.settings import load_settings
 
 START_TIMEOUT_S = 300

@@ -11,7 +11,7 @@ import pytest
 from worker.dev import LocalDeployment, LocalEndpoint
 from worker.dev.deployment import DEFAULTS
 from worker.dev.job import Job, JobRequest, JobStatus
-from worker.engine.lifeline import group_is_alive
+from worker.engine.parent_death import group_is_alive
 from worker.errors import ExitCode
 from worker.request import Code
 from worker.settings.mode import JOB_SOURCE

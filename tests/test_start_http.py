@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from worker.engine.lifeline import group_is_alive
+from worker.engine.parent_death import group_is_alive
 from worker.errors import ExitCode
 from worker.request import Code
 

@@ -13,8 +13,8 @@ import uvloop
 from worker import gc_tuning
 from worker.content import hide_native
 from worker.engine.environment import build_environment, has_bytecode
-from worker.engine.lifeline import tie_forks_to_parent
 from worker.engine.machine import check_machine, find_machine
+from worker.engine.parent_death import set_pdeathsig_on_fork
 from worker.engine.preparation import LOCAL_CACHE, plan_preparation
 from worker.engine.process import PHASES, EngineProcess
 from worker.engine.report import StartReport, process_age_s
@@ -148,7 +148,7 @@ class Worker:
 
     async def run(self) -> int:
         """Start the engine, serve jobs, end; return the exit status."""
-        tie_forks_to_parent(close_sockets=True)
+        set_pdeathsig_on_fork(close_sockets=True)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop, number)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from worker.engine import process as process_module
-from worker.engine.lifeline import group_is_alive
+from worker.engine.parent_death import group_is_alive
 from worker.engine.process import PATIENCE, EngineProcess, EngineStartError
 from worker.engine.watch import WatchLimits
 from worker.errors import ExitCode

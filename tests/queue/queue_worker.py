@@ -16,7 +16,7 @@ import uvloop
 sys.modules["cpuinfo"] = types.ModuleType("cpuinfo")
 sys.modules["cpuinfo"].get_cpu_info = lambda: {"brand_raw": "not looked at"}
 
-from worker.engine.lifeline import tie_forks_to_parent  # noqa: E402
+from worker.engine.parent_death import set_pdeathsig_on_fork  # noqa: E402
 from worker.errors import RequestError  # noqa: E402
 from worker.front import finish_jobs  # noqa: E402
 from worker.queue import EventDrivenScaler, loop, sdk  # noqa: E402
@@ -74,7 +74,7 @@ async def main():
     parser.add_argument("--drain", type=float, default=30)
     options = parser.parse_args()
     loop.TOO_MANY_REQUESTS_WAIT_S = 0.1
-    tie_forks_to_parent(close_sockets=True)
+    set_pdeathsig_on_fork(close_sockets=True)
     sdk.set_log_level("info")
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -15,7 +15,7 @@ from queue_bench import ENVIRON, LIMITS, LONG_S, PLACES, WORKER, Queue, deploy, 
 from worker.dev import Fault, LocalEndpoint
 from worker.dev.deployment import DEFAULTS
 from worker.dev.job import JobStatus
-from worker.engine.lifeline import group_is_alive
+from worker.engine.parent_death import group_is_alive
 from worker.request.codes import Code
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -11,7 +11,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from worker.engine.lifeline import die_with_parent
+from worker.engine.parent_death import die_with_parent
 
 
 def convert_gguf(source: Path, directory: Path) -> None:

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from worker.engine.lifeline import die_with_parent
+from worker.engine.parent_death import die_with_parent
 
 OUTPUT_GRACE_S = 1.0
 """Seconds that output may still arrive after the process group was killed."""

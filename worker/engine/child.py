@@ -31,7 +31,7 @@ from worker import content, gc_tuning
 from worker.engine import heartbeat, media
 from worker.engine.amx import permit_amx
 from worker.engine.forked import ForkError, run_in_fork
-from worker.engine.lifeline import die_with_parent, tie_forks_to_parent
+from worker.engine.parent_death import die_with_parent, set_pdeathsig_on_fork
 
 CONFIGURE = "--configure"
 """First argument that asks for the configuration alone."""
@@ -338,7 +338,7 @@ def main() -> None:
     work = configure if sys.argv[1] == CONFIGURE else serve
     parent_pid, descriptor, *arguments = sys.argv[1 + (work is configure) :]
     die_with_parent(int(parent_pid))
-    tie_forks_to_parent()
+    set_pdeathsig_on_fork()
     permit_amx()
     os.set_inheritable(int(descriptor), False)
     report = Reporter(int(descriptor))

@@ -16,7 +16,7 @@ import orjson
 from worker.engine import heartbeat, process_exit
 from worker.engine.client import EngineClient, Health
 from worker.engine.diagnosis import describe_exit, diagnose
-from worker.engine.lifeline import group_is_alive
+from worker.engine.parent_death import group_is_alive
 from worker.engine.run_folder import RunFolder
 from worker.engine.trial import TrialError, try_engine
 from worker.engine.watch import Watch, WatchLimits

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from worker.engine.lifeline import group_is_alive
+from worker.engine.parent_death import group_is_alive
 
 FORKED = """
 import os, time
-from worker.engine.lifeline import tie_forks_to_parent
-tie_forks_to_parent()
+from worker.engine.parent_death import set_pdeathsig_on_fork
+set_pdeathsig_on_fork()
 if os.fork() == 0:
     os.fork()
 os.write(1, b"%d\\n" % os.getpid())
@@ -23,13 +23,13 @@ time.sleep(60)
 
 SPAWNED = """
 import multiprocessing, os, time
-from worker.engine.lifeline import die_with_parent, tie_forks_to_parent
+from worker.engine.parent_death import die_with_parent, set_pdeathsig_on_fork
 
 if __name__ == "__mp_main__":
     die_with_parent()
 
 def live():
-    tie_forks_to_parent()
+    set_pdeathsig_on_fork()
     os.fork()
     os.write(1, b"%d\\n" % os.getpid())
     time.sleep(60)
@@ -97,13 +97,13 @@ def test_signal_to_a_forked_child_does_not_wake_the_parents_loop(start):
     process = start(
         """
 import asyncio, os, signal, time
-from worker.engine.lifeline import tie_forks_to_parent
+from worker.engine.parent_death import set_pdeathsig_on_fork
 
 async def main():
     woken = []
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, woken.append, 1)
-    tie_forks_to_parent()
+    set_pdeathsig_on_fork()
     ready, began = os.pipe()
     child = os.fork()
     if child == 0:
@@ -132,8 +132,8 @@ def test_forked_child_gives_up_sockets_if_asked_to(start, options, seen):
     process = start(
         f"""
 import multiprocessing, os, socket, time
-from worker.engine.lifeline import tie_forks_to_parent
-tie_forks_to_parent({options})
+from worker.engine.parent_death import set_pdeathsig_on_fork
+set_pdeathsig_on_fork({options})
 ours, theirs = socket.socketpair()
 pipe, began = os.pipe()
 
@@ -159,10 +159,10 @@ def test_program_started_under_uvloop_keeps_its_output(start):
     process = start(
         """
 import asyncio, uvloop
-from worker.engine.lifeline import tie_forks_to_parent
+from worker.engine.parent_death import set_pdeathsig_on_fork
 
 async def main():
-    tie_forks_to_parent(close_sockets=True)
+    set_pdeathsig_on_fork(close_sockets=True)
     streams = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.STDOUT}
     program = await asyncio.create_subprocess_exec("echo", "GPU 0", **streams)
     print((await program.communicate())[0].decode(), end="", flush=True)
@@ -183,7 +183,7 @@ uvloop.run(main())
     ],
 )
 def test_die_with_parent_ends_at_once_if_the_parent_is_gone_already(start, call, status):
-    process = start(f"import os\nfrom worker.engine.lifeline import die_with_parent\n{call}")
+    process = start(f"import os\nfrom worker.engine.parent_death import die_with_parent\n{call}")
     assert process.wait(10) == status
 
 

@@ -1,4 +1,4 @@
-"""Tie the life of a process to its parent's, whatever ends the parent (Linux).
+"""End a process when its parent ends, for any reason (Linux).
 
 An orphaned engine keeps a GPU, and an orphaned heartbeat tells the platform that a dead worker is
 alive. A signal handler cannot prevent either: `kill -9` runs no handler. The kernel can.
@@ -24,11 +24,11 @@ ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 def die_with_parent(parent_pid: int | None = None, number: int = signal.SIGKILL) -> None:
     """Ask the kernel to signal this process as soon as its parent ends.
 
-    The signal comes when the *thread* that started this process ends, so start processes from a
-    thread that lives as long as the process. It is not inherited: every process asks for itself.
+    The kernel sends the signal when the *thread* that started this process ends. Start processes
+    from a thread that lives as long as they do. Child processes do not inherit the setting.
 
     Args:
-        parent_pid: The expected parent; if that one is gone already, this process ends at once,
+        parent_pid: The expected parent. If it has already ended, this process ends at once,
             because the kernel only reports deaths after the call.
         number: The signal to receive.
     """
@@ -39,17 +39,17 @@ def die_with_parent(parent_pid: int | None = None, number: int = signal.SIGKILL)
         os.kill(os.getpid(), number)
 
 
-def tie_forks_to_parent(*, close_sockets: bool = False) -> None:
+def set_pdeathsig_on_fork(*, close_sockets: bool = False) -> None:
     """Make every process that is forked from this one, and from those, die with its parent.
 
     Args:
-        close_sockets: Whether a process that `multiprocessing` forks gives up the sockets that it
-            inherits. As long as it holds one, the other side does not learn that this process has
-            closed it: vLLM would go on generating for a client that has left.
+        close_sockets: Whether a process that `multiprocessing` forks closes its inherited sockets.
+            An open copy hides from the peer that this process has closed the socket, and vLLM
+            would go on generating for a client that has disconnected.
     """
     if close_sockets:
-        # Not at every fork: uvloop runs those hooks also in a child that is about to become another
-        # program, whose output goes through such a socket.
+        # Not `os.register_at_fork`: uvloop runs those hooks also in a child that is about to
+        # execute another program, whose output goes through such a socket.
         util.register_after_fork(_close_sockets, lambda close: close())
 
     def in_child() -> None:
@@ -73,8 +73,8 @@ def _close_sockets() -> None:
 def group_is_alive(group: int) -> bool:
     """Return whether the process group `group` has a process that still runs.
 
-    A signal 0 would count zombies too, which hold no memory; where a container's first process
-    reaps no strangers, they stay.
+    A signal 0 would count zombies too, which hold no memory. They remain where a container's first
+    process does not reap orphans.
     """
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):  # It may end meanwhile.
