@@ -18,7 +18,7 @@ from worker.engine.client import EngineClient, Health
 from worker.engine.diagnosis import describe_exit, diagnose
 from worker.engine.parent_death import group_is_alive
 from worker.engine.run_folder import RunFolder
-from worker.engine.trial import TrialError, try_engine
+from worker.engine.self_test import SelfTestError, run_self_test
 from worker.engine.watch import Watch, WatchLimits
 from worker.errors import ExitCode, WorkerError
 
@@ -186,8 +186,8 @@ class EngineProcess:
             EngineStartError: It did not answer; it is gone then.
         """
         try:
-            route = await try_engine(self.client, model, timeout_s)
-        except TrialError as error:
+            route = await run_self_test(self.client, model, timeout_s)
+        except SelfTestError as error:
             problem = f"vLLM loaded the model and cannot answer with it: {error}"
             if self._exited is not None:
                 # The reason is the last that a dying engine says.
