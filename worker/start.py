@@ -18,7 +18,7 @@ from worker.engine.parent_death import set_pdeathsig_on_fork
 from worker.engine.preparation import LOCAL_CACHE, plan_preparation
 from worker.engine.process import PHASES, EngineProcess
 from worker.engine.report import StartReport, process_age_s
-from worker.engine.watch import WatchLimits
+from worker.engine.watchdog import WatchdogLimits
 from worker.errors import ExitCode
 from worker.failure import end_start
 from worker.front import build_front, find_leader
@@ -142,7 +142,7 @@ class Worker:
             self._environment,
             on_phase=self._note_phase,
             on_output=self._pass_on,
-            limits=WatchLimits(serving.engine_silence_timeout_s, serving.engine_stall_timeout_s),
+            limits=WatchdogLimits(serving.engine_silence_timeout_s, serving.engine_stall_timeout_s),
             is_ready=self._leader.is_ready if self._leader else None,
         )
 

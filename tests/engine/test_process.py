@@ -11,7 +11,7 @@ import pytest
 from worker.engine import process as process_module
 from worker.engine.parent_death import group_is_alive
 from worker.engine.process import PATIENCE, EngineProcess, EngineStartError
-from worker.engine.watch import WatchLimits
+from worker.engine.watchdog import WatchdogLimits
 from worker.errors import ExitCode
 
 FAKE = Path(__file__).parent / "fake_engine.py"
@@ -27,7 +27,7 @@ class FakeEngine(EngineProcess):
         do: str,
         *arguments: str,
         environment: dict[str, str] | None = None,
-        limits: WatchLimits = PATIENCE,
+        limits: WatchdogLimits = PATIENCE,
     ):
         self.phases: list[str] = []
         self.seconds: list[float] = []
@@ -200,7 +200,7 @@ async def test_wait_failed_notices_a_server_whose_engine_died(build):
 
 
 async def test_wait_failed_notices_a_server_that_does_not_answer(build):
-    engine = build("import threading\nserve(200)", limits=WatchLimits(silence_s=0.2))
+    engine = build("import threading\nserve(200)", limits=WatchdogLimits(silence_s=0.2))
     await engine.start(20)
     # The socket is gone, the process stays: nobody can reach it any more.
     for socket_path in Path(tempfile.gettempdir()).glob("worker-engine-*/vllm.sock"):
@@ -213,7 +213,7 @@ async def test_wait_failed_notices_one_api_server_that_hangs_while_another_answe
         "import pathlib\n"
         "pathlib.Path(os.environ['WORKER_HEARTBEATS'], 'api-server-7').touch()\n"
         "serve(200)",
-        limits=WatchLimits(silence_s=0.2),
+        limits=WatchdogLimits(silence_s=0.2),
     )
     await engine.start(20)
     problem = await asyncio.wait_for(engine.wait_failed(), 15)

@@ -19,7 +19,7 @@ from worker.engine.diagnosis import describe_exit, diagnose
 from worker.engine.parent_death import group_is_alive
 from worker.engine.run_folder import RunFolder
 from worker.engine.self_test import SelfTestError, run_self_test
-from worker.engine.watch import Watch, WatchLimits
+from worker.engine.watchdog import EngineWatchdog, WatchdogLimits
 from worker.errors import ExitCode, WorkerError
 
 HEALTH_INTERVAL_S = 0.05
@@ -32,7 +32,7 @@ GROUP_INTERVAL_S = 0.05
 """Between two looks at the processes that are ending."""
 
 WATCH_INTERVAL_S = 0.5
-"""Between two looks at a server that serves."""
+"""Between two checks of a server that is ready."""
 
 TAIL_LINES = 200
 """Lines of vLLM's output that are kept to explain a failure."""
@@ -53,7 +53,7 @@ LAST_WORDS_S = 6.0
 KILL_WAIT_S = 10.0
 """How long a process may take to vanish after SIGKILL (a GPU driver can hold it a while)."""
 
-PATIENCE = WatchLimits()
+PATIENCE = WatchdogLimits()
 
 PHASES = {
     "import": "importing vLLM",
@@ -98,7 +98,7 @@ class EngineProcess:
         *,
         on_phase: Callable[[str, float], None],
         on_output: Callable[[str], None],
-        limits: WatchLimits = PATIENCE,
+        limits: WatchdogLimits = PATIENCE,
         is_ready: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._arguments = list(arguments)
@@ -249,10 +249,10 @@ class EngineProcess:
                 check.cancel()
 
     async def _watch(self) -> str:
-        watch = Watch(self.client, self._limits)
+        watchdog = EngineWatchdog(self.client, self._limits)
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
-            if problem := await watch.look():
+            if problem := await watchdog.check():
                 return problem
 
     async def stop(self, grace_s: float) -> None:
