@@ -21,7 +21,6 @@ from worker.engine.report import StartReport, process_age_s
 from worker.engine.watchdog import WatchdogLimits
 from worker.errors import ExitCode
 from worker.failure import end_start
-from worker.front import build_front, find_leader
 from worker.logs import configure_logging, ignore_broken_output, redact_output
 from worker.redaction import Redactor
 from worker.settings import Settings, load_settings
@@ -29,6 +28,7 @@ from worker.settings.mode import Mode, choose_mode
 from worker.settings.secrets import secret_values
 from worker.settings.startup import cache_variables
 from worker.sizing.requirement import check_capacity
+from worker.transport import build_transport, find_leader
 
 log = logging.getLogger(__name__)
 
@@ -92,12 +92,12 @@ def find_loss(jobs: asyncio.Task[str | None], failed: asyncio.Task[str]) -> str 
     """Return what the worker has lost and cannot serve without; None if it is to end in order.
 
     Args:
-        jobs: The front's own task.
+        jobs: The transport's task.
         failed: Waits for the end of the engine.
     """
     if failed.done():
         return failed.result()
-    # How it failed, if it did, is told when the front is finished.
+    # An exception of the transport is raised when the transport is drained.
     return jobs.result() if jobs.done() and jobs.exception() is None else None
 
 
@@ -117,7 +117,7 @@ class Worker:
         self._settings = settings
         self._redact = redact
         self._leader = find_leader(settings, mode)
-        self._front = build_front(settings, mode, self._leader)
+        self._transport = build_transport(settings, mode, self._leader)
         self._stop = asyncio.Event()
         self._serves = False
         self._report = StartReport(
@@ -156,8 +156,8 @@ class Worker:
             log.info(profile)
         log.info("starting vLLM with %s", self._settings.model.name)
         try:
-            self._report.begin("opening the front")
-            await self._front.open()
+            self._report.begin("preparing the transport")
+            await self._transport.prepare()
             self._preparation.begin()
             self._report.begin("checking the machine")
             await check_machine(self._settings.model.name, self._environment, find_machine())
@@ -167,7 +167,7 @@ class Worker:
         finally:
             await self._preparation.stop()
             await self._engine.stop(ENGINE_STOP_S)
-            await self._front.close()
+            await self._transport.close()
             log.info("stopped")
 
     def _pass_on(self, line: str) -> None:
@@ -177,7 +177,7 @@ class Worker:
 
     def _note_phase(self, name: str, seconds: float) -> None:
         title = PHASES.get(name, name)
-        self._report.begin(title if name != "ready" else "self-test and front")
+        self._report.begin(title if name != "ready" else "self-test and transport")
         log.info("engine, %4.1f s: %s", seconds, title)
 
     def _asked_to_stop(self, number: int) -> None:
@@ -208,8 +208,8 @@ class Worker:
             await self._engine.test(self._settings.model.served_name, left_s)
 
     async def _serve(self) -> int:
-        front = self._front
-        jobs = await front.begin(self._engine.client)
+        transport = self._transport
+        jobs = await transport.start(self._engine.client)
         gc_tuning.freeze_gc()
         if self._leader is None:
             log.info("ready: up to %d jobs at once", self._settings.serving.max_concurrency)
@@ -223,13 +223,13 @@ class Worker:
         stop = asyncio.create_task(self._stop.wait())
         await asyncio.wait({jobs, failed, stop}, return_when=asyncio.FIRST_COMPLETED)
         lost = find_loss(jobs, failed)
-        front.refuse(failed=lost is not None)
+        transport.stop_accepting(failed=lost is not None)
         failed.cancel()
         if lost is not None:
             log.error("%s; this worker ends, so that another takes over", lost)
             await self._engine.stop(grace_s=0)
-            await front.finish(FAILURE_DRAIN_S)
+            await transport.drain(FAILURE_DRAIN_S)
             return ExitCode.ENGINE_DIED
-        await front.finish(self._settings.serving.drain_timeout_s)
+        await transport.drain(self._settings.serving.drain_timeout_s)
         await self._preparation.finish(CACHE_END_S)
         return ExitCode.OK

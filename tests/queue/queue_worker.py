@@ -18,9 +18,9 @@ sys.modules["cpuinfo"].get_cpu_info = lambda: {"brand_raw": "not looked at"}
 
 from worker.engine.parent_death import set_pdeathsig_on_fork  # noqa: E402
 from worker.errors import RequestError  # noqa: E402
-from worker.front import finish_jobs  # noqa: E402
 from worker.queue import EventDrivenScaler, loop, sdk  # noqa: E402
 from worker.request import Batching, RequestDefaults, parse_job  # noqa: E402
+from worker.transport import finish_jobs  # noqa: E402
 
 PLACES = 8
 DEFAULTS = RequestDefaults("tiny", Batching(1, 1, 1.0), max_tokens=1)

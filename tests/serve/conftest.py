@@ -1,4 +1,4 @@
-"""The HTTP front on loopback, with a fake vLLM behind it."""
+"""The HTTP server on loopback, with a fake vLLM behind it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aiohttp import web
 from worker.engine.client import EngineClient
 from worker.handler import HandlerOptions
 from worker.request import Batching, RequestDefaults
-from worker.serve import Followers, FrontOptions, HttpFront
+from worker.serve import Followers, HttpServer, HttpServerConfig
 from worker.stream.flush_policy import StreamLoad
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 class Bench:
-    """A front, its fake engine and a client."""
+    """A server, its fake engine and a client."""
 
     def __init__(self, socket_path: Path) -> None:
         self.socket_path = socket_path
@@ -40,7 +40,7 @@ class Bench:
         self.stream_load = StreamLoad(0.02)
         self.timeout_s = 30.0
         self.client: EngineClient
-        self.front: HttpFront
+        self.server: HttpServer
         self.followers: Followers | None = None
         self.port = 0
         self.health_port = 0
@@ -59,8 +59,8 @@ class Bench:
         self.port = free_port()
         self.health_port = free_port() if two_ports else self.port
         defaults = {"health_path": "/ping", "api_key": None, "max_concurrency": 300}
-        self.front = HttpFront(
-            FrontOptions(
+        self.server = HttpServer(
+            HttpServerConfig(
                 self.port,
                 self.health_port,
                 host="127.0.0.1",
@@ -68,14 +68,14 @@ class Bench:
             ),
             self.followers,
         )
-        await self.front.open()
+        await self.server.prepare()
         self.client = EngineClient(self.socket_path)
 
     def begin(self, *, open_control: bool = False) -> None:
         defaults = RequestDefaults(
             "tiny", Batching(1, 50, 3.0), max_tokens=16, open_control_routes=open_control
         )
-        self.front.begin(self.client, self.stream_load, HandlerOptions(defaults, self.timeout_s))
+        self.server.start(self.client, self.stream_load, HandlerOptions(defaults, self.timeout_s))
 
     async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
         """Return status and body, as JSON where it is JSON."""
@@ -102,7 +102,7 @@ async def bench(tmp_path) -> AsyncIterator[Bench]:
     await bench.session.close()
     if bench.port:
         await bench.client.close()
-        await bench.front.close()
+        await bench.server.close()
     await runner.cleanup()
 
 

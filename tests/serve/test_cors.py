@@ -7,9 +7,9 @@ import io
 import pytest
 from fake_vllm import BODY, CHAT, EVENT, REPLY, STREAM, say, stream
 
-from worker.front import build_cors
 from worker.serve import Cors, State
 from worker.settings import load_settings
+from worker.transport import build_cors
 
 KEY = "sk-worker-key"
 PAGE = "https://app.example.com"
@@ -26,7 +26,7 @@ ALLOW = "Access-Control-Allow-Origin"
 @pytest.mark.parametrize("path", [CHAT, "/runsync", "/ping", "/v1/messages", "/nothing"])
 async def test_preflight_is_answered_without_the_key_in_every_state(bench, path):
     await bench.open(api_key=KEY, cors=Cors([PAGE]), two_ports=True)
-    for change in (lambda: None, bench.begin, lambda: bench.front.refuse(State.FAILED)):
+    for change in (lambda: None, bench.begin, lambda: bench.server.stop_accepting(State.FAILED)):
         change()
         async with bench.request("OPTIONS", path, headers=PREFLIGHT) as response:
             assert response.status == 204

@@ -40,7 +40,7 @@ async def test_leader_that_was_never_there_may_still_come(bench):
 async def test_leader_that_stops_while_this_machine_loads_ends_the_start(bench, state):
     await bench.open()
     leader = leader_of(bench)
-    bench.front.refuse(state)
+    bench.server.stop_accepting(state)
     with pytest.raises(UnavailableError, match=r"machine 0 .* gone again: http://127.*/ping"):
         await leader.is_ready()
     await leader.close()
@@ -53,7 +53,7 @@ async def test_leader_that_stops_ends_its_followers_in_order(bench, looks_often)
     waiting = asyncio.create_task(leader.wait_gone())
     await asyncio.sleep(0.05)
     assert not waiting.done()
-    bench.front.refuse(State.STOPPING)
+    bench.server.stop_accepting(State.STOPPING)
     assert await asyncio.wait_for(waiting, 5) is None
     await leader.close()
 
@@ -63,7 +63,7 @@ async def test_leader_whose_worker_has_ended_ends_its_followers(bench, looks_oft
     bench.begin()
     leader = leader_of(bench)
     assert await leader.is_ready()
-    await bench.front.close()
+    await bench.server.close()
     assert await asyncio.wait_for(leader.wait_gone(), 5) is None
     await leader.close()
 

@@ -20,7 +20,7 @@ from worker.settings.mode import JOB_SOURCE
 )
 async def test_health_of_a_server(bench, capsys, state, status, words):
     await bench.open(two_ports=True, health_path="/up")
-    bench.front.refuse(state)
+    bench.server.stop_accepting(state)
     environ = {
         "WORKER_MODE": "pod",
         "PORT": str(bench.port),

@@ -1,4 +1,4 @@
-"""WebSockets: vLLM's realtime route through the front, driven by real clients."""
+"""WebSockets: vLLM's realtime route through the server, driven by real clients."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ async def test_client_that_vanishes_leaves_nothing_behind(ready):
         assert socket._response.connection.transport is not None
         socket._response.connection.transport.abort()
         await asyncio.wait_for(closed.wait(), 5)
-    await ready.front.finish(5)
+    await ready.server.drain(5)
 
 
 async def test_engine_that_dies_is_told(ready):
@@ -149,8 +149,8 @@ async def test_socket_still_open_at_the_end_is_told(ready):
     ready.answer = speech()
     async with connect(ready) as socket:
         await socket.receive_json()
-        ready.front.refuse(State.STOPPING)
-        end = asyncio.create_task(ready.front.finish(0.05))
+        ready.server.stop_accepting(State.STOPPING)
+        end = asyncio.create_task(ready.server.drain(0.05))
         assert (await socket.receive_json())["code"] == Code.WORKER_STOPPING
         await socket.receive()
         assert socket.close_code == WSCloseCode.GOING_AWAY

@@ -2,8 +2,16 @@
 
 from worker.serve.connections import ConnectionLimits
 from worker.serve.cors import Cors
-from worker.serve.front import FrontOptions, HttpFront
 from worker.serve.health import State
 from worker.serve.machines import Followers, Leader
+from worker.serve.server import HttpServer, HttpServerConfig
 
-__all__ = ["ConnectionLimits", "Cors", "Followers", "FrontOptions", "HttpFront", "Leader", "State"]
+__all__ = [
+    "ConnectionLimits",
+    "Cors",
+    "Followers",
+    "HttpServer",
+    "HttpServerConfig",
+    "Leader",
+    "State",
+]

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from worker.errors import ExitCode, UnavailableError
-from worker.front import ABORT_S, SDK_VERSION, build_front, check_sdk_version, finish_jobs
 from worker.request import Code
 from worker.settings import load_settings
+from worker.transport import ABORT_S, SDK_VERSION, build_transport, check_sdk_version, finish_jobs
 
 
 class Scaler:
@@ -38,7 +38,7 @@ async def test_finish_jobs_aborts_what_runs_too_long():
 
 async def test_finish_jobs_does_not_wait_for_ever_for_the_platform(monkeypatch):
     assert ABORT_S > 0
-    monkeypatch.setattr("worker.front.ABORT_S", 0.01)
+    monkeypatch.setattr("worker.transport.ABORT_S", 0.01)
     scaler = Scaler(ends=False)
     jobs = asyncio.create_task(scaler.run())
     async with asyncio.timeout(5):
@@ -58,9 +58,11 @@ async def test_finish_jobs_raises_what_ended_the_loop():
 @pytest.mark.parametrize(
     ("mode", "origins", "warned"), [("queue", "*", True), ("queue", "", False), ("pod", "*", False)]
 )
-def test_build_front_warns_of_origins_that_the_queue_does_not_use(caplog, mode, origins, warned):
+def test_build_transport_warns_of_origins_that_the_queue_does_not_use(
+    caplog, mode, origins, warned
+):
     environ = {"MODEL_NAME": "a/b", "ALLOWED_ORIGINS": origins, "WORKER_API_KEY": "sk-worker-key"}
-    build_front(load_settings(environ), mode, None)
+    build_transport(load_settings(environ), mode, None)
     assert ("ALLOWED_ORIGINS" in caplog.text) == warned
 
 
@@ -81,9 +83,9 @@ async def test_queue_with_another_sdk_fails_at_start_with_both_versions(monkeypa
         return installed
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    front = build_front(load_settings({"MODEL_NAME": "a/b"}), "queue", None)
+    transport = build_transport(load_settings({"MODEL_NAME": "a/b"}), "queue", None)
     with pytest.raises(UnavailableError) as raised:
-        await front.open()
+        await transport.prepare()
     assert raised.value.exit_code is ExitCode.UNAVAILABLE
     assert SDK_VERSION in str(raised.value)
     assert (installed or "none") in str(raised.value)

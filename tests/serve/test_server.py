@@ -13,7 +13,7 @@ from fake_vllm import BODY, CHAT, DONE, EVENT, REPLY, STREAM, code_of, say, stre
 
 from worker.errors import UnavailableError
 from worker.request import Code
-from worker.serve import FrontOptions, HttpFront, State
+from worker.serve import HttpServer, HttpServerConfig, State
 
 KEY = "sk-worker-key"
 
@@ -26,9 +26,9 @@ async def test_health_from_the_first_second_to_the_last(bench):
     assert await bench.ask("GET", "/ping") == (204, b"")
     bench.begin()
     assert await bench.ask("GET", "/ping") == (200, {"status": "ready"})
-    bench.front.refuse(State.STOPPING)
+    bench.server.stop_accepting(State.STOPPING)
     assert (await bench.ask("GET", "/ping"))[0] == 503
-    bench.front.refuse(State.FAILED)
+    bench.server.stop_accepting(State.FAILED)
     assert (await bench.ask("GET", "/ping"))[0] == 503
 
 
@@ -47,9 +47,9 @@ async def test_health_needs_no_key(bench):
 
 async def test_port_that_is_taken_is_named(bench):
     await bench.open()
-    options = FrontOptions(bench.port, bench.port, "/ping", None, 1, host="127.0.0.1")
+    options = HttpServerConfig(bench.port, bench.port, "/ping", None, 1, host="127.0.0.1")
     with pytest.raises(UnavailableError, match=f"port {bench.port} .*HTTP_PORT"):
-        await HttpFront(options).open()
+        await HttpServer(options).prepare()
 
 
 # Requests
@@ -342,8 +342,8 @@ async def test_drain_lets_running_requests_end_and_refuses_others(ready):
     running = asyncio.create_task(ready.ask("POST", CHAT, json=BODY))
     while not ready.asked:
         await asyncio.sleep(0.005)
-    ready.front.refuse(State.STOPPING)
-    finish = asyncio.create_task(ready.front.finish(5))
+    ready.server.stop_accepting(State.STOPPING)
+    finish = asyncio.create_task(ready.server.drain(5))
     status, body = await ready.ask("POST", CHAT, json=BODY)
     assert (status, code_of(body)) == (503, Code.WORKER_STOPPING)
     assert not finish.done()
@@ -356,8 +356,8 @@ async def test_drain_ends_what_runs_too_long_with_an_error(ready):
     ready.answer = stream(EVENT, hang=True)
     async with ready.request("POST", CHAT, json=STREAM) as response:
         await response.content.readuntil(b"\n\n")
-        ready.front.refuse(State.STOPPING)
-        await ready.front.finish(0.02)
+        ready.server.stop_accepting(State.STOPPING)
+        await ready.server.drain(0.02)
         assert Code.WORKER_STOPPING in (await response.content.read()).decode()
     async with asyncio.timeout(5):
         await ready.left.wait()

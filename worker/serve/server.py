@@ -37,8 +37,8 @@ ALL_INTERFACES = "0.0.0.0"  # noqa: S104  the platform reaches the container by 
 
 
 @dataclass(frozen=True, slots=True)
-class FrontOptions:
-    """Where and for whom the server listens.
+class HttpServerConfig:
+    """Where the server listens and whom it serves.
 
     Attributes:
         port: For requests.
@@ -61,16 +61,16 @@ class FrontOptions:
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
-class HttpFront:
-    """Answers health checks from `open` on, and requests from `begin` on.
+class HttpServer:
+    """Answers health checks after `prepare`, and requests after `start`.
 
     Args:
-        options: Where and for whom it listens.
+        config: Where the server listens and whom it serves.
         followers: Machines that this one answers for, to be told of their health checks.
     """
 
-    def __init__(self, options: FrontOptions, followers: Followers | None = None) -> None:
-        self._options = options
+    def __init__(self, config: HttpServerConfig, followers: Followers | None = None) -> None:
+        self._config = config
         self._followers = followers
         self._state = State.STARTING
         self._timers: set[asyncio.Timeout] = set()
@@ -83,24 +83,24 @@ class HttpFront:
         self._runners: list[web.AppRunner] = []
         self._ports: list[Connections] = []
 
-    async def open(self) -> None:
+    async def prepare(self) -> None:
         """Listen; everything but health checks is told to come again.
 
         Raises:
             UnavailableError: A port is taken or not allowed.
         """
-        options = self._options
+        config = self._config
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         self._add_health(app)
         app.router.add_route("*", "/{path:.*}", self._answer, expect_handler=meet_expectation)
-        await self._listen(app, options.port)
-        if options.health_port != options.port:
+        await self._listen(app, config.port)
+        if config.health_port != config.port:
             health = web.Application()
             self._add_health(health)
-            await self._listen(health, options.health_port)
-        log.info("listening on port %d, health at %s", options.port, options.health_path)
+            await self._listen(health, config.health_port)
+        log.info("listening on port %d, health at %s", config.port, config.health_path)
 
-    def begin(self, client: EngineClient, stream_load: StreamLoad, options: HandlerOptions) -> None:
+    def start(self, client: EngineClient, stream_load: StreamLoad, options: HandlerOptions) -> None:
         """Answer requests from now on.
 
         Args:
@@ -114,11 +114,11 @@ class HttpFront:
         self._timeout_s = options.request_timeout_s
         self._state = State.READY
 
-    def refuse(self, state: State) -> None:
+    def stop_accepting(self, state: State) -> None:
         """Accept no more requests; those that run go on."""
         self._state = state
 
-    async def finish(self, timeout_s: float) -> None:
+    async def drain(self, timeout_s: float) -> None:
         """Let running requests end within `timeout_s` seconds, then end them with an error."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -142,13 +142,13 @@ class HttpFront:
             await runner.cleanup()
 
     def _add_health(self, app: web.Application) -> None:
-        for path in {self._options.health_path, "/ping", "/health"}:
+        for path in {self._config.health_path, "/ping", "/health"}:
             app.router.add_get(path, self._health, expect_handler=meet_expectation)
 
     async def _listen(self, app: web.Application, port: int) -> None:
-        if self._options.cors is not None:
-            self._options.cors.install(app)
-        connections = Connections(self._options.limits)
+        if self._config.cors is not None:
+            self._config.cors.install(app)
+        connections = Connections(self._config.limits)
         connections.install(app)
         runner = web.AppRunner(
             app,
@@ -162,7 +162,7 @@ class HttpFront:
         self._runners.append(runner)
         self._ports.append(connections)
         try:
-            await connections.listen(runner, self._options.host, port)
+            await connections.listen(runner, self._config.host, port)
         except OSError as error:
             raise UnavailableError(
                 f"port {port} cannot be used: {error.strerror}. Set HTTP_PORT and PORT_HEALTH to "
@@ -181,7 +181,7 @@ class HttpFront:
             self._check(request)
             if not is_socket(request):
                 # A slow body takes no place of those that are answered.
-                await receive_body(request, self._options.limits.body_timeout_s, MAX_BODY_BYTES)
+                await receive_body(request, self._config.limits.body_timeout_s, MAX_BODY_BYTES)
                 self._check(request)
             whole = await self._within_time(request, begun)
             return whole or begun[0]
@@ -210,7 +210,7 @@ class HttpFront:
     async def _within_time(
         self, request: web.Request, begun: list[web.StreamResponse]
     ) -> web.StreamResponse | None:
-        """Answer, counted among those that run; `finish` can end it by its timer."""
+        """Answer, counted among those that run; `drain` can end it by its timer."""
         async with asyncio.timeout(self._timeout_s) as timer:
             self._timers.add(timer)
             self._idle.clear()
@@ -241,17 +241,17 @@ class HttpFront:
         Raises:
             RequestError: With the reason.
         """
-        check_key(request, self._options.api_key)
+        check_key(request, self._config.api_key)
         if self._state is State.STARTING:
             raise fail(Code.ENGINE_UNAVAILABLE, "The model is still loading; send it again.")
         if self._state is State.STOPPING:
             raise fail(Code.WORKER_STOPPING, "The worker is stopping; send it again.")
         if self._state is State.FAILED:
             raise fail(Code.ENGINE_DIED, "The engine has died; another worker takes over.")
-        if len(self._timers) >= self._options.max_concurrency:
+        if len(self._timers) >= self._config.max_concurrency:
             raise fail(
                 Code.ENGINE_OVERLOADED,
-                f"The worker answers {self._options.max_concurrency} requests already.",
+                f"The worker answers {self._config.max_concurrency} requests already.",
             )
 
     def _ended(self) -> RequestError:

@@ -1,4 +1,4 @@
-"""Where requests come from: RunPod's job queue, or HTTP from the clients themselves."""
+"""Transports: the source of requests is RunPod's job queue, or HTTP from the clients themselves."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from worker.serve import (
     ConnectionLimits,
     Cors,
     Followers,
-    FrontOptions,
-    HttpFront,
+    HttpServer,
+    HttpServerConfig,
     Leader,
     State,
 )
@@ -36,35 +36,35 @@ CUSTOM_CHECKS = "runpod.serverless"
 """Imported only if the user registered a fitness check."""
 
 LEAST_CONNECTIONS = 1000
-"""Open connections over HTTP, where no setting says how many."""
+"""Default limit of open HTTP connections."""
 
 ABORT_S = 5.0
-"""How long the report of jobs that were ended may take, and open requests to the platform."""
+"""Time limit to report aborted jobs, and for open requests to the platform."""
 
 
-class Front(Protocol):
-    """Where requests come from, and how they end."""
+class Transport(Protocol):
+    """A source of requests."""
 
-    async def open(self) -> None:
-        """Prepare while vLLM starts."""
+    async def prepare(self) -> None:
+        """Do what is possible while vLLM starts."""
 
-    async def begin(self, client: EngineClient) -> asyncio.Task[Any]:
-        """Answer requests with vLLM from now on; return a task that ends only with the front.
+    async def start(self, client: EngineClient) -> asyncio.Task[Any]:
+        """Answer requests with vLLM from now on; return a task that runs as long as the transport.
 
-        Its result says what this worker has lost and cannot serve without; None if nothing.
+        Its result is the reason why this worker cannot serve any more; None if there is none.
         """
 
-    def refuse(self, *, failed: bool) -> None:
-        """Take no more requests; `failed` says that vLLM has died."""
+    def stop_accepting(self, *, failed: bool) -> None:
+        """Accept no more requests; `failed` means that vLLM has died."""
 
-    async def finish(self, timeout_s: float) -> None:
+    async def drain(self, timeout_s: float) -> None:
         """Let running requests end within `timeout_s` seconds, then end them with an error."""
 
     async def close(self) -> None:
-        """Give back what `open` took."""
+        """Release what `prepare` acquired."""
 
 
-class QueueFront:
+class QueueTransport:
     """RunPod's job queue.
 
     Args:
@@ -77,7 +77,7 @@ class QueueFront:
         self._scaler: Any = None
         self._jobs: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
+    async def prepare(self) -> None:
         """Import the SDK in the background; it takes two seconds.
 
         Raises:
@@ -89,10 +89,10 @@ class QueueFront:
             await _import_queue(self._settings).sdk.run_fitness_checks()
         self._sdk = asyncio.create_task(asyncio.to_thread(_import_queue, self._settings))
 
-    async def begin(self, client: EngineClient) -> asyncio.Task[None]:
-        """Take jobs from now on."""
+    async def start(self, client: EngineClient) -> asyncio.Task[None]:
+        """Fetch jobs from now on."""
         if self._sdk is None:
-            raise RuntimeError("not open")
+            raise RuntimeError("not prepared")
         queue = await self._sdk
         handler = Handler(client, build_stream_load(self._settings), build_options(self._settings))
         self._scaler = queue.EventDrivenScaler(
@@ -102,25 +102,25 @@ class QueueFront:
         self._jobs = asyncio.create_task(self._scaler.run())
         return self._jobs
 
-    def refuse(self, *, failed: bool) -> None:
-        """Take no more jobs."""
+    def stop_accepting(self, *, failed: bool) -> None:
+        """Fetch no more jobs."""
         self._scaler.kill_worker()
 
-    async def finish(self, timeout_s: float) -> None:
+    async def drain(self, timeout_s: float) -> None:
         """Let running jobs end within `timeout_s` seconds, then end them with an error."""
         if self._jobs is not None:
             await finish_jobs(self._scaler, self._jobs, timeout_s)
 
     async def close(self) -> None:
-        """There is nothing to give back."""
+        """Do nothing; the SDK holds no resources here."""
 
 
-class HttpServer:
+class HttpTransport:
     """HTTP from the clients themselves.
 
     Args:
         settings: The resolved configuration.
-        mode: Decides the ports that nobody set.
+        mode: Determines the default ports.
     """
 
     def __init__(self, settings: Settings, mode: Mode) -> None:
@@ -130,8 +130,8 @@ class HttpServer:
         key = endpoint.api_key
         machines = settings.cluster.size
         self._followers = Followers(machines) if machines > 1 else None
-        self._front = HttpFront(
-            FrontOptions(
+        self._server = HttpServer(
+            HttpServerConfig(
                 port,
                 health_port,
                 endpoint.health_path,
@@ -144,82 +144,82 @@ class HttpServer:
         )
         if key is None and mode == "pod":
             log.warning(
-                "WORKER_API_KEY is not set: whoever reaches port %d can use the model", port
+                "WORKER_API_KEY is not set: anyone who can reach port %d can use the model", port
             )
 
-    async def open(self) -> None:
-        """Listen; health checks get an answer from now on."""
-        await self._front.open()
+    async def prepare(self) -> None:
+        """Listen and answer health checks."""
+        await self._server.prepare()
 
-    async def begin(self, client: EngineClient) -> asyncio.Task[Any]:
+    async def start(self, client: EngineClient) -> asyncio.Task[Any]:
         """Answer requests from now on."""
-        self._front.begin(client, build_stream_load(self._settings), build_options(self._settings))
+        self._server.start(client, build_stream_load(self._settings), build_options(self._settings))
         waits = asyncio.Event().wait if self._followers is None else self._followers.wait_gone
         return asyncio.create_task(waits())
 
-    def refuse(self, *, failed: bool) -> None:
-        """Answer no more requests than those that run."""
-        self._front.refuse(State.FAILED if failed else State.STOPPING)
+    def stop_accepting(self, *, failed: bool) -> None:
+        """Accept no more requests; running ones continue."""
+        self._server.stop_accepting(State.FAILED if failed else State.STOPPING)
 
-    async def finish(self, timeout_s: float) -> None:
+    async def drain(self, timeout_s: float) -> None:
         """Let running requests end within `timeout_s` seconds, then end them with an error."""
-        await self._front.finish(timeout_s)
+        await self._server.drain(timeout_s)
 
     async def close(self) -> None:
         """Close all ports."""
-        await self._front.close()
+        await self._server.close()
 
 
-class Follower:
-    """Nowhere: another machine of the cluster answers requests, and this one ends with it.
+class FollowerTransport:
+    """Follower node of a cluster: serves no requests and exits with the leader.
 
     Args:
-        leader: That machine.
+        leader: The node that serves requests.
     """
 
     def __init__(self, leader: Leader) -> None:
         self._leader = leader
         self._watch: asyncio.Task[str | None] | None = None
 
-    async def open(self) -> None:
-        """There is nothing to prepare."""
+    async def prepare(self) -> None:
+        """Do nothing; a follower needs no preparation."""
 
-    async def begin(self, client: EngineClient) -> asyncio.Task[str | None]:
-        """Watch the other machine; the task ends when that has gone."""
+    async def start(self, client: EngineClient) -> asyncio.Task[str | None]:
+        """Monitor the leader; the task ends when the leader has gone."""
         self._watch = asyncio.create_task(self._leader.wait_gone())
         return self._watch
 
-    def refuse(self, *, failed: bool) -> None:
-        """There are no requests."""
+    def stop_accepting(self, *, failed: bool) -> None:
+        """Do nothing; a follower has no requests."""
 
-    async def finish(self, timeout_s: float) -> None:
-        """There are no requests."""
+    async def drain(self, timeout_s: float) -> None:
+        """Do nothing; a follower has no requests."""
 
     async def close(self) -> None:
-        """Look at the other machine no more."""
+        """Stop monitoring the leader."""
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait({self._watch})
         await self._leader.close()
 
 
-def build_front(settings: Settings, mode: Mode, leader: Leader | None) -> Front:
-    """Return where requests come from in this mode; from nowhere on a machine with a leader."""
+def build_transport(settings: Settings, mode: Mode, leader: Leader | None) -> Transport:
+    """Return the transport for this mode; a node with a leader serves no requests."""
     if leader is not None:
-        return Follower(leader)
+        return FollowerTransport(leader)
     if mode != "queue":
-        return HttpServer(settings, mode)
+        return HttpTransport(settings, mode)
     if build_cors(settings) is not None:
         log.warning("ALLOWED_ORIGINS has no effect: RunPod answers browsers for a queue endpoint")
-    return QueueFront(settings)
+    return QueueTransport(settings)
 
 
 def find_leader(settings: Settings, mode: Mode) -> Leader | None:
-    """Return the machine that answers for this one, None where it answers itself."""
+    """Return the node that serves requests for this one; None if this one serves itself."""
     cluster, endpoint = settings.cluster, settings.endpoint
     if not cluster.is_follower:
         return None
-    # All machines have the same settings, so that its ports are known.
+    # All nodes have the same settings, hence the same ports.
     _port, health_port = choose_ports(endpoint, mode)
     url = f"http://{cluster.first_address}:{health_port}{endpoint.health_path}"
     return Leader(url, cluster.rank)
@@ -231,7 +231,7 @@ def build_stream_load(settings: Settings) -> StreamLoad:
 
 
 def build_cors(settings: Settings) -> Cors | None:
-    """Return which pages of other origins may use the HTTP server; None where none may."""
+    """Return the CORS rules of the HTTP server; None if no other origin may use it."""
     given = {item.option.engine_key: item.value for item in settings.values}
     if not given.get("allowed_origins"):
         return None
@@ -245,7 +245,7 @@ def build_cors(settings: Settings) -> Cors | None:
 
 
 def build_limits(settings: Settings) -> ConnectionLimits:
-    """Return what clients may take of connections and time."""
+    """Return the limits of connections and time per client."""
     http = settings.http
     connections = http.max_connections
     if connections is None:
@@ -256,7 +256,7 @@ def build_limits(settings: Settings) -> ConnectionLimits:
 
 
 def build_options(settings: Settings) -> HandlerOptions:
-    """Return what the settings say about answering."""
+    """Return the handler's options from the settings."""
     streaming, requests = settings.streaming, settings.requests
     batching = Batching(
         streaming.min_batch_size, streaming.max_batch_size, streaming.batch_size_growth_factor
@@ -298,7 +298,7 @@ async def finish_jobs(scaler: Any, jobs: asyncio.Task[None], timeout_s: float) -
     """Let running jobs end within `timeout_s` seconds, then end them with an error.
 
     Args:
-        scaler: The scaler; takes no jobs any more.
+        scaler: The scaler; it fetches no more jobs.
         jobs: Its `run`.
         timeout_s: Seconds; reporting the errors may take `ABORT_S` more.
     """
