@@ -25,7 +25,10 @@ from benchmarks.load import Burst
 from benchmarks.machine import describe_machine, describe_versions
 from benchmarks.measure import Results, measure_bursts
 from benchmarks.memory import SPACE, STREAMS, TOKENS, describe_memory, measure_memory
+from benchmarks.model import Size
 from benchmarks.plan import plan_bursts
+from benchmarks.realistic import Comparison, load_comparison, measure_comparison
+from benchmarks.realistic_report import describe_comparison
 from benchmarks.record import Record, Setting, load_record, save_record
 from benchmarks.report import (
     choose_profiled,
@@ -84,6 +87,12 @@ def run(  # noqa: PLR0913  one parameter per option
     memory: Annotated[
         bool, typer.Option(help="Only the worker's memory under many long streams.")
     ] = False,
+    realistic: Annotated[
+        bool, typer.Option(help="Only a model of a real size beside `vllm serve`, per token.")
+    ] = False,
+    size: Annotated[
+        Size | None, typer.Option(help="Its parameters; the default is 8b on a GPU, cpu elsewhere.")
+    ] = None,
 ) -> None:
     """Compare the engine alone, this worker and RunPod's worker under one local endpoint."""
     if first_chunk:
@@ -92,6 +101,15 @@ def run(  # noqa: PLR0913  one parameter per option
         return
     if memory:
         publish(write, f"{section}-memory", run_in_order(show_memory()))
+        return
+    if realistic:
+        if read is not None:
+            comparison = load_comparison(read)
+        else:
+            size = size or ("8b" if runs_on_gpu() else "cpu")
+            comparison = Comparison(describe_run(), size, base_rtt_ms)
+            compare(comparison, rounds, time.monotonic() + budget_s, save)
+        publish(write, f"{section}-{comparison.size}", describe_comparison(comparison))
         return
     if read is not None:
         record = load_record(read)
@@ -106,6 +124,17 @@ def run(  # noqa: PLR0913  one parameter per option
     if write is not None:
         write_report(write, section, record)
     print(describe_targets(record.setting, record.results))
+
+
+def compare(comparison: Comparison, rounds: int, deadline_s: float, save: Path | None) -> None:
+    """Measure token by token; after each result the file `save` has all that were found."""
+
+    def keep() -> None:
+        if save is not None:
+            comparison.save(save)
+
+    with suppress(asyncio.CancelledError):  # What was measured until then is reported.
+        run_in_order(measure_comparison(comparison, rounds, deadline_s, keep, say))
 
 
 def make_setting(

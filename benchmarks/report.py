@@ -12,7 +12,7 @@ from benchmarks.measure import Results, count_rounds
 from benchmarks.plot import Panel, draw
 from benchmarks.record import Record, Setting
 from benchmarks.sample import Sample
-from benchmarks.targets import ENGINE, check_targets
+from benchmarks.targets import ENGINE, Finding, check_targets
 
 Show = Callable[[Sample], str]
 
@@ -129,9 +129,16 @@ def make_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def describe_targets(setting: Setting, results: Results) -> str:
     """Return the targets for which there are figures as a table."""
-    rows = []
     bursts = list(setting.bursts)
-    for finding in check_targets(results.median, bursts, setting.tokens, setting.base_rtt_ms):
+    return describe_findings(
+        check_targets(results.median, bursts, setting.tokens, setting.base_rtt_ms)
+    )
+
+
+def describe_findings(findings: Iterable[Finding]) -> str:
+    """Return targets beside their figures as a table."""
+    rows = []
+    for finding in findings:
         figure, limit = (
             f"{_number(v, 2 if v < 10 else 1)} {finding.unit}"
             for v in (finding.figure, finding.limit)
