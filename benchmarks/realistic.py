@@ -46,8 +46,8 @@ FIGURES = {
 }
 """What we note -> what vLLM's client calls it."""
 
-UNKNOWN_S = 20.0
-"""How long a load may take that was not measured yet."""
+MARGIN_S = 6.0
+"""What a load may take beside its arrivals, as long as it was not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,8 @@ class Turns:
             await ask(server.url, self.model, warm_up, seed)
         pairs = ((ours, serve), (serve, ours))
         for number, load in itertools.product(range(self.rounds), self.loads):
-            if time.monotonic() + 2 * self.took_s.get(load, UNKNOWN_S) > deadline_s:
+            guess_s = load.requests / (load.rate or 50) + MARGIN_S
+            if time.monotonic() + 2 * self.took_s.get(load, guess_s) > deadline_s:
                 self.say(f"no time for {load}, {ours.name} beside {serve.name}")
                 continue
             seed = next(self.seeds)

@@ -17,7 +17,7 @@ import aiohttp
 from benchmarks.peer import find_free_port, make_shim
 from benchmarks.systems import START_TIMEOUT_S, STOP_S, EndedError
 from worker.engine.environment import build_environment
-from worker.engine.lifeline import die_with_parent
+from worker.engine.parent_death import die_with_parent
 from worker.settings import load_settings
 from worker.start import ENGINE_ARGUMENTS
 
