@@ -33,8 +33,8 @@ from worker.request import (
     map_engine_error,
     parse_job,
 )
-from worker.request.call import MAX_BODY_BYTES
 from worker.request.engine_error import read_error
+from worker.request.engine_request import MAX_BODY_BYTES
 from worker.request.members import NameLog
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.stream.events import split_events, too_large

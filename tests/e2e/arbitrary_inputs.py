@@ -6,12 +6,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from worker.request.envelope import NativeInput
 from worker.request.foreign import CONTAINERS, FOREIGN
-from worker.request.form import MASKS
+from worker.request.job_input import NativeInput
 from worker.request.removed import REMOVED, UNREACHABLE
 from worker.request.routes import CHAT, COMPLETIONS, ROUTES
 from worker.request.sampling import SamplingParameters
+from worker.request.structured_output import TOKEN_CONSTRAINTS
 
 FEW = st.integers(1, 3)
 TEXTS = st.text(max_size=30).filter(lambda text: "\x00" not in text)
@@ -105,7 +105,7 @@ def native() -> st.SearchStrategy[dict[str, Any]]:
 
 def constrained() -> st.SearchStrategy[dict[str, Any]]:
     """Return questions whose form and masks often have no token in common."""
-    masks = members([*MASKS, "logit_bias"], wild=50)
+    masks = members([*TOKEN_CONSTRAINTS, "logit_bias"], wild=50)
     return st.builds(
         lambda form, params, stream: {
             "prompt": "x",

@@ -139,7 +139,7 @@ SAMPLING: dict[str, tuple[dict[str, Any], str, str]] = {
     "beams with stop": ({"use_beam_search": True, "stop": "a"}, "conflicting_parameters", "stop"),
     "form without a token": (
         {"structured_outputs": {"choice": ["ab"]}, "allowed_token_ids": [300]},
-        "unsatisfiable_form",
+        "unsatisfiable_constraints",
         "sampling_params.allowed_token_ids",
     ),
     "no token": ({"max_tokens": 0}, "conflicting_parameters", "at least 1"),

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from worker.request.envelope import BatchingInput, NativeInput
 from worker.request.field import kinds_of
+from worker.request.job_input import BatchingInput, NativeInput
 from worker.request.openai import known_fields
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.sampling import SamplingParameters

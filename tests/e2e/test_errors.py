@@ -9,7 +9,7 @@ import pytest
 from bad_requests import BODIES, NATIVE, SAMPLING
 from served import Api
 
-from worker.request import CODES
+from worker.request import ERROR_SPECS
 from worker.request.routes import CHAT, COMPLETIONS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -36,7 +36,7 @@ def check(text: str, code: str, word: str) -> None:
     error = json.loads(text)["error"]
     assert error["code"] == code, text
     assert word in error["message"], text
-    assert error["code"] in CODES
+    assert error["code"] in ERROR_SPECS
     assert 400 <= error["status"] < 500, text
     assert isinstance(error["type"], str)
     assert error["param"] is None or isinstance(error["param"], str)

@@ -115,7 +115,7 @@ async def test_form_without_a_token_is_told_within_the_stream(client: openai.Asy
     with pytest.raises(openai.APIError) as caught:
         async for _chunk in stream:
             pass
-    assert caught.value.code == "unsatisfiable_form"
+    assert caught.value.code == "unsatisfiable_constraints"
     assert "allowed_token_ids" in str(caught.value.message)
 
 

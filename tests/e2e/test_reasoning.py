@@ -141,7 +141,7 @@ async def test_form_that_holds_for_the_thoughts_is_the_callers_error(thinking: A
     del body["extra_body"]
     job = await thinking.runsync({"openai_route": CHAT, "openai_input": body})
     error = json.loads(job["error"])["error"]
-    assert (error["code"], error["status"]) == ("unsatisfiable_form", 400), error
+    assert (error["code"], error["status"]) == ("unsatisfiable_constraints", 400), error
     assert "thinking_token_budget" in error["message"]
     assert "retryable" not in error
 

@@ -7,8 +7,8 @@ import pytest
 
 from worker.errors import RequestError
 from worker.request import Batching, Call, RequestDefaults, parse_job
-from worker.request.envelope import GatewayInput, NativeInput, RouteInput
 from worker.request.foreign import CONTAINERS, FOREIGN
+from worker.request.job_input import GatewayInput, NativeInput, RouteInput
 from worker.request.openai import known_fields
 from worker.request.removed import REMOVED, UNREACHABLE
 from worker.request.routes import ROUTES

@@ -5,8 +5,13 @@ import pytest
 
 from worker.errors import RequestError
 from worker.request import Batching, RequestDefaults, map_engine_error, parse_job
-from worker.request.codes import CODES, Code, fail
-from worker.request.engine_error import GAVE_UP, LONGEST_MESSAGE, STUMBLED, clean_message
+from worker.request.codes import ERROR_SPECS, Code, fail
+from worker.request.engine_error import (
+    GENERIC_REQUEST_ERROR,
+    LONGEST_MESSAGE,
+    VLLM_INTERNAL_ERROR,
+    clean_message,
+)
 from worker.request.routes import CHAT
 
 DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0), max_tokens=16)
@@ -190,28 +195,28 @@ FORM = {"structured_outputs": {"choice": ["a"]}}
         pytest.param(
             {"openai_route": CHAT, "openai_input": {"messages": "x", **FORM, "bad_words": ["a"]}},
             "structured_outputs",
-            "this form and bad_words;",
+            "this constraint and bad_words;",
             id="chat",
         ),
         pytest.param(
             {"openai_route": CHAT, "openai_input": {"messages": "x", "tool_choice": "required"}},
             "tool_choice",
-            "this form;",
-            id="no mask",
+            "this constraint;",
+            id="no token constraint",
         ),
     ],
 )
-def test_map_engine_error_of_a_form_that_has_no_token_left_is_the_callers(job_input, param, named):
+def test_map_engine_error_of_unsatisfiable_constraints_is_a_client_error(job_input, param, named):
     call = parse_job(job_input, DEFAULTS)
-    error = map_engine_error(500, engine_body(GAVE_UP, "InternalServerError"), call)
+    error = map_engine_error(500, engine_body(VLLM_INTERNAL_ERROR, "InternalServerError"), call)
 
-    assert (error.code, error.status, error.param) == ("unsatisfiable_form", 400, param)
+    assert (error.code, error.status, error.param) == ("unsatisfiable_constraints", 400, param)
     assert named in error.message
     assert "retryable" not in error.extra
 
 
-def test_map_engine_error_without_a_form_may_be_tried_again():
-    error = map_engine_error(500, engine_body(GAVE_UP, "InternalServerError"), OPENAI)
+def test_map_engine_error_without_constraints_is_retryable():
+    error = map_engine_error(500, engine_body(VLLM_INTERNAL_ERROR, "InternalServerError"), OPENAI)
 
     assert (error.code, error.extra) == ("engine_error", {"retryable": True})
 
@@ -267,8 +272,8 @@ def test_map_engine_error_of_a_route_without_its_setting_names_it(route, status,
         ("Bad ids: ['abc', 'd']", 'Bad ids: ["abc", "d"]'),
         ("Bad schema {not: 'python'}", "Bad schema {not: 'python'}"),
         ("None of these: {'json': None, '_backend': None}", "None of these"),
-        ("'int' object is not iterable", STUMBLED),
-        ("'NoneType' object has no attribute 'get'", STUMBLED),
+        ("'int' object is not iterable", GENERIC_REQUEST_ERROR),
+        ("'NoneType' object has no attribute 'get'", GENERIC_REQUEST_ERROR),
         ("Bad (parameter=top_p, value=5.0)", "Bad"),
         ("Bad (parameter=tool_choice.function)", "Bad"),
         ("Bad (really)", "Bad (really)"),
@@ -284,7 +289,7 @@ def test_clean_message_has_no_python_notation(text, expected):
 
 
 def test_codes_table_covers_every_code():
-    assert list(CODES) == list(Code)
+    assert list(ERROR_SPECS) == list(Code)
 
 
 @pytest.mark.parametrize("code", Code)
@@ -295,14 +300,14 @@ def test_fail_takes_status_and_family_from_the_table(code):
     body = error.body()["error"]
     assert (body["code"], body["status"], body["type"]) == (
         code.value,
-        CODES[code].status,
-        CODES[code].type,
+        ERROR_SPECS[code].status,
+        ERROR_SPECS[code].type,
     )
-    assert body.get("retryable", False) is CODES[code].retryable
+    assert body.get("retryable", False) is ERROR_SPECS[code].retryable
 
 
 def test_map_engine_error_of_an_absent_route_names_it_and_the_remedy():
     error = map_engine_error(404, engine_body("Not Found", "Not Found"), EMBEDDINGS)
 
-    assert error.message.startswith("/v1/embeddings: vLLM has this route, but not for the model")
+    assert error.message.startswith("/v1/embeddings: The loaded model or its settings do not")
     assert "embedding model" in error.message

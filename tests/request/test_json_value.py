@@ -5,7 +5,7 @@ import orjson
 import pytest
 
 from worker.errors import RequestError
-from worker.request.json_value import MAX_DEPTH, check_json, kind_of
+from worker.request.json_value import MAX_DEPTH, check_json, json_type_name
 
 
 def nest(levels: int, kind: str) -> object:
@@ -75,4 +75,4 @@ def test_check_json_what_passes_can_be_encoded():
     ],
 )
 def test_kind_of_names_json_types(value, name):
-    assert kind_of(value) == name
+    assert json_type_name(value) == name

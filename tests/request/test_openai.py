@@ -1,7 +1,7 @@
 import pytest
 
 from worker.errors import RequestError
-from worker.request import Batching, RequestDefaults, Selection, parse_job
+from worker.request import Batching, BestOf, RequestDefaults, parse_job
 from worker.request.openai import OBJECTS, complete_body, known_fields
 from worker.request.removed import REMOVED, RENAMED, UNREACHABLE
 from worker.request.routes import CHAT, COMPLETIONS, ROUTES
@@ -130,25 +130,25 @@ def test_complete_body_every_known_and_official_name_passes():
             CHAT,
             {"messages": HELLO, "best_of": 3},
             {"n": 3, "logprobs": True},
-            Selection(keep=1, best_of=3),
+            BestOf(keep=1, best_of=3),
         ),
         (
             COMPLETIONS,
             {"prompt": "a", "n": 2, "best_of": 3, "echo": True},
             {"n": 3, "logprobs": 0},
-            Selection(keep=2, best_of=3, echoed=True),
+            BestOf(keep=2, best_of=3, echoed=True),
         ),
         (
             COMPLETIONS,
             {"prompt": "a", "best_of": 3, "logprobs": 0},
             {"n": 3, "logprobs": 0},
-            Selection(keep=1, best_of=3, drop_logprobs=False),
+            BestOf(keep=1, best_of=3, drop_logprobs=False),
         ),
         (
             COMPLETIONS,
             {"prompt": "a", "best_of": 3, "use_beam_search": True, "temperature": 0},
             {"n": 3},
-            Selection(keep=1, best_of=3, ranked=True, drop_logprobs=False),
+            BestOf(keep=1, best_of=3, ranked=True, drop_logprobs=False),
         ),
     ],
 )

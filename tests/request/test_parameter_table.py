@@ -13,9 +13,9 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from worker.errors import RequestError
 from worker.request import Batching, RequestDefaults, parse_job
-from worker.request.envelope import BatchingInput, NativeInput
 from worker.request.field import aliases_of
 from worker.request.foreign import FOREIGN
+from worker.request.job_input import BatchingInput, NativeInput
 from worker.request.openai import known_fields
 from worker.request.removed import REMOVED, RENDERED, UNREACHABLE
 from worker.request.routes import CHAT, COMPLETIONS

@@ -6,10 +6,10 @@ import pytest
 from pydantic import BaseModel
 
 from worker.metadata import find_meta
-from worker.request import CODES
-from worker.request.envelope import BatchingInput, GatewayInput, NativeInput, RouteInput
+from worker.request import ERROR_SPECS
 from worker.request.field import aliases_of
 from worker.request.foreign import CONTAINERS, FOREIGN
+from worker.request.job_input import BatchingInput, GatewayInput, NativeInput, RouteInput
 from worker.request.reference import native_schema, render_errors, render_requests
 from worker.request.sampling import RepetitionDetection, SamplingParameters, StructuredOutputs
 
@@ -37,7 +37,7 @@ UNITLESS = {
 def test_errors_page_has_every_code():
     page = render_errors()
 
-    assert all(f"`{code.value}`" in page for code in CODES)
+    assert all(f"`{code.value}`" in page for code in ERROR_SPECS)
 
 
 def fields_of(model: type[BaseModel]):

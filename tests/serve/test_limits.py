@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from fake_vllm import CHAT, REPLY, STREAM
 
-from worker.request.call import MAX_BODY_BYTES
+from worker.request.engine_request import MAX_BODY_BYTES
 from worker.serve.connections import ConnectionLimits
 
 SHORT = ConnectionLimits(

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from worker.request.call import Upload
+from worker.request.engine_request import Upload
 
 CONNECT_TIMEOUT_S = 5.0
 HEALTH_TIMEOUT_S = 5.0

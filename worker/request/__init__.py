@@ -1,21 +1,21 @@
 """Job input to one call of vLLM, and its answer to the shape that the caller expects."""
 
-from worker.request.call import Batching, Call, Selection, Upload
-from worker.request.codes import CODES, Code, fail
+from worker.request.codes import ERROR_SPECS, Code, fail
 from worker.request.defaults import RequestDefaults
 from worker.request.engine_error import map_engine_error
+from worker.request.engine_request import Batching, BestOf, Call, Upload
 from worker.request.error_form import error_body, error_event, error_events
 from worker.request.job import UndecodableInput, parse_job
-from worker.request.native import NativeStream, build_reply, native_reply
+from worker.request.native_output import NativeStream, build_reply, native_reply
 
 __all__ = [
-    "CODES",
+    "ERROR_SPECS",
     "Batching",
+    "BestOf",
     "Call",
     "Code",
     "NativeStream",
     "RequestDefaults",
-    "Selection",
     "UndecodableInput",
     "Upload",
     "build_reply",

@@ -1,4 +1,4 @@
-"""Stable codes of request errors: one table, from which errors are made and documented."""
+"""Stable codes of request errors, in one table that creates and documents them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from worker.errors import RequestError, shorten
 
 LONGEST_MESSAGE = 4000
-"""Characters of an error's message; what is wrong can be of any size."""
+"""Characters of an error's message; it may quote input of any size."""
 
 LONGEST_PARAM = 250
 """Characters of an error's `param`."""
 
 
 class Code(enum.StrEnum):
-    """What a client's program may compare `error.code` with; a published value never changes."""
+    """Values of `error.code`; a published value never changes."""
 
     INVALID_JOB_INPUT = "invalid_job_input"
     INVALID_JSON_VALUE = "invalid_json_value"
@@ -38,7 +38,7 @@ class Code(enum.StrEnum):
     NOT_FOUND = "not_found"
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     CHAT_TEMPLATE_MISSING = "chat_template_missing"
-    UNSATISFIABLE_FORM = "unsatisfiable_form"
+    UNSATISFIABLE_CONSTRAINTS = "unsatisfiable_constraints"
     GRAMMAR_TOO_LARGE = "grammar_too_large"
     INVALID_REQUEST = "invalid_request"
     INVALID_API_KEY = "invalid_api_key"
@@ -57,11 +57,11 @@ class Code(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """What is known of one code.
+class ErrorSpec:
+    """Properties of one code.
 
     Attributes:
-        status: HTTP status that the error stands for.
+        status: HTTP status.
         type: OpenAI's error family.
         meaning: What went wrong, one sentence.
         remedy: What the caller does next, one sentence.
@@ -80,226 +80,224 @@ _ABSENT = "not_found_error"
 _DENIED = "permission_error"
 _SERVER = "server_error"
 
-CODES: dict[Code, Entry] = {
-    Code.INVALID_JOB_INPUT: Entry(
+ERROR_SPECS: dict[Code, ErrorSpec] = {
+    Code.INVALID_JOB_INPUT: ErrorSpec(
         400,
         _CALLER,
         "The job's input has none of the accepted shapes, or mixes two of them.",
         "Send one of the shapes that the message lists.",
     ),
-    Code.INVALID_JSON_VALUE: Entry(
+    Code.INVALID_JSON_VALUE: ErrorSpec(
         400,
         _CALLER,
-        "The input holds a value that JSON cannot carry on: NaN, infinity, an integer beyond "
+        "The input holds a value that JSON cannot represent: NaN, infinity, an integer beyond "
         "64 bits, half of a surrogate pair, or text that is not UTF-8.",
         "Send finite numbers and well-formed Unicode text.",
     ),
-    Code.INPUT_TOO_DEEP: Entry(
+    Code.INPUT_TOO_DEEP: ErrorSpec(
         400,
         _CALLER,
-        "Objects and arrays of the input nest too deeply.",
+        "Objects and arrays of the input are nested too deeply.",
         "Flatten the value that `param` names.",
     ),
-    Code.MISSING_PARAMETER: Entry(
+    Code.MISSING_PARAMETER: ErrorSpec(
         400,
         _CALLER,
         "A required field is absent or empty.",
         "Add the field that `param` names.",
     ),
-    Code.INVALID_PARAMETER: Entry(
+    Code.INVALID_PARAMETER: ErrorSpec(
         400,
         _CALLER,
-        "A field has the wrong type or lies outside its bounds.",
+        "A field has the wrong type or is outside its bounds.",
         "Send a value as the message describes; types are not converted.",
     ),
-    Code.UNKNOWN_PARAMETER: Entry(
+    Code.UNKNOWN_PARAMETER: ErrorSpec(
         400,
         _CALLER,
         "A field's name is not known, most often a misspelling.",
         "Use the name that the message suggests, or remove the field.",
     ),
-    Code.MISPLACED_PARAMETER: Entry(
+    Code.MISPLACED_PARAMETER: ErrorSpec(
         400,
         _CALLER,
-        "A known field stands at the wrong level of the input.",
+        "A known field is at the wrong level of the input.",
         "Move it to the place that the message names.",
     ),
-    Code.REMOVED_PARAMETER: Entry(
+    Code.REMOVED_PARAMETER: ErrorSpec(
         400,
         _CALLER,
-        "A field existed in an earlier vLLM or worker; today it would be ignored without a word.",
+        "A field existed in an earlier vLLM or worker; today it would be ignored silently.",
         "Use the replacement that the message names.",
     ),
-    Code.UNSUPPORTED_PARAMETER: Entry(
+    Code.UNSUPPORTED_PARAMETER: ErrorSpec(
         400,
         _CALLER,
         "A known field has no effect for this kind of request.",
         "Remove it, or send the kind of request that the message names.",
     ),
-    Code.CONFLICTING_PARAMETERS: Entry(
+    Code.CONFLICTING_PARAMETERS: ErrorSpec(
         400,
         _CALLER,
         "Two fields exclude each other.",
         "Change one of the two that the message names.",
     ),
-    Code.INVALID_ROUTE: Entry(
+    Code.INVALID_ROUTE: ErrorSpec(
         400,
         _CALLER,
         "The route is not a plain path: a whole URL, `..`, an escape or an empty segment.",
         "Send a path such as /v1/chat/completions.",
     ),
-    Code.UNKNOWN_ROUTE: Entry(
+    Code.UNKNOWN_ROUTE: ErrorSpec(
         404,
         _ABSENT,
         "No such route exists in this version of vLLM.",
-        "Use a route of the list in the docs; the message names the nearest.",
+        "Use a route listed in docs/requests.md; the message suggests the nearest.",
     ),
-    Code.ROUTE_CLOSED: Entry(
+    Code.ROUTE_CLOSED: ErrorSpec(
         403,
         _DENIED,
         "The route controls or inspects the server and is closed to jobs.",
-        "Do without it, or set OPEN_CONTROL_ROUTES=true on the endpoint.",
+        "Do not call it, or set OPEN_CONTROL_ROUTES=true on the endpoint.",
     ),
-    Code.METHOD_NOT_ALLOWED: Entry(
+    Code.METHOD_NOT_ALLOWED: ErrorSpec(
         405,
         _CALLER,
-        "The route exists but not with this HTTP method.",
+        "The route does not accept this HTTP method.",
         "Use the method that the message names.",
     ),
-    Code.ROUTE_NOT_SERVED: Entry(
+    Code.ROUTE_NOT_SERVED: ErrorSpec(
         404,
         _ABSENT,
-        "vLLM has this route, but not for the model that is loaded or not with its settings.",
+        "The loaded model or its settings do not support this route.",
         "Deploy a model of the right kind, e.g. an embedding model for /v1/embeddings, or set "
         "what the message names.",
     ),
-    Code.MODEL_NOT_FOUND: Entry(
+    Code.MODEL_NOT_FOUND: ErrorSpec(
         404,
         _ABSENT,
         "No model or adapter of that name is served.",
-        "Leave `model` out, or take a name from /v1/models.",
+        "Leave `model` out, or use a name from /v1/models.",
     ),
-    Code.NOT_FOUND: Entry(
+    Code.NOT_FOUND: ErrorSpec(
         404,
         _ABSENT,
-        "What the request refers to, e.g. a stored response, does not exist.",
+        "An object that the request refers to, e.g. a stored response, does not exist.",
         "Check the identifier.",
     ),
-    Code.CONTEXT_LENGTH_EXCEEDED: Entry(
+    Code.CONTEXT_LENGTH_EXCEEDED: ErrorSpec(
         400,
         _CALLER,
         "Prompt and requested output do not fit into the model's context.",
         "Shorten the prompt, lower `max_tokens`, or raise MAX_MODEL_LEN.",
     ),
-    Code.CHAT_TEMPLATE_MISSING: Entry(
+    Code.CHAT_TEMPLATE_MISSING: ErrorSpec(
         400,
         _CALLER,
-        "The model has no chat template, so messages cannot become a prompt.",
+        "The model has no chat template to convert messages to a prompt.",
         "Send `prompt`, or set CUSTOM_CHAT_TEMPLATE on the endpoint.",
     ),
-    Code.UNSATISFIABLE_FORM: Entry(
+    Code.UNSATISFIABLE_CONSTRAINTS: ErrorSpec(
         400,
         _CALLER,
-        "While the output grew, no token was left that fits the form which the request demands "
-        "and its other parameters.",
-        "Loosen the form, or change or remove what else the message names.",
+        "No token satisfies both the structured-output constraint and the other parameters.",
+        "Relax the constraint, or change or remove the other parameters that the message names.",
     ),
-    Code.GRAMMAR_TOO_LARGE: Entry(
+    Code.GRAMMAR_TOO_LARGE: ErrorSpec(
         400,
         _CALLER,
-        "The form that the request demands of its output is too large to be compiled without "
-        "blocking other requests.",
+        "The structured-output constraint is too large: compiling it would block other requests.",
         "Shorten the schema, the choices, the expression or the tools, or raise "
         "MAX_GRAMMAR_BYTES on the endpoint.",
     ),
-    Code.INVALID_REQUEST: Entry(
+    Code.INVALID_REQUEST: ErrorSpec(
         400,
         _CALLER,
-        "vLLM refused the request; the message and `param` are vLLM's.",
+        "vLLM rejected the request; the message and `param` are from vLLM.",
         "Correct what the message names.",
     ),
-    Code.INVALID_API_KEY: Entry(
+    Code.INVALID_API_KEY: ErrorSpec(
         401,
         "authentication_error",
         "A request over HTTP came without the worker's own API key.",
         "Send the value of WORKER_API_KEY as a Bearer token.",
     ),
-    Code.REQUEST_TIMEOUT: Entry(
+    Code.REQUEST_TIMEOUT: ErrorSpec(
         408,
         _CALLER,
         "The head or the body of a request over HTTP did not arrive in time.",
-        "Send it in one go; HTTP_HEADER_TIMEOUT_S and HTTP_BODY_TIMEOUT_S are the limits.",
+        "Send it without pauses; the limits are HTTP_HEADER_TIMEOUT_S and HTTP_BODY_TIMEOUT_S.",
     ),
-    Code.MEDIA_UNREADABLE: Entry(
+    Code.MEDIA_UNREADABLE: ErrorSpec(
         422,
         _CALLER,
         "An image, audio or video of the request could not be loaded.",
         "Check the URL or send the content as a data URL.",
     ),
-    Code.NOT_IMPLEMENTED: Entry(
+    Code.NOT_IMPLEMENTED: ErrorSpec(
         501,
         _CALLER,
-        "vLLM cannot do this for the model that is loaded.",
+        "vLLM does not support this for the loaded model.",
         "Correct what the message names, or deploy another model.",
     ),
-    Code.RESULT_TOO_LARGE: Entry(
+    Code.RESULT_TOO_LARGE: ErrorSpec(
         413,
         _CALLER,
         "The answer is larger than the platform delivers.",
         "Ask for less: fewer choices, fewer tokens, no log-probabilities; or stream.",
     ),
-    Code.RESULT_REFUSED: Entry(
+    Code.RESULT_REFUSED: ErrorSpec(
         502,
         _SERVER,
         "RunPod did not accept the job's result from the worker.",
         "Read the status in the message; ask for a smaller answer, or send the request again.",
     ),
-    Code.ENGINE_OVERLOADED: Entry(
+    Code.ENGINE_OVERLOADED: ErrorSpec(
         503,
         _SERVER,
         "The engine's queue is full.",
         "Send the request again after a pause; more workers or a lower MAX_CONCURRENCY help.",
         retryable=True,
     ),
-    Code.ENGINE_UNAVAILABLE: Entry(
+    Code.ENGINE_UNAVAILABLE: ErrorSpec(
         503,
         _SERVER,
-        "The engine does not answer yet or no longer.",
+        "The engine is not ready or has stopped.",
         "Send the request again.",
         retryable=True,
     ),
-    Code.ENGINE_DIED: Entry(
+    Code.ENGINE_DIED: ErrorSpec(
         503,
         _SERVER,
         "The engine ended while it worked on the request; the worker is being replaced.",
         "Send the request again; if it happens again, the worker's log has the cause.",
         retryable=True,
     ),
-    Code.ENGINE_TIMEOUT: Entry(
+    Code.ENGINE_TIMEOUT: ErrorSpec(
         504,
         _SERVER,
-        "The engine gave no sign of life for too long.",
+        "The engine did not respond in time.",
         "Send the request again.",
         retryable=True,
     ),
-    Code.ENGINE_ERROR: Entry(
+    Code.ENGINE_ERROR: ErrorSpec(
         500,
         _SERVER,
         "vLLM failed while it worked on the request.",
         "Send the request again; if it happens again, the worker's log has the cause.",
         retryable=True,
     ),
-    Code.WORKER_STOPPING: Entry(
+    Code.WORKER_STOPPING: ErrorSpec(
         503,
         _SERVER,
         "The worker is shutting down.",
         "Send the request again; another worker takes it.",
         retryable=True,
     ),
-    Code.INTERNAL_ERROR: Entry(
+    Code.INTERNAL_ERROR: ErrorSpec(
         500,
         _SERVER,
-        "The worker itself failed; the cause is in its log and not in the answer.",
+        "The worker itself failed; the cause is in its log.",
         "Report it with the job's id.",
     ),
 }
@@ -315,25 +313,25 @@ def fail(
     family: str | None = None,
     **extra: Any,
 ) -> RequestError:
-    """Return the error for `code`, with status and family from the table.
+    """Return the error for `code`, with status and family from `ERROR_SPECS`.
 
     Args:
-        code: Which entry of the table.
+        code: Key in `ERROR_SPECS`.
         message: What is wrong and what to send instead.
         param: JSON path of the field at fault.
-        status: HTTP status, where vLLM gave another one than the table has.
-        family: OpenAI error family, where vLLM gave another one.
+        status: HTTP status, if vLLM's differs from the table.
+        family: OpenAI error family, if vLLM's differs from the table.
         **extra: Further members of the error object.
     """
-    entry = CODES[code]
+    spec = ERROR_SPECS[code]
     caller = sys._getframe(1)
-    if entry.retryable:
+    if spec.retryable:
         extra.setdefault("retryable", True)
     return RequestError(
         message=shorten(message, LONGEST_MESSAGE),
         code=code.value,
-        status=status or entry.status,
-        type=family or entry.type,
+        status=status or spec.status,
+        type=family or spec.type,
         param=None if param is None else shorten(param, LONGEST_PARAM),
         extra=extra,
         raised_at=f"{caller.f_globals['__name__']}:{caller.f_lineno}",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.request.call import Batching
 from worker.request.codes import Code, fail
-from worker.request.envelope import BatchingInput
+from worker.request.engine_request import Batching
+from worker.request.job_input import BatchingInput
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""vLLM's error answers as request errors: its message kept, our stable code and status added."""
+"""Converts vLLM's error responses to request errors with the worker's stable codes."""
 
 from __future__ import annotations
 
@@ -11,32 +11,30 @@ from typing import Any
 import orjson
 
 from worker.errors import RequestError, shorten
-from worker.request.call import Call
-from worker.request.codes import CODES, Code, fail
-from worker.request.envelope import NativeInput
-from worker.request.form import find_forms, find_masks
+from worker.request.codes import ERROR_SPECS, Code, fail
+from worker.request.engine_request import Call
+from worker.request.job_input import NativeInput
 from worker.request.routes import CHAT, COMPLETIONS, Route, find_route
 from worker.request.sampling import SamplingParameters
+from worker.request.structured_output import structured_constraints, token_constraints
 
 NOT_FOUND = "Not Found"
-"""All that vLLM says of a route that it has not for the model that is loaded."""
+"""vLLM's message for a route that the loaded model does not support."""
 
-GAVE_UP = "Internal server error"
-"""All that vLLM says of a generation that it could not go on with."""
+VLLM_INTERNAL_ERROR = "Internal server error"
+"""vLLM's message for a generation that failed for any internal reason."""
 
-STUMBLED = (
-    "The request does not have the form that vLLM expects; compare it with the schemas in "
-    "schemas/requests."
+GENERIC_REQUEST_ERROR = (
+    "vLLM could not parse the request body. See the parameters of this route in docs/requests.md."
 )
-"""Instead of a message that speaks of vLLM's own code."""
+"""Replaces a message that names vLLM's own code."""
 
 LONGEST_MESSAGE = 2000
 """Characters of vLLM's message that reach the client."""
 
 LONGEST_READ = 4 * LONGEST_MESSAGE
-"""Characters of it, or of a value in it, that are read closely. A message repeats what a request
-holds, at any length, so the patterns below meet at most that many. Each of them takes time in
-proportion to the text; tests/test_costs.py checks that."""
+"""Characters of the message, or of a value in it, that are parsed. A message can quote a request of
+any length. The patterns below take time in proportion to the text; tests/test_costs.py checks."""
 
 _BY_STATUS: dict[int, Code] = {
     403: Code.ROUTE_CLOSED,
@@ -63,28 +61,28 @@ _DEAD = re.compile(r"EngineCore|EngineDead|engine (is )?dead", re.I)
 _HEADING = re.compile(r"\A(\d+ validation errors?) for \w+\Z")
 _VALUE_ERROR = re.compile(r"\bValue error, ")
 _LINK = "For further information visit "
-"""What pydantic's own text of an error has beside the error."""
-_FINDING_END = re.compile(r", 'input': |, 'ctx': \{")
-"""What follows in a finding repeats the input, or holds Python objects."""
-_STUMBLE = re.compile(
+"""Start of the link in pydantic's text of an error."""
+_VALIDATION_ERROR_END = re.compile(r", 'input': |, 'ctx': \{")
+"""Start of the part of an error that repeats the input or holds Python objects."""
+_PYTHON_ERROR = re.compile(
     r"^'\w+' object |\bobject has no attribute\b|\bNoneType\b|^unhashable type"
     r"|\bgot an unexpected keyword\b|\bindices must be\b|\bnot supported between instances\b"
 )
-"""How Python, and not vLLM, puts that something had the wrong form."""
+"""Messages of Python exceptions that a value of the wrong type causes."""
 _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9]*(?:-[a-z0-9]+)+)")
 """An option of vLLM's command line; on an endpoint it is the variable of the same name."""
 _CLOSINGS = {"[": "]", "{": "}"}
 _OPENING = re.compile(r"[\[{]")
 _OBJECT = re.compile(r"(?:(?<!\s)\s+)?<[\w.]+ object\b[^<>\n]*>")
-"""How Python shows an object that has no better text."""
+"""Python's default representation of an object."""
 _SUFFIX = re.compile(r" \(parameter=\w[\w.]*(?:, value=|\)\Z)")
-"""Where the end of a message begins that names the parameter."""
+"""Start of the suffix of a message that names the parameter."""
 _WHOLE_PROMPT = frozenset({"input_text", "input_tokens"})
-"""What vLLM calls the prompt of any route in errors about its length."""
+"""vLLM's names for the prompt of any route, in errors about its length."""
 
 
 def map_engine_error(status: int, body: bytes, call: Call) -> RequestError:
-    """Return the error for an answer of vLLM with a status other than 2xx.
+    """Return the error for a response of vLLM with a status other than 2xx.
 
     Args:
         status: HTTP status.
@@ -102,7 +100,7 @@ def read_error(status: int | None, body: Mapping[str, Any], call: Call) -> Reque
     """Return the error for an error body, or for an error event within a stream.
 
     Args:
-        status: HTTP status; None takes the one that the body names.
+        status: HTTP status; None means the one in the body.
         body: `{"error": {…}}` of OpenAI's or Anthropic's kind, `{"detail": …}`, or anything.
         call: The call that was answered.
     """
@@ -115,17 +113,17 @@ def read_error(status: int | None, body: Mapping[str, Any], call: Call) -> Reque
     route = find_route(call.path.partition("?")[0])
     if route is not None and route.needs and _is_absent(final, raw):
         return _missing_setting(route)
-    forms = find_forms(call.body or {})
-    if final == 500 and raw == GAVE_UP and forms:
-        return _unsatisfiable(forms, call)
+    constraints = structured_constraints(call.body or {})
+    if final == 500 and raw == VLLM_INTERNAL_ERROR and constraints:
+        return _unsatisfiable_constraints(constraints, call)
     code = _choose_code(final, raw, route)
-    entry = CODES[code]
-    own = f"{entry.meaning} {entry.remedy}"
+    spec = ERROR_SPECS[code]
+    own = f"{spec.meaning} {spec.remedy}"
     if code is Code.ROUTE_NOT_SERVED:
         own = f"{call.path.partition('?')[0]}: {own}"
-    # The text of a server's failure is for its log: it speaks of code, not of the request. And
-    # "Not Found" is no help to somebody whose route exists.
-    hidden = (final >= 500 and entry.retryable) or raw == NOT_FOUND
+    # A server error's text describes code, not the request, and belongs in the log. "Not Found"
+    # does not help a caller whose route exists.
+    hidden = (final >= 500 and spec.retryable) or raw == NOT_FOUND
     message = own if hidden else clean_message(raw) or own
     family = error.get("type")
     return fail(
@@ -138,32 +136,32 @@ def read_error(status: int | None, body: Mapping[str, Any], call: Call) -> Reque
 
 
 def _is_absent(status: int, text: str) -> bool:
-    """Tell whether vLLM does not offer a route, by its answer: unknown, or known but disabled."""
+    """Return whether vLLM's response means that it does not serve the route."""
     return (status == 404 and text in {NOT_FOUND, ""}) or status == 403
 
 
 def _missing_setting(route: Route) -> RequestError:
     return fail(
         Code.ROUTE_NOT_SERVED,
-        f"{route.path}: vLLM has this route only with {route.needs} on the endpoint.",
+        f"{route.path}: this route needs {route.needs} on the endpoint.",
     )
 
 
-def _unsatisfiable(forms: list[str], call: Call) -> RequestError:
-    """Return the error for a form that the output could not keep to; `forms` demand it."""
-    names = [_translate_param(name, call) or name for name in forms]
-    masks = [_translate_param(name, call) or name for name in find_masks(call.body or {})]
-    others = f" and {', '.join(masks)}" if masks else ""
+def _unsatisfiable_constraints(constraints: list[str], call: Call) -> RequestError:
+    """Return the error for an output that could not satisfy these structured constraints."""
+    names = [_translate_param(name, call) or name for name in constraints]
+    limits = [_translate_param(name, call) or name for name in token_constraints(call.body or {})]
+    others = f" and {', '.join(limits)}" if limits else ""
     return fail(
-        Code.UNSATISFIABLE_FORM,
-        f"{', '.join(names)}: at some point of the output vLLM had no token that fits this form"
-        f"{others}; change one of them, or the prompt.",
+        Code.UNSATISFIABLE_CONSTRAINTS,
+        f"{', '.join(names)}: no next token satisfies this constraint{others}; change one of them, "
+        "or the prompt.",
         names[0],
     )
 
 
 def clean_message(text: str) -> str:
-    """Return vLLM's message without Python notation and needless length."""
+    """Return vLLM's message without Python notation, shortened."""
     if text.endswith(")") and (suffix := _SUFFIX.search(text)):
         text = text[: suffix.start()]
     lines: list[str] = []
@@ -178,8 +176,8 @@ def clean_message(text: str) -> str:
     text = shorten("\n".join(lines), LONGEST_READ)
     text = _OBJECT.sub("", text)
     text = _OPTION.sub(lambda match: match.group(1).replace("-", "_").upper(), text)
-    if _STUMBLE.search(text):
-        return STUMBLED
+    if _PYTHON_ERROR.search(text):
+        return GENERIC_REQUEST_ERROR
     return shorten(text.strip(), LONGEST_MESSAGE)
 
 
@@ -187,7 +185,7 @@ def _clean_line(line: str) -> str:
     """Return one line of a message, of any length, without pydantic's and Python's notation."""
     bare = line.strip()
     if bare.startswith("{") and bare.endswith("}"):
-        return "  " + _read_finding(bare)
+        return "  " + _read_validation_error(bare)
     line = _HEADING.sub(r"\1:", line) if len(line) <= LONGEST_READ else line
     if line.endswith("]"):
         line = line.partition(" [type=")[0]
@@ -220,7 +218,7 @@ def _rewrite_literals(line: str) -> str:
 
 
 def _read_literal(text: str) -> Any:
-    """Return the value of a Python literal; None for what is none or too long for an answer."""
+    """Return the value of a Python literal; None if it is not one or too long."""
     if len(text) > LONGEST_READ:
         return None
     try:
@@ -229,22 +227,22 @@ def _read_literal(text: str) -> Any:
         return None
 
 
-def _read_finding(text: str) -> str:
-    """Return one validation finding, which vLLM prints as a Python dict, in words."""
-    if end := _FINDING_END.search(text):
+def _read_validation_error(text: str) -> str:
+    """Return the text of one validation error, which vLLM prints as a Python dict."""
+    if end := _VALIDATION_ERROR_END.search(text):
         text = text[: end.start()] + "}"
-    finding = _read_literal(text)
-    if not isinstance(finding, dict):
+    details = _read_literal(text)
+    if not isinstance(details, dict):
         return "a field is not valid"
-    place = finding.get("loc")
+    place = details.get("loc")
     place = place if isinstance(place, str) else ".".join(str(part) for part in place or ())
-    message = _VALUE_ERROR.sub("", str(finding.get("msg", "not valid")))
+    message = _VALUE_ERROR.sub("", str(details.get("msg", "not valid")))
     return f"{place.removeprefix('body.') or 'body'}: {message}"
 
 
 def _choose_code(status: int, text: str, route: Route | None) -> Code:
     if len(text) > LONGEST_READ:
-        # What vLLM says stands before and after what it repeats of the request.
+        # The message of vLLM surrounds the text that it quotes from the request.
         text = text[: LONGEST_READ // 2] + text[-LONGEST_READ // 2 :]
     if status >= 500 and _DEAD.search(text):
         return Code.ENGINE_DIED
@@ -260,7 +258,7 @@ def _choose_code(status: int, text: str, route: Route | None) -> Code:
 
 
 def _translate_param(param: object, call: Call) -> str | None:
-    """Return the JSON path of the field at fault as the caller knows it."""
+    """Return the JSON path of the field at fault in the caller's request."""
     if not isinstance(param, str) or not param:
         return None
     path = param.removeprefix("body.")

@@ -9,17 +9,17 @@ from typing import Any
 import orjson
 
 from worker.errors import RequestError
-from worker.request.call import Call, Selection, Upload
 from worker.request.codes import Code, fail
 from worker.request.defaults import RequestDefaults, choose_batching
-from worker.request.envelope import BatchingInput, GatewayInput, NativeInput, RouteInput
-from worker.request.form import check_forms
-from worker.request.json_value import check_json, kind_of
+from worker.request.engine_request import BestOf, Call, Upload
+from worker.request.job_input import BatchingInput, GatewayInput, NativeInput, RouteInput
+from worker.request.json_value import check_json, json_type_name
 from worker.request.members import find_misspelt, reject
+from worker.request.native_input import build_native_call, parse_native
 from worker.request.openai import complete_body, known_fields
-from worker.request.question import build_native_call, parse_native
 from worker.request.routes import CHAT, COMPLETIONS, Route, resolve_route
 from worker.request.sampling import SamplingParameters
+from worker.request.structured_output import check_grammar_size
 from worker.request.upload import FORM_ROUTES, take_upload
 from worker.request.validation import validate
 from worker.suggest import suggest
@@ -62,10 +62,10 @@ def parse_job(job_input: object, defaults: RequestDefaults) -> Call:
     if isinstance(job_input, UndecodableInput):
         raise job_input.error
     if not isinstance(job_input, dict):
-        raise _unknown_shape(f"expected an object, got {kind_of(job_input)}")
+        raise _unknown_shape(f"expected an object, got {json_type_name(job_input)}")
     check_json(job_input)
     call = _parse_shape(job_input, defaults)
-    check_forms(call.body or {}, defaults.max_grammar_bytes)
+    check_grammar_size(call.body or {}, defaults.max_grammar_bytes)
     return call
 
 
@@ -135,7 +135,7 @@ def _call_route(
         param=where,
     )
     body: dict[str, Any] | None = None
-    selection: Selection | None = None
+    selection: BestOf | None = None
     upload: Upload | None = None
     stream = False
     if method == "POST":

@@ -126,7 +126,7 @@ def _too_deep(place: Place) -> RequestError:
     )
 
 
-def kind_of(value: Any) -> str:
+def json_type_name(value: Any) -> str:
     """Return the JSON name of a value's type, with its article, e.g. `an array`."""
     if value is None:
         return "null"

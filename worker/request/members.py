@@ -11,7 +11,7 @@ from worker.errors import RequestError, shorten
 from worker.request.codes import Code, fail
 from worker.request.field import MOST_UNKNOWN
 from worker.request.foreign import LIMIT, TEMPLATE, Foreign
-from worker.request.json_value import kind_of, same_value
+from worker.request.json_value import json_type_name, same_value
 from worker.suggest import suggest
 
 SETTING = "REJECT_UNKNOWN_PARAMETERS"
@@ -109,7 +109,7 @@ def unfold(body: Mapping[str, Any], containers: Set[str], prefix: str = "") -> M
             elif name == "extra_body" and name in containers and value is not None:
                 raise fail(
                     Code.INVALID_PARAMETER,
-                    f"{path}{name}: expected an object, got {kind_of(value)}",
+                    f"{path}{name}: expected an object, got {json_type_name(value)}",
                     f"{path}{name}",
                 )
             else:

@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import orjson
 
 from worker.errors import RequestError
-from worker.request.call import Selection
+from worker.request.best_of import ask_best_of, find_conflict
 from worker.request.codes import Code, fail
 from worker.request.defaults import RequestDefaults
-from worker.request.envelope import NativeInput
+from worker.request.engine_request import BestOf
 from worker.request.foreign import CONTAINERS, FOREIGN, HINTS
-from worker.request.json_value import kind_of, same_value
+from worker.request.job_input import NativeInput
+from worker.request.json_value import json_type_name, same_value
 from worker.request.members import Members, find_misspelt, translate, unfold
 from worker.request.removed import NOTHING, REMOVED, RENAMED, UNREACHABLE, drop_removed
 from worker.request.routes import CHAT, COMPLETIONS
-from worker.request.selection import ask_best_of, find_conflict
 from worker.request.upload import FILENAME, FORM_ROUTES
 from worker.suggest import did_you_mean
 
@@ -76,7 +76,7 @@ class Completed(NamedTuple):
     """
 
     body: dict[str, Any]
-    selection: Selection | None
+    selection: BestOf | None
     ignored: tuple[str, ...] = ()
 
 
@@ -122,7 +122,7 @@ def _check_stream(route: str, body: Mapping[str, Any], fields: RouteFields) -> N
     if stream is not None and not isinstance(stream, bool):
         raise fail(
             Code.INVALID_PARAMETER,
-            f"stream: expected true or false, got {kind_of(stream)}",
+            f"stream: expected true or false, got {json_type_name(stream)}",
             "stream",
         )
     if stream and "stream" not in fields.known:
@@ -210,7 +210,7 @@ def _check_objects(body: Mapping[str, Any], fields: RouteFields) -> None:
         if body[name] is not None and not isinstance(body[name], dict):
             raise fail(
                 Code.INVALID_PARAMETER,
-                f"{name}: expected an object, got {kind_of(body[name])}",
+                f"{name}: expected an object, got {json_type_name(body[name])}",
                 name,
             )
 
@@ -222,20 +222,20 @@ def _read_messages(messages: object) -> object:
     if not isinstance(messages, list):
         raise fail(
             Code.INVALID_PARAMETER,
-            f"messages: expected an array of messages or one text, got {kind_of(messages)}",
+            f"messages: expected an array of messages or one text, got {json_type_name(messages)}",
             "messages",
         )
     return messages
 
 
-def _take_best_of(route: str, body: dict[str, Any]) -> Selection | None:
+def _take_best_of(route: str, body: dict[str, Any]) -> BestOf | None:
     """Replace `best_of`, which vLLM no longer has, by more sequences and a choice of them."""
     best_of = body.pop("best_of", None)
     if best_of is None:
         return None
     keep = 1 if body.get("n") is None else body["n"]
     if type(best_of) is not int or type(keep) is not int or not 1 <= keep <= best_of:
-        got = best_of if type(best_of) is int else kind_of(best_of)
+        got = best_of if type(best_of) is int else json_type_name(best_of)
         raise fail(
             Code.INVALID_PARAMETER,
             f"best_of: expected an integer of at least n (1 if it is not sent), got {got}",

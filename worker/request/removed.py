@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.errors import RequestError
 from worker.request.codes import Code, fail
-from worker.request.envelope import BatchingInput
+from worker.request.job_input import BatchingInput
 from worker.request.json_value import same_value
 
 

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from worker.request.call import Method
 from worker.request.codes import Code, fail
-from worker.request.json_value import kind_of
+from worker.request.engine_request import Method
+from worker.request.json_value import json_type_name
 from worker.suggest import did_you_mean, suggest
 
 Access = Literal["open", "closed"]
@@ -208,7 +208,9 @@ def resolve_route(
 def _split(text: object, param: str) -> tuple[str, str]:
     """Return path and query string (with its `?`) of a route that is a plain path."""
     if not isinstance(text, str):
-        raise fail(Code.INVALID_ROUTE, f"{param}: expected a path, got {kind_of(text)}", param)
+        raise fail(
+            Code.INVALID_ROUTE, f"{param}: expected a path, got {json_type_name(text)}", param
+        )
     path, mark, query = text.strip().partition("?")
     path = _strip(path)
     segments = path.split("/")[1:]
@@ -238,7 +240,7 @@ def _choose_method(route: Route, method: Any, *, has_body: bool) -> Method:
         if known == wanted:
             return known
     allowed = " or ".join(route.methods)
-    got = repr(method[:16]) if isinstance(method, str) else kind_of(method)
+    got = repr(method[:16]) if isinstance(method, str) else json_type_name(method)
     raise fail(
         Code.METHOD_NOT_ALLOWED, f"method: {route.path} takes {allowed}, got {got}", "method"
     )

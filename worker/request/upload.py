@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from worker.request.call import Upload
 from worker.request.codes import Code, fail
-from worker.request.json_value import kind_of
+from worker.request.engine_request import Upload
+from worker.request.json_value import json_type_name
 
 FORM_ROUTES = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations"})
 """vLLM's routes that take a form instead of JSON."""
@@ -40,7 +40,8 @@ def take_upload(body: Mapping[str, Any]) -> tuple[dict[str, Any], Upload]:
     if not isinstance(text, str) or not text:
         raise fail(
             Code.MISSING_PARAMETER if text in (None, "") else Code.INVALID_PARAMETER,
-            f"{FILE}: expected the audio as base64 text or as a data: URL, got {kind_of(text)}",
+            f"{FILE}: expected the audio as base64 text or as a data: URL, "
+            f"got {json_type_name(text)}",
             FILE,
         )
     match = _DATA_URL.match(text)
@@ -86,5 +87,5 @@ def _form_value(key: str, value: Any) -> Any:
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         return [_form_value(key, item) for item in value]
     raise fail(
-        Code.INVALID_PARAMETER, f"{key}: a form carries no {kind_of(value).split()[-1]}", key
+        Code.INVALID_PARAMETER, f"{key}: a form carries no {json_type_name(value).split()[-1]}", key
     )

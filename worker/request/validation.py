@@ -14,7 +14,7 @@ from worker.errors import RequestError, shorten
 from worker.request.codes import Code, fail
 from worker.request.field import Parameters, Surplus, aliases_of, known_names
 from worker.request.foreign import HINTS
-from worker.request.json_value import kind_of, render_path
+from worker.request.json_value import json_type_name, render_path
 from worker.suggest import did_you_mean, suggest
 from worker.validation_errors import Parts, closest, expected_text, locate, value_at
 
@@ -206,7 +206,7 @@ def _unknown(path: str, name: str, model: type[BaseModel], elsewhere: Mapping[st
 def _wrong(path: str, details: Sequence[ErrorDetails], value: Any) -> Finding:
     """Describe a wrong type or value; the members of a union become alternatives."""
     expected = list(dict.fromkeys(expected_text(detail) for detail in closest(details)))
-    got = kind_of(value)
+    got = json_type_name(value)
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         got = f"{shorten(str(value))!r}" if isinstance(value, str) else str(value)
     message = f"expected {' or '.join(expected)}, got {got}"

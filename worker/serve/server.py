@@ -13,7 +13,7 @@ from worker.engine.client import EngineClient
 from worker.errors import RequestError, UnavailableError
 from worker.handler import Handler, HandlerOptions
 from worker.request import Code, fail
-from worker.request.call import MAX_BODY_BYTES
+from worker.request.engine_request import MAX_BODY_BYTES
 from worker.serve.answer import check_key, error_response, fail_stream, meet_expectation
 from worker.serve.connections import ConnectionLimits, Connections, RequestEnds, receive_body
 from worker.serve.cors import Cors

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from worker.errors import RequestError
-from worker.request.call import MAX_BODY_BYTES
 from worker.request.codes import Code, fail
+from worker.request.engine_request import MAX_BODY_BYTES
 
 EVENT_END = b"\n\n"
 """vLLM ends every event with an empty line (`data: {...}\\n\\n`)."""

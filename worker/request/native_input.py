@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.metadata import find_meta
-from worker.request.call import Call, Selection
+from worker.request.best_of import ask_best_of, find_conflict
 from worker.request.codes import Code, fail
 from worker.request.defaults import RequestDefaults, choose_batching
-from worker.request.envelope import BatchingInput, NativeInput
+from worker.request.engine_request import BestOf, Call
 from worker.request.field import Kind, aliases_of, kinds_of
 from worker.request.foreign import CONTAINERS, FOREIGN, HINTS
-from worker.request.form import find_forms
+from worker.request.job_input import BatchingInput, NativeInput
 from worker.request.members import Members, find_misspelt, reject, translate, unfold
 from worker.request.openai import known_fields
 from worker.request.removed import NOTHING, REMOVED, RENDERED, UNREACHABLE, drop_removed
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.sampling import SamplingParameters
-from worker.request.selection import ask_best_of, find_conflict
+from worker.request.structured_output import structured_constraints
 from worker.request.validation import validate
 
 SAMPLING = "sampling_params"
@@ -193,7 +193,7 @@ def build_native_call(
     if "max_tokens" not in sampling.model_fields_set:
         body["max_tokens"] = defaults.max_tokens
     # vLLM would hold the thoughts to the form as well, and then leave out all that it generated.
-    drop_reasoning = not native.include_reasoning and bool(find_forms(body))
+    drop_reasoning = not native.include_reasoning and bool(structured_constraints(body))
     if drop_reasoning:
         del body["include_reasoning"]
     selection = _select(native, body, kind)
@@ -332,7 +332,7 @@ def _conflict(name: str, message: str) -> Exception:
     return fail(Code.CONFLICTING_PARAMETERS, f"{path}: {message}", path)
 
 
-def _select(native: NativeInput, body: dict[str, Any], kind: Kind) -> Selection | None:
+def _select(native: NativeInput, body: dict[str, Any], kind: Kind) -> BestOf | None:
     """Ask vLLM for `best_of` sequences and say what to keep of them."""
     sampling = native.sampling_params
     best_of = sampling.best_of or sampling.n

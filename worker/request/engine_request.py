@@ -29,7 +29,7 @@ class Batching:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class BestOf:
     """`best_of`: more sequences are generated than are returned.
 
     Attributes:
@@ -92,7 +92,7 @@ class Call:
     batching: Batching
     prompts: int = 1
     choices: int = 1
-    selection: Selection | None = None
+    selection: BestOf | None = None
     upload: Upload | None = None
     drop_reasoning: bool = False
     note: str | None = None

@@ -1,13 +1,17 @@
 import pytest
 
 from worker.errors import RequestError
-from worker.request.form import check_forms, find_forms, find_masks
+from worker.request.structured_output import (
+    check_grammar_size,
+    structured_constraints,
+    token_constraints,
+)
 
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
 
 
 @pytest.mark.parametrize(
-    ("body", "forms"),
+    ("body", "constraints"),
     [
         pytest.param({"structured_outputs": {"regex": "a"}}, ["structured_outputs"], id="vllm"),
         pytest.param({"structured_outputs": None}, [], id="null"),
@@ -28,26 +32,28 @@ SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
         pytest.param({"prompt": "structured_outputs"}, [], id="none"),
     ],
 )
-def test_find_forms_names_what_demands_one(body, forms):
-    assert find_forms(body) == forms
+def test_structured_constraints_names_the_constraining_parameters(body, constraints):
+    assert structured_constraints(body) == constraints
 
 
-def test_find_masks_names_what_forbids_tokens():
+def test_token_constraints_names_the_parameters_that_forbid_tokens():
     body = {"bad_words": ["a"], "allowed_token_ids": [], "min_tokens": None, "top_k": 1}
-    assert find_masks({**body, "thinking_token_budget": 0}) == [
+    assert token_constraints({**body, "thinking_token_budget": 0}) == [
         "bad_words",
         "thinking_token_budget",
     ]
 
 
-def test_check_forms_of_what_is_not_compiled_passes():
+def test_check_grammar_size_ignores_uncompiled_constraints():
     large = {"name": "f", "parameters": {"enum": ["x" * 99] * 99}}
     small = {"name": "g", "parameters": {}, "strict": True}
     tools = [{"type": "function", "function": each} for each in (large, small)]
     named = {"type": "function", "function": {"name": "g"}}
 
     for choice in ("auto", "none", named):
-        check_forms({"tools": tools, "tool_choice": choice}, 1000)
-    check_forms({"response_format": {"type": "text", "x": "x" * 2000}, "prompt": "x" * 2000}, 1000)
+        check_grammar_size({"tools": tools, "tool_choice": choice}, 1000)
+    check_grammar_size(
+        {"response_format": {"type": "text", "x": "x" * 2000}, "prompt": "x" * 2000}, 1000
+    )
     with pytest.raises(RequestError, match=r"tools: .* at most 1000"):
-        check_forms({"tools": tools, "tool_choice": "required"}, 1000)
+        check_grammar_size({"tools": tools, "tool_choice": "required"}, 1000)

@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 
 from worker.errors import RequestError
-from worker.request.call import Call
+from worker.request.best_of import select_best
 from worker.request.engine_error import read_error
+from worker.request.engine_request import Call
 from worker.request.members import ignored_warning
-from worker.request.selection import select_best
 
 _DATA = b"data:"
 _DONE = b"[DONE]"

@@ -6,11 +6,11 @@ import pytest
 
 from worker.errors import RequestError
 from worker.metadata import find_meta
-from worker.request import Batching, Call, RequestDefaults, Selection, parse_job
-from worker.request.envelope import BatchingInput, NativeInput
+from worker.request import Batching, BestOf, Call, RequestDefaults, parse_job
 from worker.request.field import kinds_of
+from worker.request.job_input import BatchingInput, NativeInput
+from worker.request.native_input import SAMPLING
 from worker.request.openai import known_fields
-from worker.request.question import SAMPLING
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.sampling import SamplingParameters
 
@@ -198,7 +198,7 @@ def test_best_of_asks_for_more_and_keeps_n(start, logprobs, expected, drop):
     assert call.body["n"] == 5
     assert "best_of" not in call.body
     assert {name: call.body.get(name) for name in expected} == expected
-    assert call.selection == Selection(keep=2, best_of=5, drop_logprobs=drop)
+    assert call.selection == BestOf(keep=2, best_of=5, drop_logprobs=drop)
     assert call.choices == 2
 
 
@@ -217,7 +217,7 @@ def test_beam_search_width_is_best_of():
     assert call.body["n"] == 4
     assert call.body["length_penalty"] == 0.5
     assert "logprobs" not in call.body
-    assert call.selection == Selection(keep=2, best_of=4, ranked=True, drop_logprobs=False)
+    assert call.selection == BestOf(keep=2, best_of=4, ranked=True, drop_logprobs=False)
 
 
 @pytest.mark.parametrize(

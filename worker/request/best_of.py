@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from worker.request.call import Selection
+from worker.request.engine_request import BestOf
 
 
 def find_conflict(
@@ -31,7 +31,7 @@ def find_conflict(
     return None
 
 
-def ask_best_of(body: dict[str, Any], *, keep: int, best_of: int, chat: bool) -> Selection:
+def ask_best_of(body: dict[str, Any], *, keep: int, best_of: int, chat: bool) -> BestOf:
     """Change `body` so that vLLM generates `best_of` sequences with log-probabilities.
 
     Returns:
@@ -39,11 +39,11 @@ def ask_best_of(body: dict[str, Any], *, keep: int, best_of: int, chat: bool) ->
     """
     body["n"] = best_of
     if body.get("use_beam_search"):
-        return Selection(keep=keep, best_of=best_of, ranked=True, drop_logprobs=False)
+        return BestOf(keep=keep, best_of=best_of, ranked=True, drop_logprobs=False)
     wanted = bool(body.get("logprobs")) if chat else body.get("logprobs") is not None
     if not wanted:
         body["logprobs"] = True if chat else 0
-    return Selection(
+    return BestOf(
         keep=keep,
         best_of=best_of,
         drop_logprobs=not wanted,
@@ -51,7 +51,7 @@ def ask_best_of(body: dict[str, Any], *, keep: int, best_of: int, chat: bool) ->
     )
 
 
-def select_best(selection: Selection, body: Mapping[str, Any]) -> dict[str, Any]:
+def select_best(selection: BestOf, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return vLLM's answer with the best sequences only, best first, numbered from 0.
 
     The measure is the mean log-probability of a sequence's own tokens, so that short and long
@@ -91,7 +91,7 @@ def mean_logprob(choice: Mapping[str, Any], prompt_tokens: int = 0) -> float:
     return math.fsum(known) / len(known) if known else -math.inf
 
 
-def _renumber(choice: Mapping[str, Any], index: int, selection: Selection) -> dict[str, Any]:
+def _renumber(choice: Mapping[str, Any], index: int, selection: BestOf) -> dict[str, Any]:
     renumbered = {**choice, "index": index}
     if selection.drop_logprobs:
         renumbered["logprobs"] = None
