@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from readme_blocks import RUNPOD_URL, Block, read_blocks
 
-from worker.engine.report import COMPILE_ANEW, StartReport
+from worker.engine.startup_timing import COMPILE_NOT_CACHED, StartupTimings
 from worker.queue.account import Account
 from worker.render.build_arguments import BUILD_ARGUMENTS
 from worker.render.deployment import find_sizes
@@ -155,15 +155,15 @@ def test_line_of_a_job_is_as_the_worker_writes_it() -> None:
     assert words_of(json.loads(shown)["message"]) == words_of(written)
 
 
-def test_start_report_is_as_the_worker_writes_it() -> None:
-    report = StartReport(0)
+def test_startup_timings_are_as_the_worker_writes_them() -> None:
+    timings = StartupTimings(0)
     for page in ("observability", "cold-start"):
         text = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
         [shown] = re.findall(r"^start: \{(.*)\}$", text, re.MULTILINE)
         named = re.findall(r'"(\w+)":', re.sub(r"\{[^}]*\}", "", shown))
-        assert named == list(report.data())
-    [remedy] = re.findall(r'"shorter":\["(.*?) …"\]', TEXTS["observability"])
-    assert COMPILE_ANEW.startswith(remedy)
+        assert named == list(timings.to_dict())
+    [suggestion] = re.findall(r'"suggestions":\["(.*?) …"\]', TEXTS["observability"])
+    assert COMPILE_NOT_CACHED.startswith(suggestion)
 
 
 def test_console_values_are_those_of_the_profile() -> None:

@@ -17,7 +17,7 @@ from worker.engine.machine import check_machine, find_machine
 from worker.engine.parent_death import set_pdeathsig_on_fork
 from worker.engine.preparation import LOCAL_CACHE, plan_preparation
 from worker.engine.process import PHASES, EngineProcess
-from worker.engine.report import StartReport, process_age_s
+from worker.engine.startup_timing import StartupTimings, process_age_s
 from worker.engine.watchdog import WatchdogLimits
 from worker.errors import ExitCode
 from worker.failure import end_start
@@ -120,7 +120,7 @@ class Worker:
         self._transport = build_transport(settings, mode, self._leader)
         self._stop = asyncio.Event()
         self._serves = False
-        self._report = StartReport(
+        self._timings = StartupTimings(
             process_age_s(),
             keeps_caches=settings.cache is not None,
             has_bytecode=has_bytecode("vllm"),
@@ -131,7 +131,7 @@ class Worker:
         self._environment = build_environment(
             environ, variables, private_media=settings.requests.allow_private_media
         )
-        self._preparation = plan_preparation(settings, self._environment, self._report)
+        self._preparation = plan_preparation(settings, self._environment, self._timings)
         serving = settings.serving
         self._engine = EngineProcess(
             [
@@ -156,10 +156,10 @@ class Worker:
             log.info(profile)
         log.info("starting vLLM with %s", self._settings.model.name)
         try:
-            self._report.begin("preparing the transport")
+            self._timings.start_phase("preparing the transport")
             await self._transport.prepare()
             self._preparation.begin()
-            self._report.begin("checking the machine")
+            self._timings.start_phase("checking the machine")
             await check_machine(self._settings.model.name, self._environment, find_machine())
             if not await self._start_engine():
                 return ExitCode.OK
@@ -172,12 +172,12 @@ class Worker:
 
     def _pass_on(self, line: str) -> None:
         if not self._serves:
-            self._report.read(line)
+            self._timings.read_line(line)
         print(self._redact(hide_native(line)), flush=True)
 
     def _note_phase(self, name: str, seconds: float) -> None:
         title = PHASES.get(name, name)
-        self._report.begin(title if name != "ready" else "self-test and transport")
+        self._timings.start_phase(title if name != "ready" else "self-test and transport")
         log.info("engine, %4.1f s: %s", seconds, title)
 
     def _asked_to_stop(self, number: int) -> None:
@@ -217,7 +217,7 @@ class Worker:
             cluster = self._settings.cluster
             log.info("ready: machine %d of %d; 0 answers", cluster.rank, cluster.nodes)
         self._serves = True
-        log.info("start: %s", orjson.dumps(self._report.data()).decode())
+        log.info("start: %s", orjson.dumps(self._timings.to_dict()).decode())
         self._preparation.keep()
         failed = asyncio.create_task(self._engine.wait_failed())
         stop = asyncio.create_task(self._stop.wait())

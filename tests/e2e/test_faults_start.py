@@ -15,7 +15,7 @@ from tiny_weights import write_weights
 
 from worker.dev import LocalDeployment
 from worker.dev.deployment import WorkerExitError
-from worker.engine.report import DOWNLOAD
+from worker.engine.startup_timing import DOWNLOAD
 from worker.errors import ExitCode
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -69,7 +69,7 @@ async def test_download_that_breaks_goes_on_where_it_broke(tmp_path: Path) -> No
             assert hub.broken == {}
             assert hub.sent[shard] == size + HEAD_BYTES + broken_at % KEPT_BYTES
     report = next(line for line in output if "start: " in line)
-    assert DOWNLOAD in json.loads(report.partition("start: ")[2])["within"]
+    assert DOWNLOAD in json.loads(report.partition("start: ")[2])["vllm_phases"]
 
 
 async def expect_failure(environ: dict[str, str], message: str) -> None:

@@ -31,7 +31,7 @@ from tiny_model import build_tiny_model
 from tiny_weights import write_weights
 
 from worker.engine.client import EngineClient
-from worker.engine.report import READ
+from worker.engine.startup_timing import READ
 from worker.errors import ExitCode
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -246,9 +246,9 @@ async def test_request_beyond_the_deadline_is_ended_in_vllm(
     await wait_idle(engine)
 
 
-async def test_start_report_tells_what_reading_the_weights_took(server: Server) -> None:
+async def test_start_logs_the_duration_of_reading_the_weights(server: Server) -> None:
     line = next(line for line in server.output if "start: " in line)
-    assert json.loads(line.partition("start: ")[2])["within"].keys() == {READ}
+    assert json.loads(line.partition("start: ")[2])["vllm_phases"].keys() == {READ}
 
 
 async def test_sigterm_finishes_what_runs_and_ends(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.engine.report import COMPILE, DOWNLOAD, GRAPHS, READ, WITHIN
+from worker.engine.startup_timing import COMPILE, DOWNLOAD, GRAPHS, READ, VLLM_PHASES
 from worker.gc_tuning import GEN0_THRESHOLD
 
 PROBE = """
@@ -228,7 +228,7 @@ def test_vllm_has_what_the_child_uses(
         ),
     ],
 )
-def test_vllm_says_what_the_start_report_reads(
+def test_vllm_logs_the_durations_that_startup_timings_read(
     part: str, module: str, text: str, values: tuple[object, ...]
 ) -> None:
     spec = importlib.util.find_spec("vllm")
@@ -236,6 +236,6 @@ def test_vllm_says_what_the_start_report_reads(
     assert spec.origin is not None
     source = Path(spec.origin).parent / module
     assert text in source.read_text(encoding="utf-8"), f"{part}: vLLM words it otherwise now"
-    found = WITHIN[part].search(text % values)
+    found = VLLM_PHASES[part].search(text % values)
     assert found is not None
     assert float(found[1]) in (61.25, 61.0)

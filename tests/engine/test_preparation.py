@@ -6,7 +6,7 @@ import pytest
 
 from worker.engine.caches import CacheMirror
 from worker.engine.preparation import Preparation, plan_preparation
-from worker.engine.report import StartReport
+from worker.engine.startup_timing import StartupTimings
 from worker.machine import GIB, MachineInfo
 from worker.settings import load_settings
 from worker.settings.startup import cache_variables
@@ -40,9 +40,9 @@ async def run(preparation):
 async def test_plan_reads_weights_and_caches(model, tmp_path, monkeypatch):
     monkeypatch.setattr("worker.engine.preparation.LOCAL_CACHE", tmp_path / "local")
     settings = load(MODEL_NAME=str(model), BASE_PATH=str(tmp_path))
-    report = StartReport(0)
-    await run(plan_preparation(settings, {}, report))
-    assert set(report.data()["beside"]) == {
+    timings = StartupTimings(0)
+    await run(plan_preparation(settings, {}, timings))
+    assert set(timings.to_dict()["background"]) == {
         "weights into memory",
         "caches from the volume",
         "caches to the volume",
@@ -56,15 +56,15 @@ async def test_plan_reads_weights_and_caches(model, tmp_path, monkeypatch):
     "environ", [{"LOAD_FORMAT": "dummy"}, {"PREFETCH_WEIGHTS": "false"}], ids=["dummy", "off"]
 )
 async def test_plan_without_anything_to_read(model, environ):
-    report = StartReport(0)
-    await run(plan_preparation(load(MODEL_NAME=str(model), **environ), {}, report))
-    assert report.data()["beside"] == {}
+    timings = StartupTimings(0)
+    await run(plan_preparation(load(MODEL_NAME=str(model), **environ), {}, timings))
+    assert timings.to_dict()["background"] == {}
 
 
 async def test_what_is_compiled_while_serving_is_kept_at_the_end(tmp_path):
     kept, local = tmp_path / "kept", tmp_path / "local"
     local.mkdir()
-    preparation = Preparation(CacheMirror(kept, local), None, StartReport(0))
+    preparation = Preparation(CacheMirror(kept, local), None, StartupTimings(0))
     (local / "at-start.so").write_bytes(b"1")
     preparation.keep()
     await preparation.finish(5)
@@ -84,7 +84,7 @@ async def test_end_does_not_wait_for_a_copy_that_takes_too_long(tmp_path):
             return 0
 
     mirror = Slow(tmp_path / "kept", tmp_path / "local")
-    preparation = Preparation(mirror, None, StartReport(0))
+    preparation = Preparation(mirror, None, StartupTimings(0))
     async with asyncio.timeout(5):
         preparation.keep()
         await preparation.finish(0.05)
@@ -93,11 +93,11 @@ async def test_end_does_not_wait_for_a_copy_that_takes_too_long(tmp_path):
 
 
 async def test_end_without_caches_does_nothing():
-    await Preparation(None, None, StartReport(0)).finish(5)
+    await Preparation(None, None, StartupTimings(0)).finish(5)
 
 
 async def test_stop_without_begin_does_nothing():
-    await Preparation(None, None, StartReport(0)).stop()
+    await Preparation(None, None, StartupTimings(0)).stop()
 
 
 def test_cache_variables_leave_what_is_set(tmp_path):

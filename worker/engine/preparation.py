@@ -17,7 +17,7 @@ from worker.engine.prefetch import (
     find_weights,
     free_memory,
 )
-from worker.engine.report import StartReport
+from worker.engine.startup_timing import StartupTimings
 from worker.settings import Settings
 
 LOCAL_CACHE = Path(tempfile.gettempdir(), "worker-cache")
@@ -32,15 +32,15 @@ class Preparation:
     Args:
         mirror: Caches that last; None where nothing does.
         prefetch: Weights; None where there is nothing to read ahead.
-        report: Gets what each took.
+        timings: Records the duration of each task.
     """
 
     def __init__(
-        self, mirror: CacheMirror | None, prefetch: Prefetch | None, report: StartReport
+        self, mirror: CacheMirror | None, prefetch: Prefetch | None, timings: StartupTimings
     ) -> None:
         self._mirror = mirror
         self._prefetch = prefetch
-        self._report = report
+        self._timings = timings
         self._tasks: list[asyncio.Task[None]] = []
 
     def begin(self) -> None:
@@ -85,21 +85,21 @@ class Preparation:
         async def run() -> None:
             began = time.monotonic()
             count = await asyncio.to_thread(work)
-            self._report.beside(title, began, **{unit: count})
+            self._timings.record_background(title, began, **{unit: count})
             log.info("%s: %d %s in %.1f s", title, count, unit, time.monotonic() - began)
 
         self._tasks.append(asyncio.create_task(run()))
 
 
 def plan_preparation(
-    settings: Settings, environment: Mapping[str, str], report: StartReport
+    settings: Settings, environment: Mapping[str, str], timings: StartupTimings
 ) -> Preparation:
     """Return what can run beside the start with these settings.
 
     Args:
         settings: The resolved configuration.
         environment: The engine's, which says where the model cache is.
-        report: Gets what each part took.
+        timings: Records the duration of each task.
     """
     mirror = None if settings.cache is None else CacheMirror(settings.cache, LOCAL_CACHE)
     given = {item.option.engine_key: item.value for item in settings.values}
@@ -107,4 +107,4 @@ def plan_preparation(
     if settings.startup.prefetch_weights and given.get("load_format") not in UNREAD_FORMATS:
         files = find_weights(settings.model.name, given.get("revision"), environment)
     prefetch = Prefetch(files, int(free_memory() * MEMORY_SHARE)) if files else None
-    return Preparation(mirror, prefetch, report)
+    return Preparation(mirror, prefetch, timings)

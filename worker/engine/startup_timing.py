@@ -1,4 +1,4 @@
-"""What a start was spent on, phase by phase, from the first moment of the process."""
+"""Duration of each phase of a start, measured from the creation of the process."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ READ = "reading the weights"
 COMPILE = "torch.compile"
 GRAPHS = "CUDA graphs"
 
-WITHIN: Mapping[str, re.Pattern[str]] = {
+VLLM_PHASES: Mapping[str, re.Pattern[str]] = {
     DOWNLOAD: re.compile(r"Time spent downloading weights for .{1,300}: ([\d.]+) seconds"),
     READ: re.compile(r"Loading weights took ([\d.]+) seconds"),
     COMPILE: re.compile(r"torch\.compile took ([\d.]+) s in total"),
     GRAPHS: re.compile(r"Graph capturing finished in ([\d.]+) secs"),
 }
-"""Parts of loading, and how vLLM's log says what each took (0.32.0)."""
+"""Phases of loading, and the line of vLLM's log that has the duration of each (0.32.0)."""
 
-LONG_S: Mapping[str, float] = {DOWNLOAD: 2, READ: 10, COMPILE: 5, GRAPHS: 5}
-"""A part that takes longer is worth a word, seconds."""
+SLOW_S: Mapping[str, float] = {DOWNLOAD: 2, READ: 10, COMPILE: 5, GRAPHS: 5}
+"""A phase that takes longer gets a suggestion, seconds."""
 
-REMEDIES: Mapping[str, str] = {
+SUGGESTIONS: Mapping[str, str] = {
     DOWNLOAD: "The weights were downloaded: bake the model into the image, or attach a volume, so "
     "that the next start finds them.",
     READ: "The weights were read slowly: bake the model into the image, or set "
@@ -33,23 +33,23 @@ REMEDIES: Mapping[str, str] = {
     GRAPHS: "CUDA graphs were captured: fewer sizes in CUDAGRAPH_CAPTURE_SIZES take less, and "
     "STARTUP_PROFILE=fast captures none and answers slower.",
 }
-COMPILE_ANEW = (
-    "The model was compiled, and nothing keeps that: attach a volume or set CACHE_PATH; "
+COMPILE_NOT_CACHED = (
+    "The model was compiled, and no cache keeps the result: attach a volume or set CACHE_PATH; "
     "STARTUP_PROFILE=fast compiles nothing and answers slower."
 )
-COMPILE_KEPT = "The model was compiled; the next start finds that in the cache that lasts."
+COMPILE_CACHED = "The model was compiled; the next start finds the result in the cache."
 NO_BYTECODE = (
     "vLLM's modules are not compiled to bytecode: run `python -m compileall` on the image's "
     "packages when it is built."
 )
 
 
-class StartReport:
-    """Collects when each phase began, what ran beside it, and what would make it shorter.
+class StartupTimings:
+    """Records the phases of a start and its background tasks; suggests how to shorten it.
 
     Args:
         began_s_ago: Age of the process, seconds.
-        keeps_caches: Whether what is compiled now is there at the next start.
+        keeps_caches: Whether the next start finds the code that is compiled now.
         has_bytecode: Whether vLLM's modules are compiled to Python's bytecode.
     """
 
@@ -58,41 +58,41 @@ class StartReport:
     ) -> None:
         self._origin = time.monotonic() - began_s_ago
         self._phases: list[tuple[str, float]] = [("interpreter and imports", 0.0)]
-        self._beside: dict[str, dict[str, float]] = {}
-        self._within: dict[str, float] = {}
+        self._background: dict[str, dict[str, float]] = {}
+        self._vllm_phases: dict[str, float] = {}
         self._keeps_caches = keeps_caches
         self._has_bytecode = has_bytecode
 
-    def begin(self, phase: str) -> None:
-        """Note that a phase begins now, and that the one before has ended."""
+    def start_phase(self, phase: str) -> None:
+        """End the current phase and start the next one."""
         self._phases.append((phase, time.monotonic() - self._origin))
 
-    def beside(self, work: str, began: float, **figures: float) -> None:
-        """Note what ran while something else was waited for.
+    def record_background(self, work: str, began: float, **figures: float) -> None:
+        """Record a background task that has ended.
 
         Args:
-            work: What it was.
-            began: `time.monotonic` at its begin.
-            **figures: What it came to, e.g. bytes.
+            work: Name of the task.
+            began: `time.monotonic` at its start.
+            **figures: Its results, e.g. bytes.
         """
         now = time.monotonic()
-        self._beside[work] = {
+        self._background[work] = {
             "from_s": round(began - self._origin, 2),
             "seconds": round(now - began, 2),
             **figures,
         }
 
-    def read(self, line: str) -> None:
-        """Note what a line of vLLM's output says that a part of loading took.
+    def read_line(self, line: str) -> None:
+        """Record the duration of a phase of loading if a line of vLLM's output has one.
 
-        Of several processes, each with a line of its own, the slowest counts.
+        If several processes print the line, the slowest counts.
         """
-        for part, pattern in WITHIN.items():
+        for phase, pattern in VLLM_PHASES.items():
             if found := pattern.search(line):
-                self._within[part] = max(float(found[1]), self._within.get(part, 0.0))
+                self._vllm_phases[phase] = max(float(found[1]), self._vllm_phases.get(phase, 0.0))
 
-    def data(self) -> dict[str, Any]:
-        """Return the phases with their lengths in seconds; the last one has begun just now."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return all durations in seconds; the last phase ends now."""
         ends = [*(at for _name, at in self._phases[1:]), time.monotonic() - self._origin]
         phases = {
             name: round(end - at, 2)
@@ -103,20 +103,23 @@ class StartReport:
             "event": "ready",
             "seconds": round(ends[-1], 2),
             "phases": phases,
-            "within": self._within,
-            "beside": self._beside,
-            "shorter": self._remedies(),
+            "vllm_phases": self._vllm_phases,
+            "background": self._background,
+            "suggestions": self._suggestions(),
         }
 
-    def _remedies(self) -> list[str]:
-        remedies = {**REMEDIES, COMPILE: COMPILE_KEPT if self._keeps_caches else COMPILE_ANEW}
-        long = [part for part in WITHIN if self._within.get(part, 0.0) > LONG_S[part]]
+    def _suggestions(self) -> list[str]:
+        suggestions = {
+            **SUGGESTIONS,
+            COMPILE: COMPILE_CACHED if self._keeps_caches else COMPILE_NOT_CACHED,
+        }
+        slow = [name for name in VLLM_PHASES if self._vllm_phases.get(name, 0.0) > SLOW_S[name]]
         missing = [] if self._has_bytecode else [NO_BYTECODE]
-        return missing + [remedies[part] for part in long]
+        return missing + [suggestions[name] for name in slow]
 
 
 def process_age_s() -> float:
-    """Return how long this process has existed, seconds, to a hundredth (Linux)."""
+    """Return the age of this process in seconds, to a hundredth (Linux)."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     # Field 22 of the whole line: start after boot in clock ticks.
     started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
