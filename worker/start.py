@@ -15,8 +15,8 @@ from worker.content import hide_native
 from worker.engine.environment import build_environment, has_bytecode
 from worker.engine.machine import check_machine, find_machine
 from worker.engine.parent_death import set_pdeathsig_on_fork
-from worker.engine.preparation import LOCAL_CACHE, plan_preparation
 from worker.engine.process import PHASES, EngineProcess
+from worker.engine.startup_tasks import LOCAL_CACHE, plan_startup_tasks
 from worker.engine.startup_timing import StartupTimings, process_age_s
 from worker.engine.watchdog import WatchdogLimits
 from worker.errors import ExitCode
@@ -131,7 +131,7 @@ class Worker:
         self._environment = build_environment(
             environ, variables, private_media=settings.requests.allow_private_media
         )
-        self._preparation = plan_preparation(settings, self._environment, self._timings)
+        self._startup_tasks = plan_startup_tasks(settings, self._environment, self._timings)
         serving = settings.serving
         self._engine = EngineProcess(
             [
@@ -158,14 +158,14 @@ class Worker:
         try:
             self._timings.start_phase("preparing the transport")
             await self._transport.prepare()
-            self._preparation.begin()
+            self._startup_tasks.start()
             self._timings.start_phase("checking the machine")
             await check_machine(self._settings.model.name, self._environment, find_machine())
             if not await self._start_engine():
                 return ExitCode.OK
             return await self._serve()
         finally:
-            await self._preparation.stop()
+            await self._startup_tasks.stop()
             await self._engine.stop(ENGINE_STOP_S)
             await self._transport.close()
             log.info("stopped")
@@ -218,7 +218,7 @@ class Worker:
             log.info("ready: machine %d of %d; 0 answers", cluster.rank, cluster.nodes)
         self._serves = True
         log.info("start: %s", orjson.dumps(self._timings.to_dict()).decode())
-        self._preparation.keep()
+        self._startup_tasks.store_caches()
         failed = asyncio.create_task(self._engine.wait_failed())
         stop = asyncio.create_task(self._stop.wait())
         await asyncio.wait({jobs, failed, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -231,5 +231,5 @@ class Worker:
             await transport.drain(FAILURE_DRAIN_S)
             return ExitCode.ENGINE_DIED
         await transport.drain(self._settings.serving.drain_timeout_s)
-        await self._preparation.finish(CACHE_END_S)
+        await self._startup_tasks.finish(CACHE_END_S)
         return ExitCode.OK

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from worker.engine.caches import CacheMirror
-from worker.engine.preparation import Preparation, plan_preparation
+from worker.engine.startup_tasks import StartupTasks, plan_startup_tasks
 from worker.engine.startup_timing import StartupTimings
 from worker.machine import GIB, MachineInfo
 from worker.settings import load_settings
@@ -31,17 +31,17 @@ def value_of(settings, name):
     return next(((i.value, i.origin) for i in settings.values if i.option.name == name), None)
 
 
-async def run(preparation):
-    preparation.begin()
-    preparation.keep()
-    await preparation.stop()
+async def run(tasks):
+    tasks.start()
+    tasks.store_caches()
+    await tasks.stop()
 
 
 async def test_plan_reads_weights_and_caches(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("worker.engine.preparation.LOCAL_CACHE", tmp_path / "local")
+    monkeypatch.setattr("worker.engine.startup_tasks.LOCAL_CACHE", tmp_path / "local")
     settings = load(MODEL_NAME=str(model), BASE_PATH=str(tmp_path))
     timings = StartupTimings(0)
-    await run(plan_preparation(settings, {}, timings))
+    await run(plan_startup_tasks(settings, {}, timings))
     assert set(timings.to_dict()["background"]) == {
         "weights into memory",
         "caches from the volume",
@@ -57,20 +57,20 @@ async def test_plan_reads_weights_and_caches(model, tmp_path, monkeypatch):
 )
 async def test_plan_without_anything_to_read(model, environ):
     timings = StartupTimings(0)
-    await run(plan_preparation(load(MODEL_NAME=str(model), **environ), {}, timings))
+    await run(plan_startup_tasks(load(MODEL_NAME=str(model), **environ), {}, timings))
     assert timings.to_dict()["background"] == {}
 
 
 async def test_what_is_compiled_while_serving_is_kept_at_the_end(tmp_path):
     kept, local = tmp_path / "kept", tmp_path / "local"
     local.mkdir()
-    preparation = Preparation(CacheMirror(kept, local), None, StartupTimings(0))
+    tasks = StartupTasks(CacheMirror(kept, local), None, StartupTimings(0))
     (local / "at-start.so").write_bytes(b"1")
-    preparation.keep()
-    await preparation.finish(5)
+    tasks.store_caches()
+    await tasks.finish(5)
     (local / "later.so").write_bytes(b"2")
-    await preparation.finish(5)
-    await preparation.stop()
+    await tasks.finish(5)
+    await tasks.stop()
     assert sorted(path.name for path in kept.iterdir()) == ["at-start.so", "later.so"]
 
 
@@ -84,20 +84,20 @@ async def test_end_does_not_wait_for_a_copy_that_takes_too_long(tmp_path):
             return 0
 
     mirror = Slow(tmp_path / "kept", tmp_path / "local")
-    preparation = Preparation(mirror, None, StartupTimings(0))
+    tasks = StartupTasks(mirror, None, StartupTimings(0))
     async with asyncio.timeout(5):
-        preparation.keep()
-        await preparation.finish(0.05)
-        await preparation.stop()
+        tasks.store_caches()
+        await tasks.finish(0.05)
+        await tasks.stop()
     assert mirror.stores == 1
 
 
 async def test_end_without_caches_does_nothing():
-    await Preparation(None, None, StartupTimings(0)).finish(5)
+    await StartupTasks(None, None, StartupTimings(0)).finish(5)
 
 
 async def test_stop_without_begin_does_nothing():
-    await Preparation(None, None, StartupTimings(0)).stop()
+    await StartupTasks(None, None, StartupTimings(0)).stop()
 
 
 def test_cache_variables_leave_what_is_set(tmp_path):

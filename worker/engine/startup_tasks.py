@@ -1,4 +1,4 @@
-"""What runs beside the start of vLLM, because nothing of it has to be waited for."""
+"""Background tasks during the start of vLLM; nothing waits for them."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from worker.engine.startup_timing import StartupTimings
 from worker.settings import Settings
 
 LOCAL_CACHE = Path(tempfile.gettempdir(), "worker-cache")
-"""Where vLLM has its caches of compiled code, if there is a place that keeps them."""
+"""Folder of vLLM's caches of compiled code, if a persistent copy is configured."""
 
 log = logging.getLogger(__name__)
 
 
-class Preparation:
+class StartupTasks:
     """Fetches caches and weights while vLLM is imported; keeps new caches once it answers.
 
     Args:
-        mirror: Caches that last; None where nothing does.
-        prefetch: Weights; None where there is nothing to read ahead.
+        mirror: Persistent copy of the caches; None without one.
+        prefetch: Reader of the weights; None if there are none to read ahead.
         timings: Records the duration of each task.
     """
 
@@ -43,30 +43,30 @@ class Preparation:
         self._timings = timings
         self._tasks: list[asyncio.Task[None]] = []
 
-    def begin(self) -> None:
-        """Start reading, in threads of their own."""
+    def start(self) -> None:
+        """Start reading in threads."""
         if self._mirror is not None:
-            # First and alone for a moment: small, and vLLM asks for it before the weights.
+            # First, because the caches are small and vLLM needs them before the weights.
             self._run("caches from the volume", "files", self._mirror.fetch)
         if self._prefetch is not None:
             self._run("weights into memory", "bytes", self._prefetch.run)
 
-    def keep(self) -> None:
-        """Copy new caches back, beside the first requests."""
+    def store_caches(self) -> None:
+        """Copy new caches back in the background."""
         if self._mirror is not None:
             self._run("caches to the volume", "files", self._mirror.store)
 
     async def finish(self, timeout_s: float) -> None:
-        """Copy back what was compiled since the model first answered, e.g. for other shapes.
+        """Copy back what was compiled after the first request, e.g. for other shapes.
 
         Args:
-            timeout_s: Longest time that it may take; what is not copied then is compiled anew.
+            timeout_s: Time limit; the next start compiles again what was not copied by then.
         """
         if self._mirror is None:
             return
         deadline = time.monotonic() + timeout_s
         if self._tasks:
-            # Two copies at once would write the same temporary files.
+            # Two concurrent copies would write the same temporary files.
             _done, running = await asyncio.wait(self._tasks, timeout=timeout_s)
             if running:
                 return
@@ -74,7 +74,7 @@ class Preparation:
         await asyncio.wait(self._tasks, timeout=max(0.0, deadline - time.monotonic()))
 
     async def stop(self) -> None:
-        """End what still runs."""
+        """Stop the tasks that still run."""
         for part in (self._mirror, self._prefetch):
             if part is not None:
                 part.stop()
@@ -91,14 +91,14 @@ class Preparation:
         self._tasks.append(asyncio.create_task(run()))
 
 
-def plan_preparation(
+def plan_startup_tasks(
     settings: Settings, environment: Mapping[str, str], timings: StartupTimings
-) -> Preparation:
-    """Return what can run beside the start with these settings.
+) -> StartupTasks:
+    """Return the background tasks for these settings.
 
     Args:
         settings: The resolved configuration.
-        environment: The engine's, which says where the model cache is.
+        environment: The engine's environment, which locates the model cache.
         timings: Records the duration of each task.
     """
     mirror = None if settings.cache is None else CacheMirror(settings.cache, LOCAL_CACHE)
@@ -107,4 +107,4 @@ def plan_preparation(
     if settings.startup.prefetch_weights and given.get("load_format") not in UNREAD_FORMATS:
         files = find_weights(settings.model.name, given.get("revision"), environment)
     prefetch = Prefetch(files, int(free_memory() * MEMORY_SHARE)) if files else None
-    return Preparation(mirror, prefetch, timings)
+    return StartupTasks(mirror, prefetch, timings)
