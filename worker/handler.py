@@ -29,9 +29,9 @@ from worker.request import (
     build_reply,
     error_event,
     error_events,
-    fail,
     map_engine_error,
     parse_job,
+    request_error,
 )
 from worker.request.engine_error import read_error
 from worker.request.engine_request import MAX_BODY_BYTES
@@ -140,13 +140,15 @@ class Handler:
                 type(error).__name__,
                 extra=job_extra(job.get("id")),
             )
-            failure = fail(
+            failure = request_error(
                 Code.ENGINE_DIED, "The engine ended before the answer did; send it again."
             )
         except Exception:
             # The client gets a code only; the cause is logged.
             log.exception("the handler failed", extra=job_extra(job.get("id")))
-            failure = fail(Code.INTERNAL_ERROR, "The worker failed; its log has the cause.")
+            failure = request_error(
+                Code.INTERNAL_ERROR, "The worker failed; its log has the cause."
+            )
         if (path := _streamed_route(job.get("input"), call)) is not None:
             # A client that reads the stream does not see the job's result; this event reports it.
             yield self._raw(error_events(failure, path))
@@ -154,8 +156,10 @@ class Handler:
 
     def _timed_out(self, *, expired: bool) -> RequestError:
         if not expired:
-            return fail(Code.ENGINE_UNAVAILABLE, "The engine took no connection; send it again.")
-        return fail(
+            return request_error(
+                Code.ENGINE_UNAVAILABLE, "The engine took no connection; send it again."
+            )
+        return request_error(
             Code.ENGINE_TIMEOUT,
             f"The job ran longer than {self._options.request_timeout_s:g} s and was stopped. Ask "
             "for fewer tokens, or raise REQUEST_TIMEOUT_S on the endpoint.",

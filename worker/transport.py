@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from worker.engine.client import EngineClient
 from worker.errors import UnavailableError
 from worker.handler import Handler, HandlerOptions
-from worker.request import Batching, Code, RequestDefaults, fail
+from worker.request import Batching, Code, RequestDefaults, request_error
 from worker.serve import (
     ConnectionLimits,
     Cors,
@@ -305,7 +305,7 @@ async def finish_jobs(scaler: Any, jobs: asyncio.Task[None], timeout_s: float) -
     await asyncio.wait({jobs}, timeout=timeout_s)
     if not jobs.done():
         message = f"The worker was stopped and the job did not end within {timeout_s:g} s."
-        scaler.abort_jobs(fail(Code.WORKER_STOPPING, message))
+        scaler.abort_jobs(request_error(Code.WORKER_STOPPING, message))
         await asyncio.wait({jobs}, timeout=ABORT_S)
     if not jobs.done():
         log.error("RunPod did not take the last results within %g s", ABORT_S)

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from worker.queue.account import Account, find_finish_reason, find_queue_time_ms, find_usage
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 
 NATIVE = {
     "choices": [{"tokens": ["secret text"], "finish_reason": "length"}],
@@ -88,7 +88,7 @@ def test_account_describes_a_job_in_one_line_without_its_text():
     ],
 )
 def test_account_names_the_member_and_the_place_of_a_failure(param, shown):
-    error = fail(Code.INVALID_PARAMETER, "secret text", param)
+    error = request_error(Code.INVALID_PARAMETER, "secret text", param)
     account = Account()
     account.fail(error.json(), error.raised_at)
     line = account.describe({"error": error.json()})
@@ -101,8 +101,8 @@ def test_account_names_the_member_and_the_place_of_a_failure(param, shown):
 
 def test_account_names_no_place_for_another_error_than_the_handlers():
     account = Account()
-    account.fail(fail(Code.INVALID_PARAMETER, "a").json(), "a.b:7")
-    line = account.describe({"error": fail(Code.RESULT_REFUSED, "b").json()})
+    account.fail(request_error(Code.INVALID_PARAMETER, "a").json(), "a.b:7")
+    line = account.describe({"error": request_error(Code.RESULT_REFUSED, "b").json()})
     assert line.startswith("Failed with result_refused: ")
 
 
@@ -116,7 +116,7 @@ def test_account_counts_posts_that_were_not_accepted():
 @pytest.mark.parametrize(
     ("error", "start"),
     [
-        (fail(Code.ENGINE_DIED, "secret text").json(), "Failed with engine_died: "),
+        (request_error(Code.ENGINE_DIED, "secret text").json(), "Failed with engine_died: "),
         ("secret text", "Failed: "),
         ('{"error": "secret text"}', "Failed: "),
     ],

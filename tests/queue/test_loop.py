@@ -10,7 +10,7 @@ from garbage import garbage_of
 from worker.queue import loop as loop_module
 from worker.queue import sdk
 from worker.queue.loop import EventDrivenScaler
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 
 PLACES = 3
 
@@ -289,7 +289,7 @@ async def test_abort_reports_the_reason_for_every_job(bench):
     bench.platform.give(jobs("a", "b"))
     await turn()
     bench.scaler.kill_worker()
-    bench.scaler.abort_jobs(fail(Code.WORKER_STOPPING, "It ends."))
+    bench.scaler.abort_jobs(request_error(Code.WORKER_STOPPING, "It ends."))
     await asyncio.wait_for(bench.running, 15)
     for job_id in ("a", "b"):
         error = json.loads(bench.results[job_id]["error"])["error"]
@@ -299,7 +299,7 @@ async def test_abort_reports_the_reason_for_every_job(bench):
 
 async def test_abort_reports_a_job_that_the_last_take_brings_afterwards(bench):
     bench.scaler.kill_worker()
-    bench.scaler.abort_jobs(fail(Code.WORKER_STOPPING, "It ends."))
+    bench.scaler.abort_jobs(request_error(Code.WORKER_STOPPING, "It ends."))
     bench.platform.give(jobs("late"))
     await asyncio.wait_for(bench.running, 15)
     assert bench.started == []
@@ -309,7 +309,7 @@ async def test_abort_reports_a_job_that_the_last_take_brings_afterwards(bench):
 
 async def test_abort_reports_a_job_that_has_not_begun(bench):
     bench.scaler._begin(Delivery(bench.results), jobs("a")[0])
-    bench.scaler.abort_jobs(fail(Code.WORKER_STOPPING, "It ends."))
+    bench.scaler.abort_jobs(request_error(Code.WORKER_STOPPING, "It ends."))
     await turn()
     assert bench.started == []
     assert "It ends." in bench.results["a"]["error"]
@@ -336,7 +336,7 @@ async def test_abort_leaves_a_job_alone_whose_result_is_on_its_way(bench, monkey
     await turn()
     bench.finish("a")
     await posting.wait()
-    bench.scaler.abort_jobs(fail(Code.WORKER_STOPPING, "stopped"))
+    bench.scaler.abort_jobs(request_error(Code.WORKER_STOPPING, "stopped"))
     await turn()
     posted.set()
     await turn()

@@ -5,7 +5,7 @@ import pytest
 
 from worker.errors import RequestError
 from worker.request import Batching, RequestDefaults, map_engine_error, parse_job
-from worker.request.codes import ERROR_SPECS, Code, fail
+from worker.request.codes import ERROR_SPECS, Code, request_error
 from worker.request.engine_error import (
     GENERIC_REQUEST_ERROR,
     LONGEST_MESSAGE,
@@ -294,7 +294,7 @@ def test_codes_table_covers_every_code():
 
 @pytest.mark.parametrize("code", Code)
 def test_fail_takes_status_and_family_from_the_table(code):
-    error = fail(code, "text", "path")
+    error = request_error(code, "text", "path")
 
     assert isinstance(error, RequestError)
     body = error.body()["error"]

@@ -15,7 +15,7 @@ from typing import Any
 
 from worker.errors import WorkerError
 from worker.request import UndecodableInput
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 from worker.request.json_value import MAX_DEPTH
 
 KEPT_LEVELS = 2 * MAX_DEPTH
@@ -95,7 +95,7 @@ def _decode_job(text: str) -> Any:
     try:
         return _decode(text)
     except json.JSONDecodeError:
-        problem = fail(Code.INVALID_JSON_VALUE, "input: not valid JSON")
+        problem = request_error(Code.INVALID_JSON_VALUE, "input: not valid JSON")
         return {"id": _find_id(text), "input": UndecodableInput(problem)}
 
 

@@ -27,7 +27,7 @@ from worker.queue.sdk import (
     job_stream_url,
     runpod_log,
 )
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 
 Output = str | dict[str, Any]
 Handler = Callable[[Mapping[str, Any]], AsyncGenerator[Output, None]]
@@ -108,14 +108,14 @@ class Delivery:
             body = orjson.dumps(result)
         except TypeError as error:
             runpod_log.error(f"The result is not JSON: {type(error).__name__}", job_id)
-            return await self._done_instead(job_id, fail(Code.INTERNAL_ERROR, NOT_JSON))
+            return await self._done_instead(job_id, request_error(Code.INTERNAL_ERROR, NOT_JSON))
         if len(body) > MAX_RESULT_BYTES:
             too_large = _too_large(len(body), len(result.get("output", ())))
             return await self._done_instead(job_id, too_large)
         status = await self._post(self._done_client, job_id, job_done_url, body)
         if _accepted(status):
             return result
-        refusal = fail(Code.RESULT_REFUSED, _describe_refusal(status, len(body)))
+        refusal = request_error(Code.RESULT_REFUSED, _describe_refusal(status, len(body)))
         if status is None or status in NOT_ANSWERABLE:
             return {"error": refusal.json()}
         return await self._done_instead(job_id, refusal)
@@ -183,7 +183,7 @@ def _too_large(size: int, pieces: int) -> RequestError:
             f"The result has {size} bytes; RunPod accepts {MAX_RESULT_BYTES}. Ask for fewer "
             "tokens, choices or log-probabilities, or read the answer as a stream."
         )
-    return fail(Code.RESULT_TOO_LARGE, message)
+    return request_error(Code.RESULT_TOO_LARGE, message)
 
 
 def _build_client(session: aiohttp.ClientSession, attempts: int) -> RetryClient:

@@ -23,7 +23,7 @@ from worker.queue.sdk import (
     runpod_log,
     take_jobs,
 )
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 
 TOO_MANY_REQUESTS_WAIT_S = 5.0
 """As in the SDK, after the platform answered 429 to a take."""
@@ -203,7 +203,7 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
             result = self._report_abort(self._abort_reason, job_id)
         except Exception as error:  # noqa: BLE001  one job's trouble must not reach the others
             runpod_log.error(f"The answer failed: {describe_exception(error)}", job_id)
-            result = {"error": fail(Code.INTERNAL_ERROR, INTERNAL).json()}
+            result = {"error": request_error(Code.INTERNAL_ERROR, INTERNAL).json()}
         self._answering.discard(job_id)
         posted = await delivery.done(job_id, result)
         runpod_log.info(account.describe(posted), job_id)

@@ -1,6 +1,6 @@
 """Job input to one call of vLLM, and its answer to the shape that the caller expects."""
 
-from worker.request.codes import ERROR_SPECS, Code, fail
+from worker.request.codes import ERROR_SPECS, Code, request_error
 from worker.request.defaults import RequestDefaults
 from worker.request.engine_error import map_engine_error
 from worker.request.engine_request import Batching, BestOf, Call, Upload
@@ -22,8 +22,8 @@ __all__ = [
     "error_body",
     "error_event",
     "error_events",
-    "fail",
     "map_engine_error",
     "native_reply",
     "parse_job",
+    "request_error",
 ]

@@ -304,7 +304,7 @@ ERROR_SPECS: dict[Code, ErrorSpec] = {
 """Every code that a request error can have."""
 
 
-def fail(
+def request_error(
     code: Code,
     message: str,
     param: str | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 from worker.request.engine_request import Batching
 from worker.request.job_input import BatchingInput
 
@@ -39,7 +39,7 @@ def choose_batching(request: BatchingInput, defaults: RequestDefaults) -> Batchi
     known = defaults.batching
     factor = request.batch_size_growth_factor or known.growth_factor
     if factor < 1:
-        raise fail(
+        raise request_error(
             Code.INVALID_PARAMETER,
             f"batch_size_growth_factor: expected at least 1, got {factor}",
             "batch_size_growth_factor",

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from worker.errors import RequestError, shorten
-from worker.request.codes import ERROR_SPECS, Code, fail
+from worker.request.codes import ERROR_SPECS, Code, request_error
 from worker.request.engine_request import Call
 from worker.request.job_input import NativeInput
 from worker.request.routes import CHAT, COMPLETIONS, Route, find_route
@@ -126,7 +126,7 @@ def read_error(status: int | None, body: Mapping[str, Any], call: Call) -> Reque
     hidden = (final >= 500 and spec.retryable) or raw == NOT_FOUND
     message = own if hidden else clean_message(raw) or own
     family = error.get("type")
-    return fail(
+    return request_error(
         code,
         message,
         _translate_param(error.get("param"), call),
@@ -141,7 +141,7 @@ def _is_absent(status: int, text: str) -> bool:
 
 
 def _missing_setting(route: Route) -> RequestError:
-    return fail(
+    return request_error(
         Code.ROUTE_NOT_SERVED,
         f"{route.path}: this route needs {route.needs} on the endpoint.",
     )
@@ -152,7 +152,7 @@ def _unsatisfiable_constraints(constraints: list[str], call: Call) -> RequestErr
     names = [_translate_param(name, call) or name for name in constraints]
     limits = [_translate_param(name, call) or name for name in token_constraints(call.body or {})]
     others = f" and {', '.join(limits)}" if limits else ""
-    return fail(
+    return request_error(
         Code.UNSATISFIABLE_CONSTRAINTS,
         f"{', '.join(names)}: no next token satisfies this constraint{others}; change one of them, "
         "or the prompt.",

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from worker.errors import RequestError
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 from worker.request.defaults import RequestDefaults, choose_batching
 from worker.request.engine_request import BestOf, Call, Upload
 from worker.request.job_input import BatchingInput, GatewayInput, NativeInput, RouteInput
@@ -164,7 +164,9 @@ def _require_body(body: dict[str, Any] | None, route: Route, param: str) -> dict
     """Return the body to send; a route that takes none gets an empty one."""
     fields = known_fields().get(route.path)
     if body is None and fields is not None and fields.known:
-        raise fail(Code.MISSING_PARAMETER, f"{param}: {route.path} needs a JSON body", param)
+        raise request_error(
+            Code.MISSING_PARAMETER, f"{param}: {route.path} needs a JSON body", param
+        )
     return body or {}
 
 
@@ -175,7 +177,7 @@ def _decode(text: str) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, dict):
-        raise fail(
+        raise request_error(
             Code.INVALID_PARAMETER,
             "openai_input: expected an object, got text that is not a JSON object",
             "openai_input",
@@ -221,7 +223,7 @@ def _explain_unknown(job_input: Mapping[str, Any]) -> RequestError:
 
 def _unknown_shape(problem: str, param: str | None = None) -> RequestError:
     end = "" if problem.endswith("?") else "."
-    return fail(
+    return request_error(
         Code.INVALID_JOB_INPUT,
         f"input: {problem}{end} Accepted shapes: {'; '.join(SHAPES)}",
         param,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from worker.errors import RequestError, shorten
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 
 MAX_DEPTH = 100
 """Levels of objects and arrays; vLLM's own limit for a JSON schema is 64, the encoder's is 254."""
@@ -113,13 +113,13 @@ def _parts(place: Place) -> list[str | int]:
 
 def _invalid(place: Place, problem: str) -> RequestError:
     path = render_path(_parts(place))
-    return fail(Code.INVALID_JSON_VALUE, f"{path}: {problem}", path)
+    return request_error(Code.INVALID_JSON_VALUE, f"{path}: {problem}", path)
 
 
 def _too_deep(place: Place) -> RequestError:
     # The rest of a very deep path helps nobody.
     name = render_path(_parts(place)[:1])
-    return fail(
+    return request_error(
         Code.INPUT_TOO_DEEP,
         f"{name}: objects and arrays nest deeper than {MAX_DEPTH} levels",
         name,

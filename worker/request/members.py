@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from worker.errors import RequestError, shorten
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 from worker.request.field import MOST_UNKNOWN
 from worker.request.foreign import LIMIT, TEMPLATE, Foreign
 from worker.request.json_value import json_type_name, same_value
@@ -81,7 +81,7 @@ class Members:
 
     @staticmethod
     def _conflict(origin: str, other: str) -> RequestError:
-        return fail(
+        return request_error(
             Code.CONFLICTING_PARAMETERS,
             f"{origin}: means the same as {other} and has another value; send one of them",
             origin,
@@ -107,7 +107,7 @@ def unfold(body: Mapping[str, Any], containers: Set[str], prefix: str = "") -> M
             if name in containers and isinstance(value, dict):
                 waiting.append((f"{path}{name}.", value))
             elif name == "extra_body" and name in containers and value is not None:
-                raise fail(
+                raise request_error(
                     Code.INVALID_PARAMETER,
                     f"{path}{name}: expected an object, got {json_type_name(value)}",
                     f"{path}{name}",
@@ -148,7 +148,7 @@ def find_misspelt(names: Iterable[str], known: Sequence[str]) -> dict[str, tuple
 def reject(ignored: Sequence[str]) -> RequestError:
     """Return the error for parameters without effect, where a setting forbids them."""
     names = ", ".join(shown(ignored))
-    return fail(
+    return request_error(
         Code.UNKNOWN_PARAMETER,
         f"{names}: without effect in vLLM, and {SETTING} is set on this endpoint; remove it",
         _printable(ignored[0]),

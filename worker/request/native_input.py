@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.metadata import find_meta
 from worker.request.best_of import ask_best_of, find_conflict
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 from worker.request.defaults import RequestDefaults, choose_batching
 from worker.request.engine_request import BestOf, Call
 from worker.request.field import Kind, aliases_of, kinds_of
@@ -148,7 +148,7 @@ def _refuse_body_only(name: str, value: Any, path: str) -> None:
     fields = known_fields()
     known = fields[CHAT].known | fields[COMPLETIONS].known | frozenset(RENDERED)
     if name in known and value not in NOTHING:
-        raise fail(
+        raise request_error(
             Code.UNSUPPORTED_PARAMETER,
             f"{path}: works only in the body of an OpenAI route; use openai_route and openai_input",
             path,
@@ -230,11 +230,13 @@ def _kind_of(native: NativeInput) -> Kind:
     if native.messages is not None:
         return "messages"
     if native.prompt is None:
-        raise fail(Code.MISSING_PARAMETER, "prompt: a prompt or messages are required", "prompt")
+        raise request_error(
+            Code.MISSING_PARAMETER, "prompt: a prompt or messages are required", "prompt"
+        )
     if not native.apply_chat_template:
         return "prompt"
     if not isinstance(native.prompt, str):
-        raise fail(
+        raise request_error(
             Code.CONFLICTING_PARAMETERS,
             "apply_chat_template: a chat template applies to one text; got a list as prompt",
             "apply_chat_template",
@@ -278,10 +280,10 @@ def _check_effect(native: NativeInput, kind: Kind) -> None:
         if kind in kinds or NativeInput.model_fields[name].default == getattr(native, name):
             continue
         need = "messages, or apply_chat_template: true" if kind == "prompt" else "a plain prompt"
-        raise fail(Code.UNSUPPORTED_PARAMETER, f"{name}: works only with {need}", name)
+        raise request_error(Code.UNSUPPORTED_PARAMETER, f"{name}: works only with {need}", name)
     both = native.structured_outputs and native.sampling_params.structured_outputs
     if both:
-        raise fail(
+        raise request_error(
             Code.CONFLICTING_PARAMETERS,
             f"structured_outputs: stands beside and inside {SAMPLING}; keep one",
             "structured_outputs",
@@ -320,7 +322,7 @@ def _check_beam(native: NativeInput) -> None:
             raise _conflict(name, "has no effect in beam search; remove it or use_beam_search")
     for name in ("structured_outputs", "response_format"):
         if getattr(native, name) is not None:
-            raise fail(
+            raise request_error(
                 Code.CONFLICTING_PARAMETERS,
                 f"{name}: has no effect in beam search; remove it or use_beam_search",
                 name,
@@ -329,7 +331,7 @@ def _check_beam(native: NativeInput) -> None:
 
 def _conflict(name: str, message: str) -> Exception:
     path = f"{SAMPLING}.{name}"
-    return fail(Code.CONFLICTING_PARAMETERS, f"{path}: {message}", path)
+    return request_error(Code.CONFLICTING_PARAMETERS, f"{path}: {message}", path)
 
 
 def _select(native: NativeInput, body: dict[str, Any], kind: Kind) -> BestOf | None:

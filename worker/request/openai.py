@@ -12,7 +12,7 @@ import orjson
 
 from worker.errors import RequestError
 from worker.request.best_of import ask_best_of, find_conflict
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 from worker.request.defaults import RequestDefaults
 from worker.request.engine_request import BestOf
 from worker.request.foreign import CONTAINERS, FOREIGN, HINTS
@@ -107,7 +107,7 @@ def complete_body(route: str, body: Mapping[str, Any], defaults: RequestDefaults
     if route == CHAT and complete.get("messages") is not None:
         complete["messages"] = _read_messages(complete["messages"])
     if route in _SIBLINGS and complete.get("stream") and complete.get("use_beam_search"):
-        raise fail(
+        raise request_error(
             Code.CONFLICTING_PARAMETERS,
             "use_beam_search: beam search cannot be streamed; send stream: false",
             "use_beam_search",
@@ -120,13 +120,13 @@ def _check_stream(route: str, body: Mapping[str, Any], fields: RouteFields) -> N
     """Refuse what vLLM would convert: whether an answer streams must be certain beforehand."""
     stream = body.get("stream")
     if stream is not None and not isinstance(stream, bool):
-        raise fail(
+        raise request_error(
             Code.INVALID_PARAMETER,
             f"stream: expected true or false, got {json_type_name(stream)}",
             "stream",
         )
     if stream and "stream" not in fields.known:
-        raise fail(
+        raise request_error(
             Code.UNSUPPORTED_PARAMETER, f"stream: {route} does not stream; remove it", "stream"
         )
 
@@ -167,7 +167,7 @@ def _replace_unknown(route: str, members: Members, fields: RouteFields) -> tuple
         elif foreign is None and name not in fields.official and not _asks_nothing(name, value):
             left.append(name)
     for name, meant in find_misspelt(left, _suggested(route)).items():
-        raise fail(
+        raise request_error(
             Code.UNKNOWN_PARAMETER,
             f"{name}: unknown name, which vLLM would ignore.{did_you_mean(meant)}",
             name,
@@ -194,7 +194,7 @@ def _refuse_other_route(route: str, name: str, value: Any) -> RequestError | Non
         return None
     if _asks_nothing(name, value):
         return None
-    return fail(Code.UNSUPPORTED_PARAMETER, f"{name}: {message}", name)
+    return request_error(Code.UNSUPPORTED_PARAMETER, f"{name}: {message}", name)
 
 
 def _asks_nothing(name: str, value: Any) -> bool:
@@ -208,7 +208,7 @@ def _check_objects(body: Mapping[str, Any], fields: RouteFields) -> None:
     """Refuse other kinds where vLLM takes an object for granted and would fail."""
     for name in OBJECTS & fields.known & body.keys():
         if body[name] is not None and not isinstance(body[name], dict):
-            raise fail(
+            raise request_error(
                 Code.INVALID_PARAMETER,
                 f"{name}: expected an object, got {json_type_name(body[name])}",
                 name,
@@ -220,7 +220,7 @@ def _read_messages(messages: object) -> object:
     if isinstance(messages, str):
         return [{"role": "user", "content": messages}]
     if not isinstance(messages, list):
-        raise fail(
+        raise request_error(
             Code.INVALID_PARAMETER,
             f"messages: expected an array of messages or one text, got {json_type_name(messages)}",
             "messages",
@@ -236,7 +236,7 @@ def _take_best_of(route: str, body: dict[str, Any]) -> BestOf | None:
     keep = 1 if body.get("n") is None else body["n"]
     if type(best_of) is not int or type(keep) is not int or not 1 <= keep <= best_of:
         got = best_of if type(best_of) is int else json_type_name(best_of)
-        raise fail(
+        raise request_error(
             Code.INVALID_PARAMETER,
             f"best_of: expected an integer of at least n (1 if it is not sent), got {got}",
             "best_of",
@@ -258,4 +258,4 @@ def _take_best_of(route: str, body: dict[str, Any]) -> BestOf | None:
 
 
 def _conflict(message: str) -> RequestError:
-    return fail(Code.CONFLICTING_PARAMETERS, f"best_of: {message}", "best_of")
+    return request_error(Code.CONFLICTING_PARAMETERS, f"best_of: {message}", "best_of")

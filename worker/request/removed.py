@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.errors import RequestError
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 from worker.request.job_input import BatchingInput
 from worker.request.json_value import same_value
 
@@ -111,7 +111,7 @@ RENAMED: dict[str, dict[str, str]] = {
 
 def refuse_removed(name: str, removed: Removed, param: str) -> RequestError:
     """Return the error for a parameter that has no effect any more."""
-    return fail(
+    return request_error(
         Code.REMOVED_PARAMETER,
         f"{param}: has no effect any more ({removed.reason}); send {removed.instead}",
         param,

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 from worker.request.engine_request import Method
 from worker.request.json_value import json_type_name
 from worker.suggest import did_you_mean, suggest
@@ -186,7 +186,7 @@ def resolve_route(
     if route is None:
         known = [r.path for r in ROUTES if r.access == "open" or open_control]
         near = did_you_mean(suggest(path, known) or suggest(f"/v1{path}", known))
-        raise fail(
+        raise request_error(
             Code.UNKNOWN_ROUTE,
             f"{param}: no route {path[:80]!r} in this version of vLLM.{near} "
             "docs/requests.md lists all routes.",
@@ -195,7 +195,7 @@ def resolve_route(
     if find_route(path) is None:
         path = f"/v1{path}"
     if route.access == "closed" and not open_control:
-        raise fail(
+        raise request_error(
             Code.ROUTE_CLOSED,
             f"{param}: {route.path} controls or inspects the server and is closed to jobs. "
             "The endpoint's owner can open control routes with OPEN_CONTROL_ROUTES=true.",
@@ -208,7 +208,7 @@ def resolve_route(
 def _split(text: object, param: str) -> tuple[str, str]:
     """Return path and query string (with its `?`) of a route that is a plain path."""
     if not isinstance(text, str):
-        raise fail(
+        raise request_error(
             Code.INVALID_ROUTE, f"{param}: expected a path, got {json_type_name(text)}", param
         )
     path, mark, query = text.strip().partition("?")
@@ -216,7 +216,7 @@ def _split(text: object, param: str) -> tuple[str, str]:
     segments = path.split("/")[1:]
     plain = all(_SEGMENT.match(part) and set(part) != {"."} for part in segments)
     if not plain or len(text) > MAX_PATH or not _QUERY.match(query):
-        raise fail(
+        raise request_error(
             Code.INVALID_ROUTE,
             f"{param}: expected a plain path such as /v1/chat/completions, got {text[:80]!r}",
             param,
@@ -241,6 +241,6 @@ def _choose_method(route: Route, method: Any, *, has_body: bool) -> Method:
             return known
     allowed = " or ".join(route.methods)
     got = repr(method[:16]) if isinstance(method, str) else json_type_name(method)
-    raise fail(
+    raise request_error(
         Code.METHOD_NOT_ALLOWED, f"method: {route.path} takes {allowed}, got {got}", "method"
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 
 TOKEN_CONSTRAINTS = (
     "allowed_token_ids",
@@ -48,7 +48,7 @@ def check_grammar_size(body: Mapping[str, Any], max_bytes: int) -> None:
     total = sum(sizes.values())
     if total > max_bytes:
         name = max(sizes, key=lambda each: sizes[each])
-        raise fail(
+        raise request_error(
             Code.GRAMMAR_TOO_LARGE,
             f"{name}: the constraints of the output have {total} bytes as JSON; at most "
             f"{max_bytes} are allowed. Shorten them, or raise MAX_GRAMMAR_BYTES on the endpoint.",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 from worker.request.engine_request import Upload
 from worker.request.json_value import json_type_name
 
@@ -38,7 +38,7 @@ def take_upload(body: Mapping[str, Any]) -> tuple[dict[str, Any], Upload]:
     """
     text = body.get(FILE)
     if not isinstance(text, str) or not text:
-        raise fail(
+        raise request_error(
             Code.MISSING_PARAMETER if text in (None, "") else Code.INVALID_PARAMETER,
             f"{FILE}: expected the audio as base64 text or as a data: URL, "
             f"got {json_type_name(text)}",
@@ -48,7 +48,9 @@ def take_upload(body: Mapping[str, Any]) -> tuple[dict[str, Any], Upload]:
     try:
         content = base64.b64decode(text[match.end() :] if match else text, validate=True)
     except binascii.Error:
-        raise fail(Code.INVALID_PARAMETER, f"{FILE}: the text is not valid base64", FILE) from None
+        raise request_error(
+            Code.INVALID_PARAMETER, f"{FILE}: the text is not valid base64", FILE
+        ) from None
     name = body.get(FILENAME)
     filename, content_type = _name(name, match.group(1) if match else None)
     fields = {
@@ -64,7 +66,7 @@ def take_upload(body: Mapping[str, Any]) -> tuple[dict[str, Any], Upload]:
 def _name(name: object, content_type: str | None) -> tuple[str, str]:
     """Return file name and MIME type, each from the other where one is missing."""
     if name is not None and (not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,200}", name)):
-        raise fail(
+        raise request_error(
             Code.INVALID_PARAMETER, f"{FILENAME}: expected a plain file name, e.g. a.mp3", FILENAME
         )
     if isinstance(name, str):
@@ -86,6 +88,6 @@ def _form_value(key: str, value: Any) -> Any:
         return str(value)
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         return [_form_value(key, item) for item in value]
-    raise fail(
+    raise request_error(
         Code.INVALID_PARAMETER, f"{key}: a form carries no {json_type_name(value).split()[-1]}", key
     )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from worker.errors import RequestError, shorten
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 from worker.request.field import Parameters, Surplus, aliases_of, known_names
 from worker.request.foreign import HINTS
 from worker.request.json_value import json_type_name, render_path
@@ -119,8 +119,8 @@ def report(findings: Sequence[Finding], more: int = 0) -> RequestError:
     if more:
         message += f"; and {more} more"
     if len(findings) == 1:
-        return fail(first.code, message, first.param)
-    return fail(first.code, message, first.param, problems=[f.as_json() for f in shown])
+        return request_error(first.code, message, first.param)
+    return request_error(first.code, message, first.param, problems=[f.as_json() for f in shown])
 
 
 def _find_faults(

@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from worker.errors import RequestError
-from worker.request import Code, error_body, error_events, fail
+from worker.request import Code, error_body, error_events, request_error
 
 RETRY_AFTER_S = 5
 """What a client is told to wait where another attempt may succeed."""
@@ -68,7 +68,7 @@ def check_key(request: web.Request, key: str | None) -> None:
     # environment may hold bytes that are not UTF-8; both are decoded with `surrogateescape`.
     expected = key.encode(errors="surrogateescape")
     if not hmac.compare_digest(sent.encode(errors="surrogateescape"), expected):
-        raise fail(
+        raise request_error(
             Code.INVALID_API_KEY,
             "The API key is missing or wrong: send `Authorization: Bearer <key>` or `x-api-key`.",
         )

@@ -19,7 +19,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
 from worker.errors import RequestError
-from worker.request import Code, fail
+from worker.request import Code, request_error
 
 CHECK_INTERVAL_S = 1.0
 """Between two looks at all connections of a port."""
@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # TCP only
         if not self._group.admit(self):
             self._end(
-                fail(
+                request_error(
                     Code.ENGINE_OVERLOADED,
                     f"The worker has {self._group.limits.max_connections} open connections.",
                 )
@@ -205,7 +205,7 @@ class Connection(asyncio.Protocol):
         if self._head_since is not None and now - self._head_since > limits.header_timeout_s:
             self._head_since = None
             self._end(
-                fail(
+                request_error(
                     Code.REQUEST_TIMEOUT,
                     f"The head of the request did not arrive within {limits.header_timeout_s:g} s.",
                 )
@@ -276,13 +276,13 @@ async def receive_body(request: web.Request, timeout_s: float, max_bytes: int) -
         async with asyncio.timeout(timeout_s):
             await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise fail(
+        raise request_error(
             Code.INVALID_REQUEST,
             f"The body is above {max_bytes} bytes, the limit of RunPod's load balancer.",
             status=413,
         ) from None
     except TimeoutError:
-        raise fail(
+        raise request_error(
             Code.REQUEST_TIMEOUT,
             f"The body of the request did not arrive within {timeout_s:g} s. Send it faster, or "
             "raise HTTP_BODY_TIMEOUT_S.",

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from worker.engine.client import EngineClient
 from worker.errors import RequestError
 from worker.handler import HandlerOptions, read_whole, report_ignored, translate_stream_errors
-from worker.request import Call, Code, build_reply, fail, map_engine_error, parse_job
+from worker.request import Call, Code, build_reply, map_engine_error, parse_job, request_error
 from worker.request.members import ignored_header
 from worker.request.routes import resolve_route
 from worker.stream.events import EventBuffer
@@ -160,7 +160,7 @@ async def read_body(request: web.Request) -> dict[str, Any] | None:
 
 def not_json(message: str) -> RequestError:
     """Return the error for a body that is no JSON object."""
-    return fail(Code.INVALID_REQUEST, message)
+    return request_error(Code.INVALID_REQUEST, message)
 
 
 def forwarded_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:

@@ -12,7 +12,7 @@ from aiohttp import web
 from worker.engine.client import EngineClient
 from worker.errors import RequestError, UnavailableError
 from worker.handler import Handler, HandlerOptions
-from worker.request import Code, fail
+from worker.request import Code, request_error
 from worker.request.engine_request import MAX_BODY_BYTES
 from worker.serve.answer import check_key, error_response, fail_stream, meet_expectation
 from worker.serve.connections import ConnectionLimits, Connections, RequestEnds, receive_body
@@ -194,11 +194,13 @@ class HttpServer:
                 raise
             log.error("%s: the engine did not answer: %s", request.path, type(error).__name__)
             message = "The engine ended before the answer did; send it again."
-            failure = fail(Code.ENGINE_DIED, message)
+            failure = request_error(Code.ENGINE_DIED, message)
         except Exception:
             # The client gets a code; the cause belongs in the log.
             log.exception("%s: the worker failed", request.path)
-            failure = fail(Code.INTERNAL_ERROR, "The worker failed; its log has the cause.")
+            failure = request_error(
+                Code.INTERNAL_ERROR, "The worker failed; its log has the cause."
+            )
         if begun:
             if isinstance(begun[0], web.WebSocketResponse):
                 await fail_socket(begun[0], failure)
@@ -225,7 +227,9 @@ class HttpServer:
         self, request: web.Request, begun: list[web.StreamResponse]
     ) -> web.StreamResponse | None:
         if self._handler is None or self._relay is None or self._client is None:
-            raise fail(Code.ENGINE_UNAVAILABLE, "The model is still loading; send it again.")
+            raise request_error(
+                Code.ENGINE_UNAVAILABLE, "The model is still loading; send it again."
+            )
         if is_socket(request):
             await relay_socket(request, self._client, begun)
             return None
@@ -243,13 +247,15 @@ class HttpServer:
         """
         check_key(request, self._config.api_key)
         if self._state is State.STARTING:
-            raise fail(Code.ENGINE_UNAVAILABLE, "The model is still loading; send it again.")
+            raise request_error(
+                Code.ENGINE_UNAVAILABLE, "The model is still loading; send it again."
+            )
         if self._state is State.STOPPING:
-            raise fail(Code.WORKER_STOPPING, "The worker is stopping; send it again.")
+            raise request_error(Code.WORKER_STOPPING, "The worker is stopping; send it again.")
         if self._state is State.FAILED:
-            raise fail(Code.ENGINE_DIED, "The engine has died; another worker takes over.")
+            raise request_error(Code.ENGINE_DIED, "The engine has died; another worker takes over.")
         if len(self._timers) >= self._config.max_concurrency:
-            raise fail(
+            raise request_error(
                 Code.ENGINE_OVERLOADED,
                 f"The worker answers {self._config.max_concurrency} requests already.",
             )
@@ -258,8 +264,8 @@ class HttpServer:
         """Return why a request ran out of time."""
         if self._state is State.STOPPING:
             message = "The worker was stopped and the answer did not end in time; send it again."
-            return fail(Code.WORKER_STOPPING, message)
-        return fail(
+            return request_error(Code.WORKER_STOPPING, message)
+        return request_error(
             Code.ENGINE_TIMEOUT,
             f"The request ran longer than {self._timeout_s:g} s and was stopped. Ask for fewer "
             "tokens, or raise REQUEST_TIMEOUT_S.",

@@ -11,7 +11,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from worker.engine.client import EngineClient
 from worker.errors import RequestError
-from worker.request import Code, fail
+from worker.request import Code, request_error
 from worker.serve.relay import forwarded_headers
 
 ROUTES = ("/v1/realtime",)
@@ -54,7 +54,7 @@ def check_plain(path: str) -> None:
     """
     if route := find_route(path):
         message = f"{route} is a WebSocket: connect to it with ws:// or wss://."
-        raise fail(Code.METHOD_NOT_ALLOWED, message, "route", status=426)
+        raise request_error(Code.METHOD_NOT_ALLOWED, message, "route", status=426)
 
 
 async def relay_socket(
@@ -74,7 +74,9 @@ async def relay_socket(
     route = find_route(request.path)
     if route is None:
         known = ", ".join(ROUTES)
-        raise fail(Code.UNKNOWN_ROUTE, f"{request.path[:80]} is no WebSocket; {known} is.", "route")
+        raise request_error(
+            Code.UNKNOWN_ROUTE, f"{request.path[:80]} is no WebSocket; {known} is.", "route"
+        )
     query = f"?{request.query_string}" if request.query_string else ""
     headers = {
         name: value
@@ -94,7 +96,7 @@ async def relay_socket(
             await socket.prepare(request)
             await _connect(socket, engine)
     except aiohttp.WSServerHandshakeError as error:
-        raise fail(
+        raise request_error(
             Code.ROUTE_NOT_SERVED,
             f"vLLM does not open {route} for this model ({error.status}): it needs one that "
             "takes speech as it is spoken, such as Voxtral's realtime model.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.errors import RequestError
-from worker.request.codes import Code, fail
+from worker.request.codes import Code, request_error
 from worker.request.engine_request import MAX_BODY_BYTES
 
 EVENT_END = b"\n\n"
@@ -79,7 +79,7 @@ class EventBuffer:
 
 def too_large() -> RequestError:
     """Return the error for an answer of vLLM above `MAX_BODY_BYTES`."""
-    return fail(
+    return request_error(
         Code.RESULT_TOO_LARGE,
         f"vLLM's answer has more than {MAX_BODY_BYTES} bytes. Ask for fewer tokens, choices or "
         "log-probabilities.",
