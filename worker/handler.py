@@ -22,8 +22,8 @@ from worker.engine.client import EngineClient
 from worker.errors import RequestError
 from worker.logs import job_extra
 from worker.request import (
-    Call,
     Code,
+    EngineRequest,
     NativeStream,
     RequestDefaults,
     build_reply,
@@ -71,7 +71,7 @@ class HandlerOptions:
     ignored: NameLog = field(default_factory=NameLog)
 
 
-def report_ignored(call: Call, options: HandlerOptions, job_id: object = None) -> None:
+def report_ignored(call: EngineRequest, options: HandlerOptions, job_id: object = None) -> None:
     """Log the names of parameters without effect, each once; never their values."""
     if names := options.ignored.add(call.ignored):
         log.warning(
@@ -81,7 +81,9 @@ def report_ignored(call: Call, options: HandlerOptions, job_id: object = None) -
         )
 
 
-def choose_stream_interval(call: Call, stream_load: StreamLoad, options: HandlerOptions) -> int:
+def choose_stream_interval(
+    call: EngineRequest, stream_load: StreamLoad, options: HandlerOptions
+) -> int:
     """Return vLLM's `stream_interval`, in tokens, for a stream whose client did not set it."""
     if call.path == CHAT and (options.parses_reasoning or (call.body or {}).get("tools")):
         # vLLM's parsers expect single tokens: an event that holds the end of the reasoning
@@ -107,7 +109,7 @@ class Handler:
         self._options = options
 
     async def handle(
-        self, job: Mapping[str, Any], accepted: Callable[[Call], None] | None = None
+        self, job: Mapping[str, Any], accepted: Callable[[EngineRequest], None] | None = None
     ) -> AsyncGenerator[Output, None]:
         """Yield the outputs of one job. Closing the generator aborts its request in vLLM.
 
@@ -115,7 +117,7 @@ class Handler:
             job: The job, with its `input`.
             accepted: Called once with the parsed job, before it is answered.
         """
-        call: Call | None = None
+        call: EngineRequest | None = None
         now = asyncio.get_running_loop().time
         deadline = now() + self._options.request_timeout_s
         try:
@@ -165,7 +167,7 @@ class Handler:
             "for fewer tokens, or raise REQUEST_TIMEOUT_S on the endpoint.",
         )
 
-    async def _answer(self, call: Call) -> AsyncGenerator[Output, None]:
+    async def _answer(self, call: EngineRequest) -> AsyncGenerator[Output, None]:
         if not call.stream:
             async with self._send(call, call.body) as response:
                 yield await _read_reply(call, response)
@@ -182,11 +184,11 @@ class Handler:
                     yield output
 
     def _send(
-        self, call: Call, body: dict[str, Any] | None
+        self, call: EngineRequest, body: dict[str, Any] | None
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         return self._client.request(call.method, call.path, body, call.upload)
 
-    def _prepare_stream(self, call: Call) -> tuple[dict[str, Any], FlushTimer]:
+    def _prepare_stream(self, call: EngineRequest) -> tuple[dict[str, Any], FlushTimer]:
         """Return the body with a `stream_interval`, and the timer of the stream's posts."""
         body = dict(call.body or {})
         batching = call.batching
@@ -197,7 +199,9 @@ class Handler:
         batch = GrowingBatch(batching.min_size, batching.max_size, batching.growth_factor)
         return body, FlushTimer(self._stream_load, batch, body.get("stream_interval") or 1)
 
-    async def _openai(self, call: Call, pieces: AsyncIterator[bytes]) -> AsyncIterator[Output]:
+    async def _openai(
+        self, call: EngineRequest, pieces: AsyncIterator[bytes]
+    ) -> AsyncIterator[Output]:
         failure: RequestError | None = None
         async for piece in pieces:
             translated, error = translate_stream_errors(piece, call)
@@ -208,7 +212,9 @@ class Handler:
             # The client got the error event, but the job must not count as completed.
             yield report_failure(failure)
 
-    async def _native(self, call: Call, pieces: AsyncIterator[bytes]) -> AsyncIterator[Output]:
+    async def _native(
+        self, call: EngineRequest, pieces: AsyncIterator[bytes]
+    ) -> AsyncIterator[Output]:
         stream = NativeStream(call)
         async for piece in pieces:
             output = stream.feed(split_events(piece))
@@ -244,7 +250,7 @@ async def _with_deadline(
         yield output
 
 
-def _streamed_route(job_input: object, call: Call | None) -> str | None:
+def _streamed_route(job_input: object, call: EngineRequest | None) -> str | None:
     """Return the route if an OpenAI client reads the stream of this job; None otherwise.
 
     Args:
@@ -279,7 +285,7 @@ async def read_whole(response: aiohttp.ClientResponse) -> bytes:
     return b"".join(pieces)
 
 
-async def _read_reply(call: Call, response: aiohttp.ClientResponse) -> Output:
+async def _read_reply(call: EngineRequest, response: aiohttp.ClientResponse) -> Output:
     body = await read_whole(response)
     if response.status >= 400:
         raise map_engine_error(response.status, body, call)
@@ -299,7 +305,9 @@ def _parse_events(events: bytes) -> Iterator[Any]:
                 yield orjson.loads(line.removeprefix(b"data: "))
 
 
-def translate_stream_errors(events: bytes, call: Call) -> tuple[bytes, RequestError | None]:
+def translate_stream_errors(
+    events: bytes, call: EngineRequest
+) -> tuple[bytes, RequestError | None]:
     """Replace vLLM's error event within a stream by one with the worker's codes.
 
     Args:

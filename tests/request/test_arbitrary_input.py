@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from worker.errors import RequestError
-from worker.request import Batching, Call, RequestDefaults, parse_job
+from worker.request import Batching, EngineRequest, RequestDefaults, parse_job
 from worker.request.foreign import CONTAINERS, FOREIGN
 from worker.request.job_input import GatewayInput, NativeInput, RouteInput
 from worker.request.openai import known_fields
@@ -66,7 +66,7 @@ def mapping(pick: random.Random, depth: int) -> dict[str, object]:
     return {pick.choice(NAMES): value(pick, depth) for _ in range(pick.randrange(5))}
 
 
-def outcome(job_input: object) -> Call | RequestError:
+def outcome(job_input: object) -> EngineRequest | RequestError:
     try:
         return parse_job(job_input, DEFAULTS)
     except RequestError as error:

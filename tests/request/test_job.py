@@ -3,7 +3,7 @@ import copy
 import pytest
 
 from worker.errors import RequestError
-from worker.request import Batching, Call, RequestDefaults, parse_job
+from worker.request import Batching, EngineRequest, RequestDefaults, parse_job
 from worker.request.routes import CHAT, COMPLETIONS
 
 BATCHING = Batching(min_size=1, max_size=50, growth_factor=3.0)
@@ -12,7 +12,7 @@ DEFAULTS = RequestDefaults(model="served", batching=BATCHING, max_tokens=16)
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
-def parse(job_input: object, **settings: object) -> Call:
+def parse(job_input: object, **settings: object) -> EngineRequest:
     return parse_job(job_input, RequestDefaults("served", BATCHING, 16, **settings))
 
 

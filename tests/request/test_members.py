@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from worker.errors import RequestError
-from worker.request import Batching, Call, RequestDefaults, foreign, parse_job
+from worker.request import Batching, EngineRequest, RequestDefaults, foreign, parse_job
 from worker.request.foreign import FOREIGN
 from worker.request.openai import known_fields
 from worker.request.routes import CHAT, COMPLETIONS
@@ -32,7 +32,7 @@ def text(**members: Any) -> dict[str, Any]:
     return {"openai_route": COMPLETIONS, "openai_input": {"prompt": "Hi", **members}}
 
 
-def ask(job_input: Any, **settings: Any) -> Call:
+def ask(job_input: Any, **settings: Any) -> EngineRequest:
     return parse_job(job_input, RequestDefaults("served", DEFAULTS.batching, 16, **settings))
 
 

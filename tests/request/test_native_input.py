@@ -6,7 +6,7 @@ import pytest
 
 from worker.errors import RequestError
 from worker.metadata import find_meta
-from worker.request import Batching, BestOf, Call, RequestDefaults, parse_job
+from worker.request import Batching, BestOf, EngineRequest, RequestDefaults, parse_job
 from worker.request.field import kinds_of
 from worker.request.job_input import BatchingInput, NativeInput
 from worker.request.native_input import SAMPLING
@@ -20,7 +20,7 @@ HELLO = [{"role": "user", "content": "Hello"}]
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 
 
-def ask(sampling: dict | None = None, **beside: object) -> Call:
+def ask(sampling: dict | None = None, **beside: object) -> EngineRequest:
     start = {} if "messages" in beside else {"prompt": "Hi"}
     return parse_job({**start, "sampling_params": sampling or {}, **beside}, DEFAULTS)
 

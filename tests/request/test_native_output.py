@@ -3,14 +3,21 @@ import random
 
 import pytest
 
-from worker.request import Batching, Call, NativeStream, RequestDefaults, build_reply, parse_job
+from worker.request import (
+    Batching,
+    EngineRequest,
+    NativeStream,
+    RequestDefaults,
+    build_reply,
+    parse_job,
+)
 from worker.request.routes import CHAT
 
 DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0), max_tokens=16)
 DONE = b"data: [DONE]\n\n"
 
 
-def call_for(stream: bool = True, sampling: dict | None = None, **beside: object) -> Call:
+def call_for(stream: bool = True, sampling: dict | None = None, **beside: object) -> EngineRequest:
     start = {} if "messages" in beside else {"prompt": "Hi"}
     job_input = {**start, "stream": stream, "sampling_params": sampling or {}, **beside}
     return parse_job(job_input, DEFAULTS)

@@ -1,4 +1,4 @@
-"""`best_of`: asks vLLM for more sequences and keeps the likeliest of them."""
+"""`best_of`: requests more sequences from vLLM and keeps the likeliest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.request.engine_request import BestOf
 def find_conflict(
     *, keep: int, best_of: int, stream: bool, temperature: object, beam: bool
 ) -> str | None:
-    """Return what speaks against choosing `keep` of `best_of` sequences; None if nothing does.
+    """Return why `keep` of `best_of` sequences cannot be chosen; None if they can.
 
     Args:
         keep: The request's `n`.
@@ -35,7 +35,7 @@ def ask_best_of(body: dict[str, Any], *, keep: int, best_of: int, chat: bool) ->
     """Change `body` so that vLLM generates `best_of` sequences with log-probabilities.
 
     Returns:
-        What to keep of the answer.
+        Which sequences to keep.
     """
     body["n"] = best_of
     if body.get("use_beam_search"):
@@ -54,8 +54,8 @@ def ask_best_of(body: dict[str, Any], *, keep: int, best_of: int, chat: bool) ->
 def select_best(selection: BestOf, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return vLLM's answer with the best sequences only, best first, numbered from 0.
 
-    The measure is the mean log-probability of a sequence's own tokens, so that short and long
-    sequences compare fairly. Usage stays as it is: the dropped sequences were paid for too.
+    The score is the mean log-probability of a sequence's own tokens, which does not depend on its
+    length. Usage includes the dropped sequences.
 
     Args:
         selection: How many to keep of how many, for each prompt.

@@ -12,7 +12,7 @@ import orjson
 
 from worker.errors import RequestError, shorten
 from worker.request.codes import ERROR_SPECS, Code, request_error
-from worker.request.engine_request import Call
+from worker.request.engine_request import EngineRequest
 from worker.request.job_input import NativeInput
 from worker.request.routes import CHAT, COMPLETIONS, Route, find_route
 from worker.request.sampling import SamplingParameters
@@ -81,7 +81,7 @@ _WHOLE_PROMPT = frozenset({"input_text", "input_tokens"})
 """vLLM's names for the prompt of any route, in errors about its length."""
 
 
-def map_engine_error(status: int, body: bytes, call: Call) -> RequestError:
+def map_engine_error(status: int, body: bytes, call: EngineRequest) -> RequestError:
     """Return the error for a response of vLLM with a status other than 2xx.
 
     Args:
@@ -96,7 +96,7 @@ def map_engine_error(status: int, body: bytes, call: Call) -> RequestError:
     return read_error(status, value if isinstance(value, dict) else {}, call)
 
 
-def read_error(status: int | None, body: Mapping[str, Any], call: Call) -> RequestError:
+def read_error(status: int | None, body: Mapping[str, Any], call: EngineRequest) -> RequestError:
     """Return the error for an error body, or for an error event within a stream.
 
     Args:
@@ -147,7 +147,7 @@ def _missing_setting(route: Route) -> RequestError:
     )
 
 
-def _unsatisfiable_constraints(constraints: list[str], call: Call) -> RequestError:
+def _unsatisfiable_constraints(constraints: list[str], call: EngineRequest) -> RequestError:
     """Return the error for an output that could not satisfy these structured constraints."""
     names = [_translate_param(name, call) or name for name in constraints]
     limits = [_translate_param(name, call) or name for name in token_constraints(call.body or {})]
@@ -257,7 +257,7 @@ def _choose_code(status: int, text: str, route: Route | None) -> Code:
     return Code.ENGINE_ERROR if status >= 500 else Code.INVALID_REQUEST
 
 
-def _translate_param(param: object, call: Call) -> str | None:
+def _translate_param(param: object, call: EngineRequest) -> str | None:
     """Return the JSON path of the field at fault in the caller's request."""
     if not isinstance(param, str) or not param:
         return None

@@ -1,4 +1,4 @@
-"""What a job asks of vLLM's HTTP server, and what its reply needs to know of the question."""
+"""A parsed job: the HTTP request to vLLM, and how to convert its response."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 MAX_BODY_BYTES = 30_000_000
-"""Largest body of a request and of an answer: RunPod's load balancer takes no more, in either
-direction, and its queue takes less."""
+"""Largest body of a request and of a response. RunPod's load balancer accepts no more in either
+direction, and its queue accepts less."""
 
 Method = Literal["GET", "POST"]
 Shape = Literal["openai", "native"]
@@ -15,12 +15,12 @@ Shape = Literal["openai", "native"]
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How many tokens travel together in a streamed answer.
+    """Tokens per piece of a streamed response.
 
     Attributes:
         min_size: Tokens in the first piece, >= 1.
         max_size: Most tokens in one piece, >= 1.
-        growth_factor: Each piece may be so many times larger than the one before, >= 1.
+        growth_factor: Ratio of the sizes of two consecutive pieces, >= 1.
     """
 
     min_size: int
@@ -30,14 +30,14 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class BestOf:
-    """`best_of`: more sequences are generated than are returned.
+    """`best_of`: vLLM generates more sequences than the worker returns.
 
     Attributes:
         keep: Sequences to return per prompt, the request's `n`.
         best_of: Sequences generated per prompt, >= `keep`.
-        ranked: True if vLLM's order is already best first (beam search).
-        drop_logprobs: True if log-probabilities were requested only to choose.
-        echoed: True if each sequence starts with the prompt, whose tokens do not count.
+        ranked: True if vLLM already returns the best first (beam search).
+        drop_logprobs: True if the client did not request the log-probabilities.
+        echoed: True if each sequence starts with the prompt; its tokens are not scored.
     """
 
     keep: int
@@ -49,11 +49,11 @@ class BestOf:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file for a route that takes a form, not JSON.
+    """A file for a route that takes a multipart form instead of JSON.
 
     Attributes:
         field: Name of the form field.
-        filename: Name by which vLLM recognises the format.
+        filename: Name from which vLLM derives the format.
         content: The file.
         content_type: MIME type.
     """
@@ -65,23 +65,23 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One HTTP request to vLLM, and the shape in which its answer goes back.
+class EngineRequest:
+    """One HTTP request to vLLM, and the shape of the response to the caller.
 
     Attributes:
         method: HTTP method.
         path: Route with its query string, e.g. `/v1/chat/completions`; plain, no escapes.
         body: JSON body; None for GET.
-        stream: True if the answer is a stream of server-sent events.
-        shape: `openai` passes vLLM's answer on; `native` translates it.
-        batching: Pieces of a streamed answer.
+        stream: True if the response is a stream of server-sent events.
+        shape: `openai` passes vLLM's response on; `native` converts it.
+        batching: Pieces of a streamed response.
         prompts: Prompts of a native request; 1 for other shapes.
-        choices: Sequences in a native answer, all prompts together; 1 for other shapes.
-        selection: What to keep of the answer; None keeps all of it.
-        upload: File that vLLM takes as a form upload, with the body as its other form fields.
-        drop_reasoning: True leaves the thoughts out of a native answer, though vLLM returns them.
-        note: Remark for a native answer that was cut at a default limit; None if none applies.
-        ignored: Names that the client sent and that have no effect.
+        choices: Sequences in a native response, for all prompts; 1 for other shapes.
+        selection: Which sequences to keep; None keeps all.
+        upload: File that vLLM takes as a form upload; the body is then its other form fields.
+        drop_reasoning: True removes the reasoning from a native response.
+        note: Warning for a native response that reaches the default limit; None if not used.
+        ignored: Names of parameters that have no effect.
     """
 
     method: Method

@@ -1,4 +1,4 @@
-"""A request error in the form of the API that was called: OpenAI's, Anthropic's or Cohere's."""
+"""Request errors in the format of the called API: OpenAI's, Anthropic's or Cohere's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job's input to one call: recognises the shape and hands on to the shape's own module."""
+"""Parses a job's input: detects its shape and calls the parser of that shape."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import orjson
 from worker.errors import RequestError
 from worker.request.codes import Code, request_error
 from worker.request.defaults import RequestDefaults, choose_batching
-from worker.request.engine_request import BestOf, Call, Upload
+from worker.request.engine_request import BestOf, EngineRequest, Upload
 from worker.request.job_input import BatchingInput, GatewayInput, NativeInput, RouteInput
 from worker.request.json_value import check_json, json_type_name
 from worker.request.members import find_misspelt, reject
-from worker.request.native_input import build_native_call, parse_native
+from worker.request.native_input import build_native_request, parse_native
 from worker.request.openai import complete_body, known_fields
 from worker.request.routes import CHAT, COMPLETIONS, Route, resolve_route
 from worker.request.sampling import SamplingParameters
@@ -40,7 +40,7 @@ _NATIVE_ONLY = frozenset({"sampling_params", "apply_chat_template", *BatchingInp
 
 @dataclass(frozen=True, slots=True)
 class UndecodableInput:
-    """Stands for the input of a job whose JSON cannot be decoded.
+    """Placeholder for the input of a job whose JSON cannot be decoded.
 
     Attributes:
         error: Why.
@@ -49,15 +49,15 @@ class UndecodableInput:
     error: RequestError
 
 
-def parse_job(job_input: object, defaults: RequestDefaults) -> Call:
-    """Return the call that answers a job.
+def parse_job(job_input: object, defaults: RequestDefaults) -> EngineRequest:
+    """Return the request to vLLM that answers a job.
 
     Args:
         job_input: The job's `input`, as decoded from JSON; not modified.
         defaults: What a request gets where it says nothing.
 
     Raises:
-        RequestError: The input is not something that vLLM could answer as meant.
+        RequestError: The input is invalid.
     """
     if isinstance(job_input, UndecodableInput):
         raise job_input.error
@@ -69,7 +69,7 @@ def parse_job(job_input: object, defaults: RequestDefaults) -> Call:
     return call
 
 
-def _parse_shape(job_input: dict[str, Any], defaults: RequestDefaults) -> Call:
+def _parse_shape(job_input: dict[str, Any], defaults: RequestDefaults) -> EngineRequest:
     present = {name for name, value in job_input.items() if not _is_absent(name, value)}
     if present & _GATEWAY:
         _refuse_mixture(present, _GATEWAY, _GENERIC - {"method"} | _START)
@@ -82,16 +82,16 @@ def _parse_shape(job_input: dict[str, Any], defaults: RequestDefaults) -> Call:
         return _call_route(RouteInput(route=route, body=job_input), "route", "body", defaults)
     if job_input.keys() & _START or present & _NATIVE_ONLY:
         native, ignored = parse_native(job_input, defaults)
-        return build_native_call(native, defaults, ignored)
+        return build_native_request(native, defaults, ignored)
     raise _explain_unknown(job_input)
 
 
 def _is_absent(name: str, value: object) -> bool:
-    """Return whether a member asks for nothing; clients send what they do not use empty."""
+    """Return whether a member is empty; clients send unused members empty."""
     return value is None or (name in _START and value in ("", []))
 
 
-def _parse_gateway(job_input: Mapping[str, Any], defaults: RequestDefaults) -> Call:
+def _parse_gateway(job_input: Mapping[str, Any], defaults: RequestDefaults) -> EngineRequest:
     data = validate(GatewayInput, job_input)
     body = data.openai_input
     if isinstance(body, str):
@@ -105,7 +105,7 @@ def _parse_gateway(job_input: Mapping[str, Any], defaults: RequestDefaults) -> C
     return _call_route(named, "openai_route", "openai_input", defaults)
 
 
-def _parse_generic(job_input: Mapping[str, Any], defaults: RequestDefaults) -> Call:
+def _parse_generic(job_input: Mapping[str, Any], defaults: RequestDefaults) -> EngineRequest:
     members = {name: value for name, value in job_input.items() if value is not None}
     known = tuple(RouteInput.model_fields)
     unknown = [name for name in members if name not in RouteInput.model_fields]
@@ -121,8 +121,8 @@ def _call_route(
     inside: str,
     defaults: RequestDefaults,
     ignored: tuple[str, ...] = (),
-) -> Call:
-    """Return the call of a named route; `where` and `inside` name route and body in the job.
+) -> EngineRequest:
+    """Return the request of a named route; `where` and `inside` name route and body in the job.
 
     Errors about the body have paths within the body, as vLLM's own have: to an OpenAI client the
     body is the whole request.
@@ -147,7 +147,7 @@ def _call_route(
             body, upload = take_upload(body)
     if ignored and defaults.reject_unknown:
         raise reject(ignored)
-    return Call(
+    return EngineRequest(
         method=method,
         path=path,
         body=body,
@@ -187,7 +187,7 @@ def _decode(text: str) -> dict[str, Any]:
 
 
 def _is_openai_body(present: set[str]) -> bool:
-    """Tell a bare OpenAI body from native input: it names a model and a sampling parameter.
+    """Return whether the input is a bare OpenAI body: it has a model and a sampling parameter.
 
     Native input has its sampling parameters inside `sampling_params`, so such a body cannot be
     meant natively; without `model` it is more likely native input with misplaced parameters.
@@ -207,7 +207,7 @@ def _refuse_mixture(present: set[str], own: frozenset[str], foreign: frozenset[s
 
 
 def _explain_unknown(job_input: Mapping[str, Any]) -> RequestError:
-    """Return the error for an input without any of the names that tell its shape."""
+    """Return the error for an input without any of the names that determine its shape."""
     if not job_input:
         return _unknown_shape("the input is empty")
     if "input" in job_input:

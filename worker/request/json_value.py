@@ -1,4 +1,4 @@
-"""Checks that a decoded JSON value can travel on: depth, numbers, text; safe for any nesting."""
+"""Validates decoded JSON values: depth, numbers and text; safe for any nesting."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ LONGEST_PATH = 200
 _INT_RANGE = range(-(2**63), 2**64)
 
 Place = tuple["Place", str | int] | None
-"""Where a value stands: its container's place, and its name or index there.
+"""Location of a value: its container's location, and its name or index there.
 
-A path is built from it only for an error. A path for each member would repeat all the names above.
+The path is built from it only for an error, which saves a copy of all names for each member.
 """
 
 
 def check_json(value: Any) -> None:
-    """Raise if `value` holds something that the way to vLLM would change or refuse.
+    """Raise if `value` cannot be sent to vLLM unchanged.
 
     Args:
         value: What the job's input was decoded to; never modified.
@@ -117,7 +117,7 @@ def _invalid(place: Place, problem: str) -> RequestError:
 
 
 def _too_deep(place: Place) -> RequestError:
-    # The rest of a very deep path helps nobody.
+    # The rest of a very deep path does not help.
     name = render_path(_parts(place)[:1])
     return request_error(
         Code.INPUT_TOO_DEEP,

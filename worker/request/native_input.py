@@ -1,4 +1,4 @@
-"""Native input to a call of vLLM's chat or completion route."""
+"""Converts native input to a request to vLLM's chat or completion route."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.metadata import find_meta
 from worker.request.best_of import ask_best_of, find_conflict
 from worker.request.codes import Code, request_error
 from worker.request.defaults import RequestDefaults, choose_batching
-from worker.request.engine_request import BestOf, Call
+from worker.request.engine_request import BestOf, EngineRequest
 from worker.request.field import Kind, aliases_of, kinds_of
 from worker.request.foreign import CONTAINERS, FOREIGN, HINTS
 from worker.request.job_input import BatchingInput, NativeInput
@@ -43,7 +43,7 @@ BEAM_PARAMETERS = frozenset(
         "watermarking",
     }
 )
-"""Sampling parameters that vLLM's beam search heeds; it ignores the others without a word."""
+"""Sampling parameters that vLLM's beam search supports; it ignores all others silently."""
 
 _ENVELOPE = frozenset(
     {
@@ -54,7 +54,7 @@ _ENVELOPE = frozenset(
         *BatchingInput.model_fields,
     }
 )
-"""Native fields that the worker itself uses up."""
+"""Native fields that the worker handles itself."""
 
 
 def parse_native(
@@ -144,7 +144,7 @@ def _arrange(level: Members, beside: Members, inside: Members, known: frozenset[
 
 
 def _refuse_body_only(name: str, value: Any, path: str) -> None:
-    """Refuse what vLLM takes in the bodies of its routes, and native input has not."""
+    """Reject parameters that only the bodies of vLLM's routes support."""
     fields = known_fields()
     known = fields[CHAT].known | fields[COMPLETIONS].known | frozenset(RENDERED)
     if name in known and value not in NOTHING:
@@ -169,14 +169,14 @@ def _suggested() -> tuple[str, ...]:
     return tuple(sorted({*_elsewhere(), *HINTS}))
 
 
-def build_native_call(
+def build_native_request(
     native: NativeInput, defaults: RequestDefaults, ignored: tuple[str, ...] = ()
-) -> Call:
-    """Return the call that answers native input.
+) -> EngineRequest:
+    """Return the request to vLLM that answers native input.
 
     Args:
         native: The input.
-        defaults: What it gets where it says nothing.
+        defaults: Values for parameters that it leaves out.
         ignored: Names that the client sent and that have no effect.
 
     Raises:
@@ -192,7 +192,7 @@ def build_native_call(
     body |= _sampling_body(sampling, kind)
     if "max_tokens" not in sampling.model_fields_set:
         body["max_tokens"] = defaults.max_tokens
-    # vLLM would hold the thoughts to the form as well, and then leave out all that it generated.
+    # vLLM would constrain the reasoning as well, and then drop everything that it generated.
     drop_reasoning = not native.include_reasoning and bool(structured_constraints(body))
     if drop_reasoning:
         del body["include_reasoning"]
@@ -201,7 +201,7 @@ def build_native_call(
     if native.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
-    return Call(
+    return EngineRequest(
         method="POST",
         path=CHAT if kind == "messages" else COMPLETIONS,
         body=body,
@@ -219,7 +219,7 @@ def build_native_call(
 
 @functools.cache
 def _elsewhere() -> dict[str, str]:
-    """Return where names belong that a caller may have put at the other level."""
+    """Return the right level of each name, for names sent at the other level."""
     names = (*SamplingParameters.model_fields, *aliases_of(SamplingParameters))
     inside = {name: f"inside {SAMPLING}" for name in names}
     beside = {name: f"beside {SAMPLING}, not inside" for name in NativeInput.model_fields}
@@ -254,13 +254,13 @@ def _start(native: NativeInput, kind: Kind) -> dict[str, Any]:
 
 
 def _extras(native: NativeInput) -> dict[str, Any]:
-    """Return what stands beside the sampling parameters and vLLM takes under the same name."""
+    """Return the fields beside the sampling parameters that vLLM takes under the same name."""
     names = native.model_fields_set - _ENVELOPE - {"model", "stream"}
     return native.model_dump(include=set(names), exclude_unset=True, by_alias=True)
 
 
 def _sampling_body(sampling: SamplingParameters, kind: Kind) -> dict[str, Any]:
-    """Return the sampling parameters that the request names, as the route wants them."""
+    """Return the sampling parameters that the request sets, in the format of the route."""
     values = sampling.model_dump(exclude_unset=True, by_alias=True)
     values.pop("best_of", None)
     values.pop("early_stopping", None)
@@ -274,7 +274,7 @@ def _sampling_body(sampling: SamplingParameters, kind: Kind) -> dict[str, Any]:
 
 
 def _check_effect(native: NativeInput, kind: Kind) -> None:
-    """Refuse fields that would be ignored for this kind of request."""
+    """Reject fields that would be ignored for this kind of request."""
     for name in sorted(native.model_fields_set - _ENVELOPE):
         kinds = kinds_of(NativeInput, name)
         if kind in kinds or NativeInput.model_fields[name].default == getattr(native, name):
@@ -285,7 +285,7 @@ def _check_effect(native: NativeInput, kind: Kind) -> None:
     if both:
         raise request_error(
             Code.CONFLICTING_PARAMETERS,
-            f"structured_outputs: stands beside and inside {SAMPLING}; keep one",
+            f"structured_outputs: sent both beside and inside {SAMPLING}; keep one",
             "structured_outputs",
         )
 
@@ -313,7 +313,7 @@ def _check_sampling(native: NativeInput, kind: Kind) -> None:
 
 
 def _check_beam(native: NativeInput) -> None:
-    """Refuse what vLLM's beam search would ignore or cannot do."""
+    """Reject parameters that vLLM's beam search ignores or does not support."""
     sampling = native.sampling_params
     if native.stream:
         raise _conflict("use_beam_search", "beam search cannot be streamed; send stream: false")
@@ -335,7 +335,7 @@ def _conflict(name: str, message: str) -> Exception:
 
 
 def _select(native: NativeInput, body: dict[str, Any], kind: Kind) -> BestOf | None:
-    """Ask vLLM for `best_of` sequences and say what to keep of them."""
+    """Request `best_of` sequences from vLLM; return which to keep."""
     sampling = native.sampling_params
     best_of = sampling.best_of or sampling.n
     if best_of == sampling.n:

@@ -1,4 +1,4 @@
-"""vLLM's answers in the native shape: `choices[].tokens` are texts, `usage` counts tokens."""
+"""Converts vLLM's responses to the native shape: `choices[].tokens` are texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import orjson
 from worker.errors import RequestError
 from worker.request.best_of import select_best
 from worker.request.engine_error import read_error
-from worker.request.engine_request import Call
+from worker.request.engine_request import EngineRequest
 from worker.request.members import ignored_warning
 
 _DATA = b"data:"
@@ -36,11 +36,11 @@ _BODY_EXTRAS = (
 )
 
 
-def build_reply(call: Call, body: dict[str, Any]) -> dict[str, Any]:
-    """Return the answer of a call that does not stream, as its caller expects it.
+def build_reply(call: EngineRequest, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the response to a request without streaming, in the shape of its caller.
 
     Args:
-        call: The call that was made.
+        call: The request.
         body: vLLM's JSON body, status 200.
     """
     if call.shape == "native":
@@ -48,11 +48,11 @@ def build_reply(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     return body if call.selection is None else select_best(call.selection, body)
 
 
-def native_reply(call: Call, body: dict[str, Any]) -> dict[str, Any]:
+def native_reply(call: EngineRequest, body: dict[str, Any]) -> dict[str, Any]:
     """Return a chat or completion answer in the native shape.
 
     Args:
-        call: The native call that was made.
+        call: The native request.
         body: vLLM's JSON body, status 200.
 
     Returns:
@@ -74,8 +74,8 @@ def native_reply(call: Call, body: dict[str, Any]) -> dict[str, Any]:
     return reply
 
 
-def _message_extras(call: Call) -> tuple[str, ...]:
-    """Return what a message may have beside its text, as far as the caller wants it."""
+def _message_extras(call: EngineRequest) -> tuple[str, ...]:
+    """Return the members of a message, beside its text, that the caller wants."""
     if call.drop_reasoning:
         return tuple(name for name in _MESSAGE_EXTRAS if name != _REASONING)
     return _MESSAGE_EXTRAS
@@ -108,15 +108,14 @@ def _native_usage(usage: Mapping[str, Any]) -> dict[str, int]:
 
 
 class NativeStream:
-    """Translates one streamed answer, piece by piece; each piece holds what is new since the last.
+    """Converts one streamed response, piece by piece; each piece holds what is new since the last.
 
     Attributes:
-        error: What ended the stream early, if vLLM reported it within the stream; to be looked
-            at after each `feed`.
+        error: The error that vLLM reported within the stream; check it after each `feed`.
         finished: True after the stream's regular end.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: EngineRequest) -> None:
         self.error: RequestError | None = None
         self.finished = False
         self._call = call
@@ -138,7 +137,7 @@ class NativeStream:
 
         Returns:
             `{"choices": [{"tokens": [delta, …]}, …], "usage": {"input", "output"}}`, where usage
-            is the running total and `finish_reason` stands in the piece in which a choice ends.
+            is the running total and `finish_reason` is in the piece that ends a choice.
             Of several choices, only those with something new are listed, each with its `index`.
         """
         choices: dict[int, dict[str, Any]] = {}

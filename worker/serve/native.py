@@ -12,7 +12,7 @@ from aiohttp import web
 
 from worker.errors import RequestError
 from worker.handler import Handler, Output
-from worker.request import Call
+from worker.request import EngineRequest
 from worker.request.members import ignored_header
 from worker.serve.relay import not_json, read_body
 
@@ -40,7 +40,7 @@ async def answer_job(
     outputs: list[Output] = []
     headers: dict[str, str] = {}
 
-    def name_ignored(call: Call) -> None:
+    def name_ignored(call: EngineRequest) -> None:
         headers.update(ignored_header(call.ignored))
 
     async with aclosing(handler.handle(job, name_ignored)) as answer:

@@ -15,7 +15,14 @@ from multidict import CIMultiDict
 from worker.engine.client import EngineClient
 from worker.errors import RequestError
 from worker.handler import HandlerOptions, read_whole, report_ignored, translate_stream_errors
-from worker.request import Call, Code, build_reply, map_engine_error, parse_job, request_error
+from worker.request import (
+    Code,
+    EngineRequest,
+    build_reply,
+    map_engine_error,
+    parse_job,
+    request_error,
+)
 from worker.request.members import ignored_header
 from worker.request.routes import resolve_route
 from worker.stream.events import EventBuffer
@@ -88,14 +95,14 @@ class Relay:
         opened = self._client.request(call.method, call.path, call.body, call.upload, headers)
         return await self._pass_on(request, call, opened, begun)
 
-    def _check(self, request: web.Request, body: dict[str, Any] | None) -> Call:
+    def _check(self, request: web.Request, body: dict[str, Any] | None) -> EngineRequest:
         """Return what is asked for, refused where a job would be."""
         asked: dict[str, Any] = {"route": request.path_qs, "method": request.method}
         if request.method == "POST":
             asked["body"] = body
         return parse_job(asked, self._options.defaults)
 
-    def _check_form(self, request: web.Request) -> Call:
+    def _check_form(self, request: web.Request) -> EngineRequest:
         """Return the call of a form, whose fields vLLM checks: only its route is refused here."""
         defaults = self._options.defaults
         method, path, _route = resolve_route(
@@ -105,12 +112,14 @@ class Relay:
             open_control=defaults.open_control_routes,
             param="route",
         )
-        return Call(method, path, None, stream=False, shape="openai", batching=defaults.batching)
+        return EngineRequest(
+            method, path, None, stream=False, shape="openai", batching=defaults.batching
+        )
 
     async def _pass_on(
         self,
         request: web.Request,
-        call: Call,
+        call: EngineRequest,
         opened: contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse],
         begun: list[web.StreamResponse],
     ) -> None:
