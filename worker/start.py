@@ -13,8 +13,8 @@ import uvloop
 from worker import gc_tuning
 from worker.content import hide_native
 from worker.engine.environment import build_environment, has_bytecode
-from worker.engine.machine import check_machine, find_machine
 from worker.engine.parent_death import set_pdeathsig_on_fork
+from worker.engine.preflight import check_machine, find_machine
 from worker.engine.process import PHASES, EngineProcess
 from worker.engine.startup_tasks import LOCAL_CACHE, plan_startup_tasks
 from worker.engine.startup_timing import StartupTimings, process_age_s
@@ -159,7 +159,7 @@ class Worker:
             self._timings.start_phase("preparing the transport")
             await self._transport.prepare()
             self._startup_tasks.start()
-            self._timings.start_phase("checking the machine")
+            self._timings.start_phase("preflight checks")
             await check_machine(self._settings.model.name, self._environment, find_machine())
             if not await self._start_engine():
                 return ExitCode.OK

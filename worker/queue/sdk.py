@@ -141,11 +141,11 @@ def _fill_in(url: object, job_id: str) -> str:
 
 
 async def run_fitness_checks() -> None:
-    """Run the checks that somebody registered with the SDK; a failed one ends the process.
+    """Run the checks that the user registered with the SDK; a failed one ends the process.
 
-    Not the SDK's automatic ones: they import torch into this process and allocate on the GPU,
-    where vLLM wants all the memory, and end a healthy worker where they find none left.
-    `worker.engine.machine` looks at the same things without that.
+    The SDK's automatic checks are skipped. They import torch into this process and allocate on the
+    GPU, and end a healthy worker if vLLM has taken all of its memory. `worker.engine.preflight`
+    checks the same things without that.
     """
     state = rp_fitness._registration_state
     state.update(dict.fromkeys(state, True))

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from worker.engine import machine as module
-from worker.engine.machine import (
+from worker.engine import preflight as module
+from worker.engine.preflight import (
     GIB,
     MIB,
     Machine,
-    UnfitError,
+    PreflightError,
     cache_folder,
     check_machine,
     read_available_memory,
@@ -42,8 +42,8 @@ def install_tool(monkeypatch, folder: Path, script: str) -> None:
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
-async def refusal(model, environ, machine) -> UnfitError:
-    with pytest.raises(UnfitError) as caught:
+async def refusal(model, environ, machine) -> PreflightError:
+    with pytest.raises(PreflightError) as caught:
         await check_machine(model, environ, machine)
     assert caught.value.exit_code == ExitCode.UNAVAILABLE
     return caught.value
@@ -53,9 +53,7 @@ async def test_check_machine_without_gpu_build_needs_no_gpu(environ):
     await check_machine("org/name", environ, Machine())
 
 
-async def test_check_machine_with_a_gpu_and_its_driver_is_content(
-    environ, torch, tmp_path, monkeypatch
-):
+async def test_check_machine_with_a_working_gpu_passes(environ, torch, tmp_path, monkeypatch):
     install_tool(monkeypatch, tmp_path, "echo 'GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)'")
     await check_machine("org/name", environ, Machine(torch=torch, driver_version=(13, 0)))
 
@@ -67,7 +65,7 @@ async def test_check_machine_with_a_gpu_and_its_driver_is_content(
         pytest.param((12, 8), ["too old", "offers CUDA 12.8", "needs 13.0"], id="too-old"),
     ],
 )
-async def test_check_machine_names_a_driver_that_will_not_do(environ, torch, driver, words):
+async def test_check_machine_with_an_unsuitable_driver_fails(environ, torch, driver, words):
     error = await refusal("org/name", environ, Machine(torch=torch, driver_version=driver))
     assert error.check == "driver"
     for word in words:
@@ -87,7 +85,7 @@ async def test_check_machine_names_a_driver_that_will_not_do(environ, torch, dri
         pytest.param("exec sleep 60", "did not answer within", id="hangs"),
     ],
 )
-async def test_check_machine_names_a_gpu_that_cannot_be_used(
+async def test_check_machine_with_a_broken_gpu_fails(
     environ, torch, tmp_path, monkeypatch, script, words
 ):
     install_tool(monkeypatch, tmp_path, script)
@@ -98,7 +96,7 @@ async def test_check_machine_names_a_gpu_that_cannot_be_used(
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])
-async def test_check_machine_names_hidden_gpus(environ, torch, hidden):
+async def test_check_machine_with_hidden_gpus_fails(environ, torch, hidden):
     variables = {**environ, "CUDA_VISIBLE_DEVICES": hidden}
     error = await refusal("org/name", variables, Machine(torch=torch, driver_version=(13, 0)))
     assert "hides every GPU" in str(error)
@@ -131,13 +129,13 @@ def test_read_available_memory(tmp_path, state, free):
     assert read_available_memory(memory(tmp_path, **state)) == free
 
 
-def test_read_available_memory_that_nobody_tells_is_none(tmp_path):
+def test_read_available_memory_without_proc_returns_none(tmp_path):
     assert read_available_memory(tmp_path) is None
 
 
-async def test_check_machine_names_too_little_memory(environ, tmp_path):
+async def test_check_machine_with_too_little_memory_fails(environ, tmp_path):
     root = memory(tmp_path, available=GIB, limit="max")
-    error = await refusal("org/name", environ, Machine(root=root))
+    error = await refusal("org/name", environ, Machine(filesystem_root=root))
     assert error.check == "memory"
     assert "Only 1.0 GiB of main memory (RAM) are free" in str(error)
 
@@ -147,21 +145,19 @@ class Usage:
         self.free = free
 
 
-async def test_check_machine_names_a_cache_without_space(environ, monkeypatch):
+async def test_check_machine_with_a_full_cache_disk_fails(environ, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _folder: Usage(100 * MIB))
     error = await refusal("org/name", environ, Machine())
     assert error.check == "cache"
     assert "only 100 MiB are free there" in str(error)
 
 
-async def test_check_machine_names_a_full_temporary_folder(environ, monkeypatch):
+async def test_check_machine_with_a_full_temporary_disk_fails(environ, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _folder: Usage(0))
     assert (await refusal("org/name", environ, Machine())).check == "temporary"
 
 
-async def test_check_machine_names_a_cache_that_cannot_be_written_to(
-    environ, tmp_path, monkeypatch
-):
+async def test_check_machine_with_a_read_only_cache_fails(environ, tmp_path, monkeypatch):
     monkeypatch.setattr(module.os, "access", lambda folder, _mode: "cache" not in str(folder))
     (tmp_path / "cache").mkdir()
     error = await refusal("org/name", environ, Machine())
@@ -170,7 +166,7 @@ async def test_check_machine_names_a_cache_that_cannot_be_written_to(
 
 
 @pytest.mark.parametrize("kind", ["cached", "path", "store"])
-async def test_check_machine_does_not_ask_for_space_for_a_model_that_is_there(
+async def test_check_machine_with_a_local_model_needs_no_disk_space(
     environ, tmp_path, monkeypatch, kind
 ):
     (tmp_path / "cache/hub/models--org--name").mkdir(parents=True)

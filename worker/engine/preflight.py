@@ -1,8 +1,8 @@
-"""Is this machine fit for vLLM? Looks of milliseconds, before vLLM takes minutes and the GPU.
+"""Preflight checks of the machine: milliseconds, before vLLM takes minutes and the GPU's memory.
 
-RunPod's SDK has checks of its own. They run when the handler is ready, which is after vLLM has
-taken the GPU's memory, import torch into the worker and allocate on the GPU; so these take their
-place. None of them imports torch or opens a context on a GPU.
+They replace the checks of RunPod's SDK. Those run when the handler is ready, after vLLM has taken
+the GPU's memory, import torch into the worker and allocate on the GPU. The checks here neither
+import torch nor open a context on a GPU.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ GIB = 1024**3
 MIB = 1024**2
 
 LEAST_MEMORY_BYTES = 2 * GIB
-"""vLLM's processes take about that before they load any model."""
+"""vLLM's processes need about this much before they load a model."""
 
 LEAST_CACHE_BYTES = 256 * MIB
-"""The smallest models that are of use are about that large."""
+"""About the size of the smallest useful models."""
 
 LEAST_TEMPORARY_BYTES = 16 * MIB
-"""For sockets and for what the compilers put down."""
+"""For sockets and the files of compilers."""
 
 DRIVER_TOOL = "nvidia-smi"
 DRIVER_TIMEOUT_S = 20.0
-"""A GPU that has failed can keep the driver's own tool waiting for ever."""
+"""A GPU that has failed can block the driver's tool forever."""
 
 KILL_WAIT_S = 1.0
-"""How long the driver may hold that tool after SIGKILL, before it is left behind."""
+"""How long to wait for the tool after SIGKILL; the driver can block it."""
 
 BUILD_VERSION = re.compile(r"^cuda\b[^=\n]*=\s*['\"](\d+)\.(\d+)", re.MULTILINE)
 """The line of torch/version.py that names the CUDA version of the build."""
 
 OTHER_FORMS = ("/", "./", "../", "~")
-"""Beginnings of a model that is on disk already."""
+"""Prefixes of a model that is a local path."""
 
 
-class UnfitError(WorkerError):
-    """The machine cannot serve; another one, or another setting of the endpoint, can.
+class PreflightError(WorkerError):
+    """The machine cannot serve; another machine or another setting of the endpoint can.
 
     Attributes:
-        check: Which look found it: `gpu`, `driver`, `memory`, `cache` or `temporary`.
+        check: The check that failed: `gpu`, `driver`, `memory`, `cache` or `temporary`.
     """
 
     exit_code = ExitCode.UNAVAILABLE
@@ -62,15 +62,15 @@ class UnfitError(WorkerError):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where to look; the defaults are this machine.
+    """The machine that is checked.
 
     Attributes:
-        root: Root of the file system, for tests.
-        torch: PyTorch's folder; None where it is not installed.
-        driver_version: Highest CUDA version of the driver, `(major, minor)`; None without one.
+        filesystem_root: Root of the file system; another one in tests.
+        torch: PyTorch's folder; None if it is not installed.
+        driver_version: Highest CUDA version of the driver, `(major, minor)`; None without a driver.
     """
 
-    root: Path = Path("/")
+    filesystem_root: Path = Path("/")
     torch: Path | None = None
     driver_version: tuple[int, int] | None = None
 
@@ -81,17 +81,17 @@ def find_machine() -> Machine:
 
 
 async def check_machine(model: str, environ: Mapping[str, str], machine: Machine) -> None:
-    """Look at everything that vLLM needs and a container may lack.
+    """Check everything that vLLM needs and a container may lack.
 
     Args:
         model: The model's repository or path.
         environ: The environment of the engine's process.
-        machine: Where to look.
+        machine: The machine.
 
     Raises:
-        UnfitError: Something is missing; says what, and the remedy.
+        PreflightError: Something is missing; the text has the remedy.
     """
-    _check_memory(machine.root)
+    _check_memory(machine.filesystem_root)
     _check_temporary(environ)
     _check_cache(model, environ)
     build = read_build_version(machine.torch)
@@ -111,7 +111,7 @@ def read_build_version(torch: Path | None) -> tuple[int, int] | None:
 
 
 def read_driver_version() -> tuple[int, int] | None:
-    """Ask the driver's library for its CUDA version, which opens no GPU; None without a driver."""
+    """Return the CUDA version of the driver, without opening a GPU; None without a driver."""
     try:
         library = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -124,7 +124,7 @@ def read_driver_version() -> tuple[int, int] | None:
 
 def _check_driver(build: tuple[int, int], driver: tuple[int, int] | None) -> None:
     if driver is None:
-        raise UnfitError(
+        raise PreflightError(
             "driver",
             "The container has no NVIDIA driver (libcuda.so.1 cannot be loaded): choose a GPU for "
             "the endpoint; on a machine of your own start the container with --gpus all",
@@ -132,7 +132,7 @@ def _check_driver(build: tuple[int, int], driver: tuple[int, int] | None) -> Non
     # Within one major version, CUDA's minor versions are compatible.
     if driver[0] < build[0]:
         needed = f"{build[0]}.{build[1]}"
-        raise UnfitError(
+        raise PreflightError(
             "driver",
             f"The machine's NVIDIA driver is too old: it offers CUDA {driver[0]}.{driver[1]}, this "
             f"image needs {needed}. Under the endpoint's advanced settings allow only CUDA "
@@ -145,11 +145,11 @@ async def _check_gpu(environ: Mapping[str, str]) -> None:
         "",
         "-1",
     ):
-        raise UnfitError(
+        raise PreflightError(
             "gpu", f"CUDA_VISIBLE_DEVICES is {visible!r}, which hides every GPU: remove it"
         )
     if shutil.which(DRIVER_TOOL) is None:
-        return  # vLLM finds out; a missing tool is no missing GPU.
+        return  # A missing tool does not mean a missing GPU; vLLM will report that.
     process = await asyncio.create_subprocess_exec(
         DRIVER_TOOL,
         "--list-gpus",
@@ -165,17 +165,17 @@ async def _check_gpu(environ: Mapping[str, str]) -> None:
         # Without the wait its pipe would stay open.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), KILL_WAIT_S)
-        raise UnfitError(
+        raise PreflightError(
             "gpu",
             f"The GPU's driver did not answer within {DRIVER_TIMEOUT_S:.0f} s: the GPU has failed; "
-            "a worker on another machine will do",
+            "start a worker on another machine",
         ) from None
     lines = output.decode(errors="replace").strip().splitlines()
     if process.returncode != 0 or not any(line.startswith("GPU ") for line in lines):
         said = lines[-1] if lines else f"status {process.returncode}"
-        raise UnfitError(
+        raise PreflightError(
             "gpu",
-            f"No GPU can be used; {DRIVER_TOOL} says: {said}. If this happens again, choose "
+            f"No GPU can be used; {DRIVER_TOOL} reports: {said}. If this happens again, choose "
             "another GPU type for the endpoint",
         )
 
@@ -183,7 +183,7 @@ async def _check_gpu(environ: Mapping[str, str]) -> None:
 def _check_memory(root: Path) -> None:
     available = read_available_memory(root)
     if available is not None and available < LEAST_MEMORY_BYTES:
-        raise UnfitError(
+        raise PreflightError(
             "memory",
             f"Only {available / GIB:.1f} GiB of main memory (RAM) are free; vLLM needs "
             f"{LEAST_MEMORY_BYTES / GIB:.0f} GiB beside the model: choose a machine with more",
@@ -191,7 +191,7 @@ def _check_memory(root: Path) -> None:
 
 
 def read_available_memory(root: Path) -> int | None:
-    """Return the main memory that is free for this container, bytes; None if nobody says."""
+    """Return the main memory available to this container, bytes; None if it is unknown."""
     try:
         text = (root / "proc/meminfo").read_text()
     except OSError:
@@ -204,7 +204,7 @@ def read_available_memory(root: Path) -> int | None:
     try:
         limit = (group / "memory.max").read_text().strip()
         used = int((group / "memory.current").read_text())
-        # The page cache counts as used and is given up when somebody needs the memory.
+        # The page cache counts as used, but the kernel frees it on demand.
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return available
@@ -216,11 +216,11 @@ def read_available_memory(root: Path) -> int | None:
 def _check_temporary(environ: Mapping[str, str]) -> None:
     folder = Path(environ.get("TMPDIR") or "/tmp")  # noqa: S108  as Python's own tempfile
     if not os.access(folder, os.W_OK):
-        raise UnfitError(
+        raise PreflightError(
             "temporary", f"{folder} cannot be written to: set TMPDIR to a folder that can"
         )
     if shutil.disk_usage(folder).free < LEAST_TEMPORARY_BYTES:
-        raise UnfitError(
+        raise PreflightError(
             "temporary",
             f"The disk of {folder} is full: give the endpoint a larger container disk, or set "
             "TMPDIR to a folder on another disk",
@@ -232,10 +232,10 @@ def _check_cache(model: str, environ: Mapping[str, str]) -> None:
         return
     cache = cache_folder(environ)
     if (cache / f"models--{model.replace('/', '--')}").is_dir():
-        return  # Complete or not: the hub's library knows, and continues a broken download.
+        return  # Complete or not: the hub's library resumes a partial download.
     existing = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
     if not os.access(existing, os.W_OK):
-        raise UnfitError(
+        raise PreflightError(
             "cache",
             f"{model} is not in the model cache, {cache}, and cannot be downloaded, because "
             f"{existing} cannot be written to: set BASE_PATH to a folder that can, or put the "
@@ -243,7 +243,7 @@ def _check_cache(model: str, environ: Mapping[str, str]) -> None:
         )
     free = shutil.disk_usage(existing).free
     if free < LEAST_CACHE_BYTES:
-        raise UnfitError(
+        raise PreflightError(
             "cache",
             f"{model} is not in the model cache, {cache}, and cannot be downloaded, because only "
             f"{free / MIB:.0f} MiB are free there: give the endpoint a larger container disk or "
@@ -252,7 +252,7 @@ def _check_cache(model: str, environ: Mapping[str, str]) -> None:
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Return where the Hugging Face library keeps models, as it decides it."""
+    """Return the model cache, by the rules of the Hugging Face library."""
     if explicit := environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE"):
         return Path(explicit)
     if home := environ.get("HF_HOME"):
