@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from worker.engine.diagnosis import REMEDIES, RETOLD
+from worker.engine.startup_errors import REMEDIES, WRAPPER_MESSAGES
 from worker.request.engine_error import _BY_TEXT
 
 TEXTS = yaml.safe_load((Path(__file__).parents[1] / "engine/vllm_texts.yaml").read_text())
@@ -54,4 +54,4 @@ def test_worker_matches_the_text(kind: str, text: str) -> None:
     said = re.sub(r"\{\}", "3", text)
     patterns = REMEDIES if kind == "start" else _BY_TEXT
 
-    assert said.startswith(RETOLD) or any(pattern.search(said) for pattern, _ in patterns)
+    assert said.startswith(WRAPPER_MESSAGES) or any(pattern.search(said) for pattern, _ in patterns)

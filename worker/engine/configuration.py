@@ -12,9 +12,9 @@ from pathlib import Path
 
 import orjson
 
-from worker.engine.diagnosis import diagnose
 from worker.engine.environment import build_environment, find_package
 from worker.engine.process import TAIL_LINES, EngineStartError
+from worker.engine.startup_errors import explain_startup_failure
 from worker.errors import UnavailableError
 from worker.settings import Settings
 
@@ -82,7 +82,9 @@ def build_configuration(
         if done.returncode != 0:
             lines = output.read_text(encoding="utf-8", errors="replace").splitlines()
             error = _read_error(reports)
-            raise EngineStartError(diagnose(error, lines[-TAIL_LINES:], done.returncode))
+            raise EngineStartError(
+                explain_startup_failure(error, lines[-TAIL_LINES:], done.returncode)
+            )
     return time.monotonic() - began
 
 

@@ -15,10 +15,10 @@ import orjson
 
 from worker.engine import heartbeat, process_exit
 from worker.engine.client import EngineClient, Health
-from worker.engine.diagnosis import describe_exit, diagnose
 from worker.engine.parent_death import group_is_alive
 from worker.engine.run_folder import RunFolder
 from worker.engine.self_test import SelfTestError, run_self_test
+from worker.engine.startup_errors import describe_exit, explain_startup_failure
 from worker.engine.watchdog import EngineWatchdog, WatchdogLimits
 from worker.errors import ExitCode, WorkerError
 
@@ -166,7 +166,9 @@ class EngineProcess:
                     return
             # The last lines, with the reason, may still be in the pipes.
             await asyncio.wait(self._readers, timeout=1.0)
-            problem = diagnose(self._reported_error, self._tail, self._exited.result())
+            problem = explain_startup_failure(
+                self._reported_error, self._tail, self._exited.result()
+            )
         except TimeoutError:
             problem = (
                 f"vLLM was not ready after {timeout_s:.0f} s. Raise the start time-out, or choose "
@@ -193,7 +195,9 @@ class EngineProcess:
                 # The reason is the last that a dying engine says.
                 await asyncio.wait({self._exited}, timeout=LAST_WORDS_S)
                 if self._exited.done():
-                    cause = diagnose(self._reported_error, self._tail, self._exited.result())
+                    cause = explain_startup_failure(
+                        self._reported_error, self._tail, self._exited.result()
+                    )
                     problem = f"{problem}. {cause}"
             await self.stop(grace_s=0)
             raise EngineStartError(problem) from error

@@ -1,4 +1,4 @@
-"""Why vLLM did not start, in one sentence, with what to change."""
+"""Explain why vLLM did not start, in one sentence with a remedy."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from worker.errors import shorten
 
-RETOLD = ("Engine core initialization failed", "Frontend process failed during")
-"""Starts of messages that only say that another process failed; the cause stands in its output."""
+WRAPPER_MESSAGES = ("Engine core initialization failed", "Frontend process failed during")
+"""Prefixes of messages that only report the failure of another process, which logs the cause."""
 
 EXCEPTION_LINE = re.compile(
     r"(?:^|\] |\s)((?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Interrupt)): (.+)$"
@@ -18,7 +18,7 @@ EXCEPTION_LINE = re.compile(
 
 PYDANTIC_HEADING = re.compile(r"\A\d+ validation errors? for ")
 PYDANTIC_INPUT = "[type="
-"""Begins the end of a finding, which repeats the whole input, a Python repr."""
+"""Starts the last part of a pydantic error, which repeats the whole input as a Python repr."""
 
 REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
     (
@@ -142,18 +142,20 @@ REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
         "A LoRA adapter cannot be loaded: check its path in LORA_MODULES",
     ),
 )
-"""Patterns in vLLM's own words, most specific first, and what the user can do about each."""
+"""Patterns in vLLM's output, most specific first, with the remedy for each."""
 
 
 CAUSE_LIMIT = 400
-"""Characters of vLLM's own words that are repeated; it may list all models that it knows."""
+"""Characters of vLLM's message that are repeated; it may list all supported models."""
 
 
-def diagnose(reported: tuple[str, str] | None, output: Iterable[str], exit_status: int) -> str:
+def explain_startup_failure(
+    reported: tuple[str, str] | None, output: Iterable[str], exit_status: int
+) -> str:
     """Explain a failed start.
 
     Args:
-        reported: Type and message of the exception in the API server, if it told us.
+        reported: Type and message of the exception in the API server, if it reported one.
         output: The last lines that vLLM printed.
         exit_status: The process's exit status; negative is the signal that ended it.
 
@@ -162,7 +164,7 @@ def diagnose(reported: tuple[str, str] | None, output: Iterable[str], exit_statu
     """
     lines = list(output)
     cause = shorten(_cause(reported, lines, exit_status), CAUSE_LIMIT)
-    # The rest of the output only if the cause says nothing: it may hold what vLLM got over.
+    # Search the rest of the output last: it may hold errors that vLLM recovered from.
     for searched in (cause, "\n".join(lines)):
         for pattern, remedy in REMEDIES:
             if pattern.search(searched):
@@ -181,28 +183,28 @@ def describe_exit(status: int) -> str:
 
 
 def _cause(reported: tuple[str, str] | None, lines: list[str], exit_status: int) -> str:
-    retold = None
+    wrapper = None
     if reported is not None and reported[0] != "SystemExit":
-        told = f"{reported[0]}: {_summarize(reported[1])}"
-        if not reported[1].startswith(RETOLD):
-            return told
-        retold = told
+        message = f"{reported[0]}: {_summarize(reported[1])}"
+        if not reported[1].startswith(WRAPPER_MESSAGES):
+            return message
+        wrapper = message
     found = [match for line in lines if (match := EXCEPTION_LINE.search(line))]
     for match in found:
-        if not match[2].startswith(RETOLD):
+        if not match[2].startswith(WRAPPER_MESSAGES):
             return f"{match[1]}: {match[2]}"
     if refused := [line for line in lines if ": error: " in line]:
         return refused[-1].split(": error: ", 1)[1]
-    return retold or f"the process ended with {describe_exit(exit_status)}"
+    return wrapper or f"the process ended with {describe_exit(exit_status)}"
 
 
 def _summarize(text: str) -> str:
-    """Return a message's first line; of pydantic's, the first finding with its field."""
+    """Return the first line of a message; of a pydantic error, the first problem with its field."""
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         return "no message"
     if PYDANTIC_HEADING.match(lines[0]) and any(line.startswith(" ") for line in lines):
-        # A finding is indented; the line above it names its field, unless it is about all fields.
+        # A problem is indented; the line above it is its field, unless it concerns all fields.
         place = next(n for n, line in enumerate(lines) if line.startswith(" "))
         field, finding = ("" if place == 1 else lines[place - 1]), lines[place]
         finding = finding.partition(PYDANTIC_INPUT)[0].strip().removeprefix("Value error, ")

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from worker.engine.diagnosis import CAUSE_LIMIT, describe_exit, diagnose
+from worker.engine.startup_errors import CAUSE_LIMIT, describe_exit, explain_startup_failure
 
 RECORDED = yaml.safe_load((Path(__file__).parent / "failed_starts.yaml").read_text())
 
-RETOLD = (
+WRAPPED = (
     "RuntimeError",
     "Engine core initialization failed. See root cause above. Failed core proc(s): "
     "{'EngineCore_DP0': 1}",
@@ -90,12 +90,12 @@ CORE = "(EngineCore pid=4711) ERROR 11-23 10:00:00 [core.py:1100] "
             id="offline",
         ),
         pytest.param(
-            RETOLD,
+            WRAPPED,
             [
                 CORE + "Traceback (most recent call last):",
                 CORE + '  File "weight_utils.py", line 1, in download',
                 CORE + "OSError: [Errno 28] No space left on device",
-                "RuntimeError: " + RETOLD[1],
+                "RuntimeError: " + WRAPPED[1],
             ],
             1,
             "The disk is full: give the endpoint a larger container disk or network volume. vLLM "
@@ -103,7 +103,7 @@ CORE = "(EngineCore pid=4711) ERROR 11-23 10:00:00 [core.py:1100] "
             id="disk-full",
         ),
         pytest.param(
-            RETOLD,
+            WRAPPED,
             [
                 CORE + "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 112.00 MiB. "
                 "GPU 0 has a total capacity of 15.77 GiB of which 28.88 MiB is free."
@@ -116,7 +116,7 @@ CORE = "(EngineCore pid=4711) ERROR 11-23 10:00:00 [core.py:1100] "
             id="gpu-out-of-memory",
         ),
         pytest.param(
-            RETOLD,
+            WRAPPED,
             [
                 CORE + "ValueError: To serve at least one request with the models's max seq len "
                 "(131072), 16.0 GiB KV cache is needed, which is larger than the available KV "
@@ -130,7 +130,7 @@ CORE = "(EngineCore pid=4711) ERROR 11-23 10:00:00 [core.py:1100] "
             id="kv-cache-too-small",
         ),
         pytest.param(
-            RETOLD,
+            WRAPPED,
             [CORE + "ValueError: Free memory on device cuda:0 (2.1/15.77 GiB) on startup is less"],
             1,
             "Another process holds GPU memory: lower GPU_MEMORY_UTILIZATION or free the GPU. vLLM "
@@ -138,7 +138,7 @@ CORE = "(EngineCore pid=4711) ERROR 11-23 10:00:00 [core.py:1100] "
             id="gpu-in-use",
         ),
         pytest.param(
-            RETOLD,
+            WRAPPED,
             [
                 CORE + "safetensors_rust.SafetensorError: Error while deserializing header: "
                 "MetadataIncompleteBuffer"
@@ -195,12 +195,12 @@ CORE = "(EngineCore pid=4711) ERROR 11-23 10:00:00 [core.py:1100] "
             id="killed",
         ),
         pytest.param(
-            ("RuntimeError", RETOLD[1].replace("1}", "-9}")),
+            ("RuntimeError", WRAPPED[1].replace("1}", "-9}")),
             [],
             1,
             "The system killed vLLM, most often because the container has too little memory (RAM): "
             "choose a machine with more, or a smaller model. vLLM said: RuntimeError: "
-            + RETOLD[1].replace("1}", "-9}"),
+            + WRAPPED[1].replace("1}", "-9}"),
             id="engine-core-killed",
         ),
         pytest.param(
@@ -212,7 +212,7 @@ CORE = "(EngineCore pid=4711) ERROR 11-23 10:00:00 [core.py:1100] "
             id="cause-before-earlier-noise",
         ),
         pytest.param(
-            RETOLD, [], 1, "vLLM did not start: RuntimeError: " + RETOLD[1], id="retold-only"
+            WRAPPED, [], 1, "vLLM did not start: RuntimeError: " + WRAPPED[1], id="wrapper-only"
         ),
         pytest.param(
             None, [], -11, "vLLM did not start: the process ended with SIGSEGV", id="crash"
@@ -225,8 +225,8 @@ CORE = "(EngineCore pid=4711) ERROR 11-23 10:00:00 [core.py:1100] "
         ),
     ],
 )
-def test_diagnose(reported, output, status, sentence):
-    assert diagnose(reported, output, status) == sentence
+def test_explain_startup_failure_returns_cause_and_remedy(reported, output, status, sentence):
+    assert explain_startup_failure(reported, output, status) == sentence
 
 
 @pytest.mark.parametrize(
@@ -238,9 +238,9 @@ def test_describe_exit(status, words):
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_diagnose_knows_what_vllm_really_says(name):
+def test_explain_startup_failure_recorded_output_gets_a_remedy(name):
     case = RECORDED[name]
-    sentence = diagnose(tuple(case["reported"]), case["output"], 1)
+    sentence = explain_startup_failure(tuple(case["reported"]), case["output"], 1)
     remedy, _, cause = sentence.partition(". vLLM said: ")
     assert remedy.startswith(case["starts"])
     assert 0 < len(cause) <= CAUSE_LIMIT
