@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from worker.engine.amx import permit_amx
-from worker.engine.child import fork_engine_processes, load_cli_args, sleep_while_polling
+from worker.engine.child import disable_sched_yield, fork_engine_processes, load_cli_args
 from worker.engine.parent_death import die_with_parent, set_pdeathsig_on_fork
 
 
@@ -29,7 +29,7 @@ def start_engine(arguments: Sequence[str]) -> Any:
     from vllm.v1.engine.async_llm import AsyncLLM
 
     parsed = load_cli_args().make_arg_parser(FlexibleArgumentParser()).parse_args(list(arguments))
-    sleep_while_polling()
+    disable_sched_yield()
     AsyncEngineArgs.create_engine_config = fork_engine_processes(
         AsyncEngineArgs.create_engine_config
     )

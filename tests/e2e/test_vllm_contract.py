@@ -36,8 +36,8 @@ from vllm.v1 import utils
 from vllm.v1.worker import startup_plan
 from worker.engine.heartbeat import FOLDER
 from worker.engine.child import (
-    SETTLED, fork_api_servers, fork_engine_processes, fork_is_safe, key_startup_plan,
-    load_cli_args, sleep_while_polling
+    SERVE_START_HOOK, fork_api_servers, fork_engine_processes, fork_is_safe, key_startup_plan,
+    load_cli_args, disable_sched_yield
 )
 
 make_arg_parser = load_cli_args().make_arg_parser
@@ -57,7 +57,7 @@ def configure():
 fork_engine_processes(configure)()
 
 app = FastAPI()
-init_entrypoints_middleware(parser.parse_args(["--middleware", SETTLED]), app, ())
+init_entrypoints_middleware(parser.parse_args(["--middleware", SERVE_START_HOOK]), app, ())
 remembers = [envs._is_envs_cache_enabled()]
 async def build():
     app.build_middleware_stack()
@@ -73,7 +73,7 @@ def count_yields():
     return [len(yields), len(sleeps)]
 
 yields_then_sleeps = [count_yields()]
-sleep_while_polling()
+disable_sched_yield()
 yields_then_sleeps.append(count_yields())
 
 dump_source = inspect.getsource(dump_input._dump_engine_exception)
@@ -159,7 +159,7 @@ def contract() -> dict[str, object]:
             "yields_then_sleeps",
             [[1, 0], [0, 1]],
             "on CPU the child has vLLM's processes sleep where they would yield without end; if "
-            "vLLM does so itself, child.sleep_while_polling can go",
+            "vLLM does so itself, child.disable_sched_yield can go",
         ),
         (
             "dump_goes_through_prepare",

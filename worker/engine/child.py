@@ -1,15 +1,15 @@
 """The engine process: start vLLM's own API server. The worker's only module that imports vLLM.
 
 Run as `python -m worker.engine.child [--configure] PARENT_PID REPORT_FD [vLLM arguments]`; with
-`--configure` it builds vLLM's configuration and ends. Each phase of the
-start is one JSON line on the file descriptor REPORT_FD, as is the reason for a failed start. What
-vLLM prints goes to stdout and stderr as ever.
+`--configure` it builds vLLM's configuration and ends. It writes each phase of the start, and the
+reason for a failed start, as one JSON line to the file descriptor REPORT_FD. vLLM's own output
+goes to stdout and stderr.
 
 Of vLLM it uses `make_arg_parser`, `validate_parsed_serve_args`, `ServeSubcommand.cmd`,
 `enable_envs_cache`, `USE_SCHED_YIELD`, the registry of media connectors and the signature of
 `AsyncEngineArgs.create_engine_config`; `tests/e2e/test_vllm_contract.py` fails with the reason when
-one of them changes. To start sooner it also replaces, where it is there, how vLLM's registry
-inspects a model's class.
+one of them changes. To start sooner it also replaces the function with which vLLM's registry
+inspects a model's class, if vLLM has it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from worker.engine.forked import ForkError, run_in_fork
 from worker.engine.parent_death import die_with_parent, set_pdeathsig_on_fork
 
 CONFIGURE = "--configure"
-"""First argument that asks for the configuration alone."""
+"""First argument to build the configuration only."""
 
 LONGEST_MESSAGE = 10_000
 """Characters of an exception's message that are reported."""
@@ -46,20 +46,20 @@ REQUEST_LOGGERS = (
     "vllm.entrypoints.serve.utils.request_logger",
     "vllm.entrypoints.serve.middleware.log_response",
 )
-"""What logs requests because an option asks for it."""
+"""Loggers that an option turns on to log requests."""
 
-SETTLED = "worker.engine.child.Settled"
-"""How vLLM imports the class; this module runs under another name."""
+SERVE_START_HOOK = "worker.engine.child.ServeStartHook"
+"""Import path of the class for vLLM; this module itself runs as `__main__`."""
 
 
 class Reporter:
-    """Tells the worker how far the start is, one JSON object per line."""
+    """Reports the progress of the start to the worker, one JSON object per line."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     def send(self, **message: Any) -> None:
-        """Write one message; a worker that is gone is not an error (the kernel ends us then)."""
+        """Write one message; if the worker has ended, the kernel ends this process too."""
         with contextlib.suppress(BrokenPipeError):
             os.write(self._descriptor, json.dumps(message).encode() + b"\n")
 
@@ -101,15 +101,14 @@ def fork_engine_processes(create_engine_config: Callable[..., Any]) -> Callable[
     return create
 
 
-def sleep_while_polling() -> None:
-    """Let vLLM's processes sleep for a moment between two looks, where they share the cores.
+def disable_sched_yield() -> None:
+    """Make vLLM's processes sleep between two polls of shared memory where they share the cores.
 
-    On CPU the scheduler's process and the computing one hand work to each other through shared
-    memory; whichever waits calls `sched_yield` without end. Linux since 6.18 (and 6.12.63) takes
-    the rest of its turn from who yields, by which the order of all others on that core is lost:
-    processes that had something to do waited for it up to 0.6 s, vLLM's server and this worker
-    among them. With vLLM's own other way to wait, for a Python without a good `sched_yield`, it is
-    3 ms, and the engine is as fast. On a GPU one process does both, or there are cores for each.
+    On CPU the scheduler and the compute process exchange work through shared memory; the waiting
+    one calls `sched_yield` in a loop. Since Linux 6.18 (and 6.12.63), `sched_yield` forfeits the
+    whole time slice and reorders the run queue: other processes on that core, vLLM's server and
+    this worker among them, waited up to 0.6 s. With vLLM's alternative, a short sleep, they wait
+    3 ms, and the engine is as fast. On a GPU one process does both, or each has its own cores.
     """
     from vllm.distributed import utils
     from vllm.platforms import current_platform
@@ -170,12 +169,12 @@ def fork_is_chosen() -> bool:
     return sys.platform == "linux" and method == "fork" and not torch.cuda.is_initialized()
 
 
-def inspect_models_in_a_fork() -> None:
-    """Let vLLM look at the model's class in a fork, not in a process that imports vLLM anew.
+def patch_model_inspection() -> None:
+    """Make vLLM inspect the model's class in a fork, not in a process that imports vLLM again.
 
-    It does so at the first start on a disk, before it has a cache of what it saw. vLLM wants
-    another process only so that this one does not initialise CUDA; where CUDA is not initialised,
-    a fork does as well, as vLLM's own engine processes show. Should it fail, vLLM's way is taken.
+    vLLM inspects the class at the first start on a disk and caches the result. It uses another
+    process to keep CUDA uninitialised in this one. While CUDA is not initialised, a fork does that
+    too, as vLLM's own engine processes show. If the fork fails, vLLM's own function is used.
     """
     from vllm.model_executor.models import registry
     from vllm.platforms import current_platform
@@ -195,7 +194,7 @@ def inspect_models_in_a_fork() -> None:
 
 
 def register_media_connectors() -> None:
-    """Register the ways to fetch media among which `VLLM_MEDIA_CONNECTOR` chooses."""
+    """Register the media connectors that `VLLM_MEDIA_CONNECTOR` selects."""
     from vllm.connections import HTTPConnection
     from vllm.exceptions import VLLMValidationError
     from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector
@@ -229,33 +228,33 @@ def register_media_connectors() -> None:
 
 
 def hide_requests_in_dumps() -> None:
-    """Let vLLM's dump of a step that failed have the sizes of its requests, not their content.
+    """Make vLLM's dump of a failed step contain the sizes of its requests, not their content.
 
-    By itself it leaves out prompts and repeats everything else: stop strings, bad words, structured
-    outputs, extra arguments and ids.
+    vLLM itself omits only prompts. Its dump repeats stop strings, bad words, structured outputs,
+    extra arguments and ids.
     """
     from vllm.logging_utils import dump_input
 
     dump_input.prepare_object_to_dump = content.describe_shape
 
 
-class Settled:
-    """Middleware that is none: it settles an API server that is about to serve.
+class ServeStartHook:
+    """Startup hook of an API server, in the shape of ASGI middleware.
 
-    vLLM looks at environment variables for each request and at each step, an eighth of its server's
-    CPU time when many streams run. Its engine remembers them once it is initialised, its API server
-    does not; nor does it spare collections of garbage. Middleware is made in each API server, in
-    spawned ones too, after all processes have been started with the environment that they need, and
-    in the event loop whose heartbeat begins here.
+    It enables vLLM's cache of environment variables, freezes the garbage collector's objects and
+    starts the heartbeat. Without the cache, vLLM's server reads variables for each request and at
+    each step, an eighth of its CPU time with many streams; its engine caches them by itself.
+    Middleware is created in each API server, also in a spawned one, in its event loop and after all
+    processes have been started with the environment that they need.
     """
 
     def __new__(cls, app: Any) -> Any:
-        """Return the application itself, so that requests pass through nothing more."""
+        """Return the application unchanged: the hook adds nothing to a request's path."""
         from vllm.envs import enable_envs_cache
 
         enable_envs_cache()
         gc_tuning.freeze_gc()
-        # From now on nearly all that this process logs is about requests.
+        # From now on nearly all log lines of this process are about requests.
         content.hide_from([""], shown=REQUEST_LOGGERS)
         heartbeat.begin(Path(os.environ[heartbeat.FOLDER]))
         return app
@@ -288,7 +287,7 @@ def parse(arguments: Sequence[str], report: Reporter) -> Any:
 
 
 def configure(arguments: Sequence[str], report: Reporter) -> None:
-    """Build vLLM's whole configuration for the model, as a start does, and load nothing."""
+    """Build vLLM's complete configuration for the model without loading it."""
     parsed = parse(arguments, report)
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.reasoning import ReasoningParserManager
@@ -302,26 +301,26 @@ def configure(arguments: Sequence[str], report: Reporter) -> None:
         ToolParserManager.get_tool_parser(parsed.tool_call_parser)
     if parsed.reasoning_parser:
         ReasoningParserManager.get_reasoning_parser(parsed.reasoning_parser)
-    inspect_models_in_a_fork()
+    patch_model_inspection()
     AsyncEngineArgs.from_cli_args(parsed).create_engine_config()
     report.phase("configured")
 
 
 def serve(arguments: Sequence[str], report: Reporter) -> None:
-    """Start vLLM's API server with `arguments` and stay until it ends."""
+    """Run vLLM's API server with `arguments` until it ends."""
     parsed = parse(arguments, report)
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.cli.serve import ServeSubcommand
 
-    parsed.middleware = [*parsed.middleware, SETTLED]
+    parsed.middleware = [*parsed.middleware, SERVE_START_HOOK]
 
     register_media_connectors()
-    sleep_while_polling()
+    disable_sched_yield()
     hide_requests_in_dumps()
     content.hide_from(GRAMMAR_LOGGERS)
     fork_api_servers()
     key_startup_plan(arguments)
-    inspect_models_in_a_fork()
+    patch_model_inspection()
     create_engine_config = fork_engine_processes(AsyncEngineArgs.create_engine_config)
 
     def configure_then_load(*args: Any, **kwargs: Any) -> Any:
@@ -334,7 +333,7 @@ def serve(arguments: Sequence[str], report: Reporter) -> None:
 
 
 def main() -> None:
-    """Read the command line, tie this process to the worker, serve, report a failure."""
+    """Parse the command line, set the parent-death signal, serve, and report a failure."""
     work = configure if sys.argv[1] == CONFIGURE else serve
     parent_pid, descriptor, *arguments = sys.argv[1 + (work is configure) :]
     die_with_parent(int(parent_pid))
@@ -356,12 +355,12 @@ def main() -> None:
 if __name__ == "__main__":
     main()
 elif __name__ == "__mp_main__":
-    # Where vLLM spawns instead of forking, Python imports this module again in the new process, the
-    # one chance to prepare that process as the forked ones are. It may be an API server.
+    # Where vLLM spawns instead of forking, Python imports this module again in the new process.
+    # Prepare that process like a forked one; it may be an API server.
     die_with_parent()
     permit_amx()
     register_media_connectors()
-    sleep_while_polling()
+    disable_sched_yield()
     hide_requests_in_dumps()
     content.hide_from(GRAMMAR_LOGGERS)
     key_startup_plan(sys.argv[3:])

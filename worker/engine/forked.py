@@ -1,4 +1,4 @@
-"""One function's result from a forked process, which has all that is imported already."""
+"""Run a function in a fork of this process, which has already imported everything."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 TIMEOUT_S = 60.0
-"""A forked process that holds a lock for ever would look like this."""
+"""A fork that inherits a locked lock hangs; it is ended after this time."""
 
 
 class ForkError(Exception):
-    """The forked process gave no result."""
+    """The forked process returned no result."""
 
 
 def run_in_fork(work: Callable[[], Any], timeout_s: float = TIMEOUT_S) -> Any:
@@ -37,14 +37,14 @@ def run_in_fork(work: Callable[[], Any], timeout_s: float = TIMEOUT_S) -> Any:
                 pipe.write(pickle.dumps(work()))
             os._exit(0)
         finally:
-            # Whatever it was: nothing of this process's own end may run in the fork.
+            # Skip the parent's exit handlers, whatever happened.
             os._exit(1)
     os.close(result_end)
     try:
         data = _read(result, timeout_s)
     finally:
         os.close(result)
-        # It has sent all that it had, or it is late: nothing that it still does is wanted.
+        # It has sent its result or is too late; in both cases it is not needed any more.
         os.kill(pid, signal.SIGKILL)
         _pid, status = os.waitpid(pid, 0)
     if not data:
@@ -53,7 +53,7 @@ def run_in_fork(work: Callable[[], Any], timeout_s: float = TIMEOUT_S) -> Any:
 
 
 def _read(descriptor: int, timeout_s: float) -> bytes:
-    """Read to the end of the pipe; what came too late is as good as nothing."""
+    """Read to the end of the pipe; partial data after the deadline is discarded."""
     deadline = time.monotonic() + timeout_s
     data = b""
     while (left := deadline - time.monotonic()) > 0:
