@@ -15,7 +15,7 @@ from worker.render.json_schema import config_schema, engine_schema, profile_sche
 from worker.render.load_balancer import hub_load_balancer
 from worker.render.markdown import render_page, replace_block
 from worker.render.profiles import profile_pages
-from worker.request.reference import native_schema, render_errors, render_requests
+from worker.render.requests import native_schema, render_errors, render_requests
 from worker.settings.registry import OptionRegistry
 
 ROOT = Path(__file__).resolve().parents[2]

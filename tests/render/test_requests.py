@@ -6,11 +6,11 @@ import pytest
 from pydantic import BaseModel
 
 from worker.metadata import find_meta
+from worker.render.requests import native_schema, render_errors, render_requests
 from worker.request import ERROR_SPECS
 from worker.request.field import aliases_of
 from worker.request.foreign import CONTAINERS, FOREIGN
 from worker.request.job_input import BatchingInput, GatewayInput, NativeInput, RouteInput
-from worker.request.reference import native_schema, render_errors, render_requests
 from worker.request.sampling import RepetitionDetection, SamplingParameters, StructuredOutputs
 
 MODELS = (

@@ -42,7 +42,7 @@ A choice also has these members, if they apply: `reasoning`, `tool_calls`, `stop
 `logprobs`, `prompt_logprobs`, `token_ids`, `prompt_token_ids`. An answer that ended at the default
 of `max_tokens` reports that in `warnings`, a list of texts."""
 
-_FORM = """\
+_STRUCTURED = """\
 If other parameters leave no token that satisfies the constraint, the request fails with
 [`unsatisfiable_constraints`](errors.md#unsatisfiable-constraints). An example is
 `allowed_token_ids` without the token that ends the output.
@@ -149,7 +149,7 @@ def render_requests(settings: Mapping[str, object]) -> str:
             f"Beam search takes only these: {beam}.",
             _parameter_table(SamplingParameters, settings),
         ),
-        ("Structured outputs", _FORM, _parameter_table(StructuredOutputs, settings)),
+        ("Structured outputs", _STRUCTURED, _parameter_table(StructuredOutputs, settings)),
         ("Repetition detection", "", _parameter_table(RepetitionDetection, settings)),
         ("Native answer", _ANSWER, ()),
         ("OpenAI routes", _BODY, ()),
