@@ -14,7 +14,7 @@ import pytest
 from readme_blocks import RUNPOD_URL, Block, read_blocks
 
 from worker.engine.startup_timing import COMPILE_NOT_CACHED, StartupTimings
-from worker.queue.account import Account
+from worker.queue.job_stats import JobStats
 from worker.render.build_arguments import BUILD_ARGUMENTS
 from worker.render.deployment import find_sizes
 from worker.request import Code
@@ -149,9 +149,9 @@ def test_line_of_a_job_is_as_the_worker_writes_it() -> None:
         "usage": {"prompt_tokens": 412, "completion_tokens": 187},
         "metrics": {"queue_time_ms": 840},
     }
-    account = Account()
-    account.post(10245)
-    written = account.describe({"output": [answer]})
+    stats = JobStats()
+    stats.record_post(10245)
+    written = stats.summary_line({"output": [answer]})
     assert words_of(json.loads(shown)["message"]) == words_of(written)
 
 

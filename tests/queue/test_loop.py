@@ -43,7 +43,7 @@ class Delivery:
     def __init__(self, results: dict) -> None:
         self._results = results
 
-    async def run(self, handler, job, _account) -> dict:
+    async def run(self, handler, job, _stats) -> dict:
         return {"output": [output async for output in handler(job)]}
 
     async def done(self, job_id, result) -> dict:

@@ -19,7 +19,7 @@ import aiohttp
 import orjson
 
 from worker.errors import RequestError
-from worker.queue.account import Account
+from worker.queue.job_stats import JobStats
 from worker.queue.sdk import (
     ExponentialRetry,
     RetryClient,
@@ -74,7 +74,7 @@ class Delivery:
         self._done_client = _build_client(session, DONE_ATTEMPTS)
 
     async def run(
-        self, handler: Handler, job: Mapping[str, Any], account: Account
+        self, handler: Handler, job: Mapping[str, Any], stats: JobStats
     ) -> dict[str, Any]:
         """Run one job's handler and post what it yields; return the result, for `done`."""
         job_id = job["id"]
@@ -82,17 +82,17 @@ class Delivery:
         async with aclosing(handler(job)) as stream:
             async for output in stream:
                 if isinstance(output, dict) and output.get("error"):
-                    account.fail(output["error"], output.get("raised_at", ""))
+                    stats.record_failure(output["error"], output.get("raised_at", ""))
                     return {"error": output["error"]}
                 outputs.append(output)
                 for part in _cut(output):
                     body = orjson.dumps({"output": part})
                     if len(body) > MAX_RESULT_BYTES:
                         return {"error": _too_large(len(body), pieces=1).json()}
-                    account.post(len(body))
+                    stats.record_post(len(body))
                     status = await self._post(self._stream_client, job_id, job_stream_url, body)
                     if not _accepted(status):
-                        account.lose()
+                        stats.record_rejected_post()
         return {"output": outputs}
 
     async def done(self, job_id: str, result: dict[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import aiohttp
 
 from worker.content import describe_exception
 from worker.errors import RequestError
-from worker.queue.account import Account
 from worker.queue.delivery import Delivery, Handler
+from worker.queue.job_stats import JobStats
 from worker.queue.sdk import (
     AsyncClientSession,
     JobScaler,
@@ -189,11 +189,11 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
 
     async def _answer(self, delivery: Delivery, job: dict[str, Any]) -> None:
         job_id = job["id"]
-        account = Account()
+        stats = JobStats()
         try:
             if self._abort_reason is None:
                 self._answering.add(job_id)
-                result = await delivery.run(self._handler, job, account)
+                result = await delivery.run(self._handler, job, stats)
             else:
                 result = self._report_abort(self._abort_reason, job_id)
         except asyncio.CancelledError:
@@ -206,7 +206,7 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
             result = {"error": request_error(Code.INTERNAL_ERROR, INTERNAL).json()}
         self._answering.discard(job_id)
         posted = await delivery.done(job_id, result)
-        runpod_log.info(account.describe(posted), job_id)
+        runpod_log.info(stats.summary_line(posted), job_id)
 
     def _report_abort(self, reason: RequestError, job_id: str) -> dict[str, Any]:
         runpod_log.error(f"Aborted: {reason.message}", job_id)

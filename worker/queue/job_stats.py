@@ -1,4 +1,4 @@
-"""What one job cost and brought, in the one line that the log has about it; never what it said."""
+"""Statistics of one job for its log line; never its content."""
 
 from __future__ import annotations
 
@@ -10,51 +10,50 @@ from typing import Any
 import orjson
 
 USAGE_NAMES = (("input", "output"), ("prompt_tokens", "completion_tokens"))
-"""How answers name their tokens: native, OpenAI."""
+"""Names of the token counts in a response: native, OpenAI."""
 
 USAGE_MARK = '"usage":{'
 REASON_MARK = '"finish_reason":"'
 METRICS_MARK = '"metrics":{'
-"""How these stand in a raw stream; looking for them costs less than parsing every event."""
-
+"""Their form in a raw stream; a search for them costs less than parsing every event."""
 
 MEMBER = re.compile(r"[\w.\[\]-]{1,120}", re.ASCII)
-"""What the log repeats of a failed member's path; the names in it come from the request."""
+"""The part of a parameter's path that is logged; its names come from the request."""
 
 
-class Account:
-    """Counts while a job runs."""
+class JobStats:
+    """Counts the outputs of one job."""
 
     def __init__(self) -> None:
         self._began_s = time.monotonic()
         self._first_s: float | None = None
         self._posts = 0
         self._bytes = 0
-        self._lost = 0
+        self._rejected_posts = 0
         self._error: object = None
         self._raised_at = ""
 
-    def post(self, size_bytes: int) -> None:
-        """Note that an output is posted."""
+    def record_post(self, size_bytes: int) -> None:
+        """Record a post of an output."""
         if self._first_s is None:
             self._first_s = time.monotonic() - self._began_s
         self._posts += 1
         self._bytes += size_bytes
 
-    def lose(self) -> None:
-        """Note that RunPod did not accept the output that was posted last."""
-        self._lost += 1
+    def record_rejected_post(self) -> None:
+        """Record that RunPod did not accept the last post."""
+        self._rejected_posts += 1
 
-    def fail(self, error: object, raised_at: str) -> None:
-        """Note the error with which the handler failed, and which place in the code raised it."""
+    def record_failure(self, error: object, raised_at: str) -> None:
+        """Record the handler's error and the place in the code that raised it."""
         self._error = error
         self._raised_at = raised_at
 
-    def describe(self, result: Mapping[str, Any]) -> str:
-        """Return the line.
+    def summary_line(self, result: Mapping[str, Any]) -> str:
+        """Return the job's log line.
 
         Args:
-            result: What is reported to RunPod: `output` or `error`.
+            result: The result that RunPod gets: `output` or `error`.
         """
         seconds = time.monotonic() - self._began_s
         parts = [f"{seconds:.2f} s"]
@@ -72,8 +71,8 @@ class Account:
         if reason := find_finish_reason(outputs):
             parts.append(f"ended by {reason}")
         parts.append(f"{self._posts} posts of {self._bytes} bytes")
-        if self._lost:
-            parts.append(f"{self._lost} of them not accepted")
+        if self._rejected_posts:
+            parts.append(f"{self._rejected_posts} of them not accepted")
         return f"{self._describe_outcome(result)}: {', '.join(parts)}"
 
     def _describe_outcome(self, result: Mapping[str, Any]) -> str:
@@ -91,23 +90,23 @@ class Account:
         return outcome
 
 
-FREE = re.compile(
+FREE_FORM = re.compile(
     r"\b(vllm_xargs|logit_bias|metadata|(chat_template|mm_processor|media_io)_kwargs"
     r"|json|json_schema|schema|parameters|arguments|input_schema)\b"
 )
-"""Members whose own members have names that the request's author made up."""
+"""Parameters whose members are named by the author of the request."""
 
 
 def _shorten_path(path: str) -> str:
     found = MEMBER.match(path)
     shown = found[0] if found else ""
-    if free := FREE.search(shown):
+    if free := FREE_FORM.search(shown):
         shown = shown[: free.end()]
     return shown if shown == path else f"{shown}…"
 
 
 def find_usage(outputs: list[Any]) -> tuple[int | None, int | None]:
-    """Return the tokens of prompt and answer; None where the outputs do not say."""
+    """Return the token counts of prompt and completion; None if the outputs have none."""
     for message in _messages_from_the_end(outputs, USAGE_MARK):
         usage = message.get("usage")
         if not isinstance(usage, Mapping):
@@ -119,7 +118,7 @@ def find_usage(outputs: list[Any]) -> tuple[int | None, int | None]:
 
 
 def find_queue_time_ms(outputs: list[Any]) -> float | None:
-    """Return how long vLLM let the request wait; None without ENABLE_PER_REQUEST_METRICS."""
+    """Return the queue time in vLLM; None without ENABLE_PER_REQUEST_METRICS."""
     for message in _messages_from_the_end(outputs, METRICS_MARK):
         metrics = message.get("metrics")
         if isinstance(metrics, Mapping) and metrics.get("queue_time_ms") is not None:
@@ -128,7 +127,7 @@ def find_queue_time_ms(outputs: list[Any]) -> float | None:
 
 
 def find_finish_reason(outputs: list[Any]) -> str | None:
-    """Return why the answer ended, None where the outputs do not say."""
+    """Return the finish reason; None if the outputs have none."""
     for message in _messages_from_the_end(outputs, REASON_MARK):
         for choice in message.get("choices") or []:
             if isinstance(choice, Mapping) and choice.get("finish_reason"):
@@ -137,7 +136,7 @@ def find_finish_reason(outputs: list[Any]) -> str | None:
 
 
 def _messages_from_the_end(outputs: list[Any], mark: str) -> Iterator[Mapping[str, Any]]:
-    """Yield what the last outputs hold that can say it: objects, or events with `mark`."""
+    """Yield the objects in the last outputs, and the events that contain `mark`."""
     for output in reversed(outputs[-2:]):
         if isinstance(output, Mapping):
             yield output

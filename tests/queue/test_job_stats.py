@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from worker.queue.account import Account, find_finish_reason, find_queue_time_ms, find_usage
+from worker.queue.job_stats import JobStats, find_finish_reason, find_queue_time_ms, find_usage
 from worker.request.codes import Code, request_error
 
 NATIVE = {
@@ -55,20 +55,20 @@ def test_account_finds_what_the_answer_says(outputs, usage, reason):
         pytest.param([{**WHOLE, "metrics": {"queue_time_ms": None}}], None, id="several-sequences"),
     ],
 )
-def test_account_finds_how_long_the_request_waited(outputs, queued_ms):
+def test_find_queue_time_ms_returns_the_wait_in_vllm(outputs, queued_ms):
     assert find_queue_time_ms(outputs) == queued_ms
 
 
-def test_account_tells_how_long_the_request_waited():
-    line = Account().describe({"output": [{**NATIVE, **TIMED}]})
+def test_summary_line_has_the_queue_time():
+    line = JobStats().summary_line({"output": [{**NATIVE, **TIMED}]})
     assert line.startswith("Finished: 0.00 s, waited 1.25 s in vLLM, 5 tokens in")
 
 
-def test_account_describes_a_job_in_one_line_without_its_text():
-    account = Account()
-    account.post(100)
-    account.post(50)
-    line = account.describe({"output": [NATIVE]})
+def test_summary_line_of_a_job_has_no_content():
+    stats = JobStats()
+    stats.record_post(100)
+    stats.record_post(50)
+    line = stats.summary_line({"output": [NATIVE]})
     assert line.startswith("Finished: 0.00 s, first output after 0.00 s, 5 tokens in, 7 tokens out")
     assert line.endswith("ended by length, 2 posts of 150 bytes")
     assert "secret" not in line
@@ -87,11 +87,11 @@ def test_account_describes_a_job_in_one_line_without_its_text():
         pytest.param("a.json.mine[0]", "a.json…", id="name-in-a-schema"),
     ],
 )
-def test_account_names_the_member_and_the_place_of_a_failure(param, shown):
+def test_summary_line_of_a_failure_has_parameter_and_place(param, shown):
     error = request_error(Code.INVALID_PARAMETER, "secret text", param)
-    account = Account()
-    account.fail(error.json(), error.raised_at)
-    line = account.describe({"error": error.json()})
+    stats = JobStats()
+    stats.record_failure(error.json(), error.raised_at)
+    line = stats.summary_line({"error": error.json()})
     place = rf"{re.escape(__name__)}:\d+"
     assert re.match(
         rf"Failed with invalid_parameter at {re.escape(shown)} \(raised in {place}\): ", line
@@ -99,18 +99,20 @@ def test_account_names_the_member_and_the_place_of_a_failure(param, shown):
     assert "secret text" not in line
 
 
-def test_account_names_no_place_for_another_error_than_the_handlers():
-    account = Account()
-    account.fail(request_error(Code.INVALID_PARAMETER, "a").json(), "a.b:7")
-    line = account.describe({"error": request_error(Code.RESULT_REFUSED, "b").json()})
+def test_summary_line_of_another_error_has_no_place():
+    stats = JobStats()
+    stats.record_failure(request_error(Code.INVALID_PARAMETER, "a").json(), "a.b:7")
+    line = stats.summary_line({"error": request_error(Code.RESULT_REFUSED, "b").json()})
     assert line.startswith("Failed with result_refused: ")
 
 
-def test_account_counts_posts_that_were_not_accepted():
-    account = Account()
-    account.post(100)
-    account.lose()
-    assert account.describe({"output": []}).endswith("1 posts of 100 bytes, 1 of them not accepted")
+def test_summary_line_counts_rejected_posts():
+    stats = JobStats()
+    stats.record_post(100)
+    stats.record_rejected_post()
+    assert stats.summary_line({"output": []}).endswith(
+        "1 posts of 100 bytes, 1 of them not accepted"
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_account_counts_posts_that_were_not_accepted():
         ('{"error": "secret text"}', "Failed: "),
     ],
 )
-def test_account_names_the_code_of_a_failure(error, start):
-    line = Account().describe({"error": error})
+def test_summary_line_of_a_failure_has_its_code(error, start):
+    line = JobStats().summary_line({"error": error})
     assert line.startswith(start)
     assert "secret" not in line
