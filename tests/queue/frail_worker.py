@@ -37,8 +37,8 @@ def frail(function):
 # What the SDK's session asks, and what its heartbeat asks.
 aiohttp.TCPConnector._resolve_host = frail(aiohttp.TCPConnector._resolve_host)
 socket.getaddrinfo = frail(socket.getaddrinfo)
-delivery.SILENCE_S = 1.0
-loop.CLOCK_LOOK_S = 0.2
+delivery.SOCKET_TIMEOUT_S = 1.0
+loop.CLOCK_POLL_S = 0.2
 loop.FREEZE_S = 1.0
 
 runpy.run_path(str(Path(__file__).parent / "queue_worker.py"), run_name="__main__")

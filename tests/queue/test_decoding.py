@@ -8,7 +8,7 @@ import pytest
 from worker.errors import RequestError
 from worker.queue.decoding import (
     KEPT_LEVELS,
-    TakeError,
+    FetchError,
     check_jobs,
     decode_strictly,
     decode_tolerantly,
@@ -91,7 +91,7 @@ def test_decode_tolerantly_of_one_job_returns_it():
 
 @pytest.mark.parametrize("body", [b"<html>", b'"text', b"\xff", b"7 8"])
 def test_decode_tolerantly_of_no_json_is_an_error(body):
-    with pytest.raises(TakeError):
+    with pytest.raises(FetchError):
         decode_tolerantly(body)
 
 
@@ -110,7 +110,7 @@ def test_check_jobs_of_nothing_is_no_job(value):
 
 @pytest.mark.parametrize("value", ["text", 7, True, 1.5])
 def test_check_jobs_of_something_else_is_an_error(value):
-    with pytest.raises(TakeError):
+    with pytest.raises(FetchError):
         check_jobs(value)
 
 

@@ -156,7 +156,7 @@ async def test_exception_of_the_handler_is_an_error_without_details(queue):
     assert job.status == JobStatus.FAILED
     assert error_of(job)["code"] == Code.INTERNAL_ERROR
     assert "a detail" not in job.error
-    await queue.wait_for(lambda: any("The answer failed" in line for line in queue.lines))
+    await queue.wait_for(lambda: any("The handler failed" in line for line in queue.lines))
     assert any(", in run" in line for line in queue.lines), "the log has the place"
     assert not any("a detail" in line for line in queue.lines)
 

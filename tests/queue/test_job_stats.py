@@ -38,7 +38,7 @@ PLAIN_EVENTS = 'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata:
         pytest.param([{"usage": None, "choices": None}], (None, None), None, id="nulls"),
     ],
 )
-def test_account_finds_what_the_answer_says(outputs, usage, reason):
+def test_find_usage_and_reason_read_the_last_outputs(outputs, usage, reason):
     assert find_usage(outputs) == usage
     assert find_finish_reason(outputs) == reason
 

@@ -94,9 +94,9 @@ def jobs(*ids: str) -> list[dict]:
 async def bench(monkeypatch) -> AsyncIterator[Bench]:
     made = Bench()
     monkeypatch.setattr(loop_module, "Delivery", lambda _session: Delivery(made.results))
-    monkeypatch.setattr(loop_module, "LAST_TAKE_S", 0.05)
+    monkeypatch.setattr(loop_module, "FINAL_FETCH_GRACE_S", 0.05)
     # Waits that a test does not shorten are too long to be over by chance.
-    monkeypatch.setattr(loop_module, "EMPTY_TAKE_S", 60)
+    monkeypatch.setattr(loop_module, "MIN_POLL_INTERVAL_S", 60)
     monkeypatch.setattr(loop_module, "FIRST_RETRY_S", 60)
     monkeypatch.setattr(loop_module, "TOO_MANY_REQUESTS_WAIT_S", 60)
     made.running = asyncio.create_task(made.scaler.run())
@@ -235,7 +235,7 @@ async def test_take_that_failed_is_repeated_after_a_wait(bench, monkeypatch, err
 @pytest.mark.parametrize("count", [1, 5])
 async def test_takes_that_failed_are_repeated_until_one_succeeds(monkeypatch, bench, count):
     monkeypatch.setattr(loop_module, "TOO_MANY_REQUESTS_WAIT_S", 0)
-    monkeypatch.setattr(loop_module, "LONGEST_RETRY_S", 0)
+    monkeypatch.setattr(loop_module, "MAX_RETRY_S", 0)
     bench.platform.give(*[sdk.TooManyRequests(None, ())] * count, jobs("a"))
     await turn(100)
     assert bench.started == ["a"]
@@ -344,8 +344,8 @@ async def test_abort_leaves_a_job_alone_whose_result_is_on_its_way(bench, monkey
 
 
 async def test_frozen_worker_takes_on_a_new_connection(bench, monkeypatch):
-    monkeypatch.setattr(loop_module, "CLOCK_LOOK_S", 0.01)
-    monkeypatch.setattr(loop_module, "EMPTY_TAKE_S", 0)
+    monkeypatch.setattr(loop_module, "CLOCK_POLL_S", 0.01)
+    monkeypatch.setattr(loop_module, "MIN_POLL_INTERVAL_S", 0)
     bench.platform.give(jobs("a"))
     await turn()
     now = [0.0]

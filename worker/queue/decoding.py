@@ -1,4 +1,4 @@
-"""Decode the body of a take, so that one job's input cannot cost the other jobs of the take.
+"""Decode the body of a fetch. One job's bad input must not lose the other jobs of the fetch.
 
 A body is decoded as strict JSON first. What Python's decoder refuses is then decoded tolerantly:
 bytes that are not UTF-8, integers of thousands of digits and deep nesting become values that
@@ -19,14 +19,14 @@ from worker.request.codes import Code, request_error
 from worker.request.json_value import MAX_DEPTH
 
 KEPT_LEVELS = 2 * MAX_DEPTH
-"""Levels of nesting that tolerant decoding keeps: few enough for Python's decoder, and enough for
-the input to be refused as too deep."""
+"""Levels of nesting that tolerant decoding keeps. Python's decoder accepts them, and the input is
+still refused as too deep."""
 
 LONGEST_INTEGER = 1000
 """Digits of an integer that is decoded; Python refuses 4,300, and takes quadratic time below."""
 
 TOO_LARGE = 2**64
-"""Stands for an integer with more digits."""
+"""Replaces an integer with more digits."""
 
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
 """A string; one without an end extends to the end of the text. Never fails at a quotation mark, so
@@ -39,8 +39,8 @@ _MARK = re.compile(rf"{_STRING}|[\[\]{{}},]", re.DOTALL)
 _NAME = re.compile(rf"\s*({_STRING})\s*:", re.DOTALL)
 
 
-class TakeError(WorkerError):
-    """The platform answered a take with something else than jobs."""
+class FetchError(WorkerError):
+    """The platform's response to a fetch contains no list of jobs."""
 
 
 def decode_strictly(body: bytes) -> Any:
@@ -63,7 +63,7 @@ def decode_tolerantly(body: bytes) -> list[Any]:
         that was not found) and an `UndecodableInput` as its `input`.
 
     Raises:
-        TakeError: The body is neither an object nor an array.
+        FetchError: The body is neither an object nor an array.
     """
     text = body.decode(errors="surrogateescape").strip()
     try:
@@ -80,7 +80,7 @@ def check_jobs(value: Any) -> list[Any]:
     """Return the jobs of a decoded body; each may still be anything.
 
     Raises:
-        TakeError: The body is neither an object nor an array.
+        FetchError: The body is neither an object nor an array.
     """
     if isinstance(value, dict):
         return [value]
@@ -88,7 +88,7 @@ def check_jobs(value: Any) -> list[Any]:
         return value
     if value is None or value == "":
         return []
-    raise TakeError("the platform's answer holds no jobs")
+    raise FetchError("the platform's response contains no jobs")
 
 
 def _decode_job(text: str) -> Any:

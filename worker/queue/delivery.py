@@ -39,10 +39,10 @@ DONE_ATTEMPTS = 40
 """About 110 s, more than the SDK's 5: a result that is not delivered was paid for and is lost."""
 
 FIRST_RETRY_S = 0.2
-LONGEST_RETRY_S = 3.0
+MAX_RETRY_S = 3.0
 """Waits between attempts, doubling from the first to the longest."""
 
-SILENCE_S = 60.0
+SOCKET_TIMEOUT_S = 60.0
 """How long a post may wait for its reply. After that its connection counts as dead, as one is whose
 other end went away without a word; the SDK's session would wait 600 s."""
 
@@ -134,7 +134,7 @@ class Delivery:
     ) -> int | None:
         """Post `body`; return the status of the reply, None if there was none."""
         headers = {**HEADERS, "X-Request-ID": job_id}
-        timeout = aiohttp.ClientTimeout(sock_connect=SILENCE_S, sock_read=SILENCE_S)
+        timeout = aiohttp.ClientTimeout(sock_connect=SOCKET_TIMEOUT_S, sock_read=SOCKET_TIMEOUT_S)
         try:
             async with client.post(
                 url(job_id), data=body, headers=headers, timeout=timeout
@@ -195,7 +195,7 @@ def build_retry(attempts: int) -> ExponentialRetry:
     return ExponentialRetry(
         attempts=attempts,
         start_timeout=FIRST_RETRY_S / 2,  # The first wait is already doubled.
-        max_timeout=LONGEST_RETRY_S,
+        max_timeout=MAX_RETRY_S,
         statuses={408, 429},
         exceptions={aiohttp.ClientConnectionError},
     )

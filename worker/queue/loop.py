@@ -1,7 +1,7 @@
-"""The job loop, driven by events: a job starts when it arrives, not at the next look.
+"""The event-driven job loop: a job starts when it arrives, not at the next poll.
 
-The SDK's `JobScaler` looks every 0.1 s for fetched jobs and every second for a free place. This
-one keeps the rest of it (protocol, stop signals, progress) and replaces those two waits.
+The SDK's `JobScaler` polls every 0.1 s for fetched jobs and every second for a free slot. This
+subclass replaces those two waits and keeps the rest: protocol, stop signals, progress.
 """
 
 from __future__ import annotations
@@ -20,93 +20,93 @@ from worker.queue.sdk import (
     AsyncClientSession,
     JobScaler,
     TooManyRequests,
+    fetch_jobs,
     runpod_log,
-    take_jobs,
 )
 from worker.request.codes import Code, request_error
 
 TOO_MANY_REQUESTS_WAIT_S = 5.0
-"""As in the SDK, after the platform answered 429 to a take."""
+"""Wait after the platform answered 429 to a fetch, as in the SDK."""
 
 FIRST_RETRY_S = 0.2
-LONGEST_RETRY_S = 5.0
-"""Waits after a take that failed, doubling from the first to the longest."""
+MAX_RETRY_S = 5.0
+"""Waits after a failed fetch, doubling from the first to the longest."""
 
-INTERNAL = "The worker failed while it answered; its log has the cause under this job's id."
+INTERNAL = "The worker failed; its log has the cause under this job's id."
 
-EMPTY_TAKE_S = 0.1
-"""A take without jobs is held open by the platform; one that is not is not repeated at once."""
+MIN_POLL_INTERVAL_S = 0.1
+"""The platform long-polls. If it answers an empty poll at once, wait this long before the next."""
 
-LAST_TAKE_S = 1.0
-"""How long a take that is under way at shutdown may still bring jobs: one that the platform has
-handed out already must be answered, and closing the connection would lose it."""
+FINAL_FETCH_GRACE_S = 1.0
+"""How long a fetch may take to complete at shutdown. The platform may have assigned a job already,
+and closing the connection would lose it."""
 
-CLOCK_LOOK_S = 2.0
-"""Between two looks at the wall clock while a take is held open."""
+CLOCK_POLL_S = 2.0
+"""Interval of reading the wall clock while a fetch is open."""
 
 FREEZE_S = 30.0
-"""If the clock has moved so much further than that, the process was frozen, as FlashBoot does it.
-The connections from before are dead by then, and nobody says so: a take on one would wait for its
-time-out of 90 s while the job for which the platform woke this worker waits in the queue."""
+"""If the clock has advanced by this much more, the process was frozen (FlashBoot). Its connections
+are dead by then, without an error: a fetch on one would wait for its time-out of 90 s, while the
+job for which the platform woke this worker waits in the queue."""
 
 
 class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
-    """Takes jobs while there is a free place and runs each at once.
+    """Fetches jobs while a slot is free and starts each at once.
 
     Args:
-        handler: Answers one job.
-        max_concurrency: Jobs at the same time.
+        handler: Handles one job.
+        max_concurrency: Limit of concurrent jobs.
     """
 
     def __init__(self, handler: Handler, max_concurrency: int) -> None:
         super().__init__({"handler": handler})
         self.current_concurrency = max_concurrency
-        self.jobs_fetcher = take_jobs
+        self.jobs_fetcher = fetch_jobs
         self._handler = handler
-        self._place_freed = asyncio.Event()
+        self._slot_freed = asyncio.Event()
         self._thawed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._abort_reason: RequestError | None = None
-        self._answering: set[str] = set()
-        """Jobs whose handler runs; the others have not begun, or their result is being posted."""
+        self._handling: set[str] = set()
+        """Jobs whose handler runs; the others have not started, or their result is being posted."""
 
     async def run(self) -> None:
-        """Take and run jobs until `kill_worker`, then finish those that run."""
+        """Fetch and run jobs until `kill_worker`, then wait for the running ones."""
         async with AsyncClientSession() as session:
             delivery = Delivery(session)
-            take = asyncio.create_task(self._take_jobs(session, delivery))
+            polling = asyncio.create_task(self._poll_jobs(session, delivery))
             stop_signals = asyncio.create_task(self._watch_stop_signals(session))
             stopped = asyncio.create_task(self._shutdown_event.wait())
-            await asyncio.wait({stopped, take}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({take}, timeout=LAST_TAKE_S)
-            take.cancel()
+            await asyncio.wait({stopped, polling}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({polling}, timeout=FINAL_FETCH_GRACE_S)
+            polling.cancel()
             await self._idle.wait()
-            for task in (stopped, stop_signals, take):
-                # Raises what ended the task by mistake: a worker that takes no more jobs must not
-                # look alive.
+            for task in (stopped, stop_signals, polling):
+                # Raises the exception that ended the task. A worker that fetches no more jobs must
+                # not stay alive.
                 await _cancel(task)
 
     def abort_jobs(self, reason: RequestError) -> None:
         """End all running jobs now and report `reason` as their error.
 
-        A job whose result is on its way to RunPod keeps it. A job that a last take still brings is
-        reported like the others.
+        A job whose result is being posted keeps it. A job that the final fetch returns is reported
+        like the others.
         """
         self._abort_reason = reason
         for job_id, task in list(self.jobs_tasks.items()):
-            if job_id in self._answering:
+            if job_id in self._handling:
                 task.cancel()
 
-    async def _take_jobs(self, session: aiohttp.ClientSession, delivery: Delivery) -> None:
+    async def _poll_jobs(self, session: aiohttp.ClientSession, delivery: Delivery) -> None:
         retry_s = FIRST_RETRY_S
         clock = asyncio.get_running_loop().time
         while self.is_alive():
             asked_at = clock()
             free = self.current_concurrency - len(self.jobs_tasks)
             if free <= 0:
-                self._place_freed.clear()
-                await self._place_freed.wait()
+                self._slot_freed.clear()
+                await self._slot_freed.wait()
                 continue
             try:
                 jobs = await self._fetch(session, free)
@@ -116,37 +116,37 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
                 await asyncio.sleep(TOO_MANY_REQUESTS_WAIT_S)
                 continue
             except Exception as error:  # noqa: BLE001  the SDK raises bare `Exception` too
-                runpod_log.error(f"Taking jobs failed: {type(error).__name__}: {error}")
+                runpod_log.error(f"Fetching jobs failed: {type(error).__name__}: {error}")
                 await asyncio.sleep(retry_s)
-                retry_s = min(retry_s * 2, LONGEST_RETRY_S)
+                retry_s = min(retry_s * 2, MAX_RETRY_S)
                 continue
             retry_s = FIRST_RETRY_S
             for job in jobs or []:
                 self._begin(delivery, job)
-            if not jobs and clock() - asked_at < EMPTY_TAKE_S:
-                await asyncio.sleep(EMPTY_TAKE_S)
+            if not jobs and clock() - asked_at < MIN_POLL_INTERVAL_S:
+                await asyncio.sleep(MIN_POLL_INTERVAL_S)
 
     async def _fetch(self, session: aiohttp.ClientSession, free: int) -> Any:
-        """Take up to `free` jobs; None if there were none, or this process was frozen meanwhile."""
+        """Fetch up to `free` jobs; None if there were none or this process was frozen."""
         fetch = asyncio.ensure_future(self.jobs_fetcher(session, free))
         clock = asyncio.get_running_loop().time
         deadline = clock() + self.jobs_fetcher_timeout
         try:
             while not fetch.done():
-                looked_at = time.time()
-                await asyncio.wait({fetch}, timeout=CLOCK_LOOK_S)
-                frozen = time.time() - looked_at > CLOCK_LOOK_S + FREEZE_S
+                checked_at = time.time()
+                await asyncio.wait({fetch}, timeout=CLOCK_POLL_S)
+                frozen = time.time() - checked_at > CLOCK_POLL_S + FREEZE_S
                 if frozen:
-                    runpod_log.info("This worker was frozen; connecting anew")
+                    runpod_log.info("This worker was frozen; reconnecting")
                     self._thawed.set()
-                    # What had arrived before the freeze is read first.
-                    await asyncio.wait({fetch}, timeout=LAST_TAKE_S)
+                    # Read first what had arrived before the freeze.
+                    await asyncio.wait({fetch}, timeout=FINAL_FETCH_GRACE_S)
                 if not fetch.done() and (frozen or clock() > deadline):
                     return None
             return fetch.result()
         finally:
             fetch.cancel()
-            # Its error knows this frame: together they would wait for a collection of garbage.
+            # Break the reference cycle between the exception's traceback and this frame.
             del fetch
 
     async def _watch_stop_signals(self, session: aiohttp.ClientSession) -> None:
@@ -170,20 +170,20 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
             runpod_log.error("RunPod sent a job without a usable id; it cannot be answered")
             return
         if job_id in self.jobs_tasks:
-            runpod_log.warn("RunPod sent a job that runs already; ignored", job_id)
+            runpod_log.warn("RunPod sent a job that is already running; ignored", job_id)
             return
         self.job_progress.add(job_id)
         self._idle.clear()
         task = asyncio.create_task(self._answer(delivery, job))
         self.jobs_tasks[job_id] = task
-        # Not a `finally` in the task: one that is cancelled before its first step never gets there.
+        # Not a `finally` in the task: a task that is cancelled before its first step never runs it.
         task.add_done_callback(lambda _task: self._end(job_id))
 
     def _end(self, job_id: str) -> None:
         self.job_progress.remove(job_id)
-        self._answering.discard(job_id)
+        self._handling.discard(job_id)
         del self.jobs_tasks[job_id]
-        self._place_freed.set()
+        self._slot_freed.set()
         if not self.jobs_tasks:
             self._idle.set()
 
@@ -192,7 +192,7 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
         stats = JobStats()
         try:
             if self._abort_reason is None:
-                self._answering.add(job_id)
+                self._handling.add(job_id)
                 result = await delivery.run(self._handler, job, stats)
             else:
                 result = self._report_abort(self._abort_reason, job_id)
@@ -201,10 +201,10 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
                 runpod_log.info("Stopped by RunPod.", job_id)
                 return
             result = self._report_abort(self._abort_reason, job_id)
-        except Exception as error:  # noqa: BLE001  one job's trouble must not reach the others
-            runpod_log.error(f"The answer failed: {describe_exception(error)}", job_id)
+        except Exception as error:  # noqa: BLE001  a failed job must not affect the others
+            runpod_log.error(f"The handler failed: {describe_exception(error)}", job_id)
             result = {"error": request_error(Code.INTERNAL_ERROR, INTERNAL).json()}
-        self._answering.discard(job_id)
+        self._handling.discard(job_id)
         posted = await delivery.done(job_id, result)
         runpod_log.info(stats.summary_line(posted), job_id)
 

@@ -1,4 +1,4 @@
-"""Every part of the RunPod SDK that this worker uses; the only module that imports it.
+"""Everything that this worker uses of the RunPod SDK; the only module that imports it.
 
 The queue's protocol, heartbeat, retries, fitness checks and stop signals are the SDK's. It is
 imported late, while vLLM starts: the import takes about two seconds. The worker runs only with the
@@ -32,6 +32,7 @@ __all__ = [
     "JobScaler",
     "RetryClient",
     "TooManyRequests",
+    "fetch_jobs",
     "hide_secrets",
     "job_done_url",
     "job_stream_url",
@@ -40,22 +41,21 @@ __all__ = [
     "runpod_log",
     "set_log_level",
     "start_heartbeat",
-    "take_jobs",
 ]
 
 JobScaler = rp_scale.JobScaler
 
 REQUEST_LINE_BYTES = 8000
-"""Longest first line of a heartbeat; common HTTP servers refuse one of more than 8190 bytes."""
+"""Maximum request line of a heartbeat; common HTTP servers refuse more than 8190 bytes."""
 
 REQUEST_LINE_REST_BYTES = 200
-"""What the line has beside the URL and the job ids: method, version, the SDK's version."""
+"""The rest of the line, without URL and job ids: method, HTTP version, SDK version."""
 
 MIRROR_BYTES_PER_JOB = 64
-"""Room for one job's id; RunPod's have about 40 characters."""
+"""Space for one job id; RunPod's have about 40 characters."""
 
 MIRROR_DELAY_S = 0.1
-"""How late the heartbeat's process may know of a job; it sends every ten seconds."""
+"""Maximum delay until the heartbeat's process knows a job; it sends every ten seconds."""
 
 runpod_log = RunPodLogger()
 
@@ -66,12 +66,12 @@ LOG_LEVELS = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERR
 
 def set_log_level(level: str) -> None:
     """Set the SDK's log level; its own default is DEBUG, which prints every token."""
-    # Not `set_level`: that one also prints a line about it.
+    # Not `set_level`, which also prints a line.
     runpod_log.level = LOG_LEVELS[level]
 
 
 def hide_secrets(redact: Callable[[str], str]) -> None:
-    """Hide secrets in the SDK's log, before it shortens a message in the middle of one."""
+    """Hide secrets in the SDK's log, before the SDK shortens a message and cuts a secret in two."""
     write = RunPodLogger.log
 
     def log(message: Any, message_level: str = "INFO", job_id: str | None = None) -> None:
@@ -80,35 +80,35 @@ def hide_secrets(redact: Callable[[str], str]) -> None:
     runpod_log.log = log
 
 
-async def take_jobs(session: aiohttp.ClientSession, count: int) -> list[Any] | None:
-    """Take up to `count` jobs with the SDK's own request, decoded one by one.
+async def fetch_jobs(session: aiohttp.ClientSession, count: int) -> list[Any] | None:
+    """Fetch up to `count` jobs with the SDK's own request, decoded one by one.
 
-    The SDK decodes all jobs of a take at once, and one that cannot be decoded costs all of them.
+    The SDK decodes all fetched jobs at once; one that cannot be decoded would lose all of them.
 
     Returns:
         The jobs, of which each may be anything; None if there were none.
 
     Raises:
-        TooManyRequests, aiohttp.ClientError, TakeError: The take failed.
+        TooManyRequests, aiohttp.ClientError, FetchError: The fetch failed.
     """
-    jobs: list[Any] | None = await rp_job.get_job(_TakeSession(session), count)
+    jobs: list[Any] | None = await rp_job.get_job(_FetchSession(session), count)
     return jobs
 
 
-class _TakeSession:
-    """The SDK's session, as far as it is used to take jobs."""
+class _FetchSession:
+    """The part of the SDK's session that is used to fetch jobs."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
     @asynccontextmanager
-    async def get(self, url: str) -> AsyncIterator[_TakeResponse]:
+    async def get(self, url: str) -> AsyncIterator[_FetchResponse]:
         async with self._session.get(url) as response:
-            yield _TakeResponse(response)
+            yield _FetchResponse(response)
 
 
-class _TakeResponse:
-    """A response whose `json` is a list of jobs, each decoded by itself."""
+class _FetchResponse:
+    """A response whose `json` is a list of jobs, each decoded separately."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -136,7 +136,7 @@ def job_done_url(job_id: str) -> str:
 
 
 def _fill_in(url: object, job_id: str) -> str:
-    # RunPod's own ids need no quoting; no other one may lead to another place.
+    # RunPod's own ids need no quoting; any other id must not change the path.
     return str(url).replace("$ID", urllib.parse.quote(job_id, safe=""))
 
 
@@ -153,20 +153,20 @@ async def run_fitness_checks() -> None:
 
 
 def report_unhealthy(check: str, reason: str) -> None:
-    """Tell the platform why this worker ends before it serves; takes 2 s at most, never raises.
+    """Report to the platform why this worker ends before it serves; never raises, 2 s at most.
 
     Args:
-        check: What failed, one word.
+        check: The check that failed, one word.
         reason: In one sentence, without secrets; the SDK sends the first 256 characters.
     """
     rp_fitness._report_unhealthy(check, reason)
 
 
 def start_heartbeat(max_jobs: int) -> None:
-    """Start the SDK's heartbeat process, which tells the platform which jobs are in progress.
+    """Start the SDK's heartbeat process, which reports the running jobs to the platform.
 
     Args:
-        max_jobs: Most jobs at the same time.
+        max_jobs: Limit of concurrent jobs.
     """
     mirror = PingJobMirror(max(PING_MIRROR_CAPACITY, max_jobs * MIRROR_BYTES_PER_JOB))
     progress = JobsProgress()
@@ -210,10 +210,10 @@ class Debounced:
 
 
 class Heartbeat(rp_ping.Heartbeat):  # type: ignore[misc]  # the SDK is untyped
-    """Names every job in each heartbeat, in as many requests as that takes.
+    """Splits each heartbeat into as many requests as the job ids need.
 
-    The SDK puts all ids into one URL. With 300 jobs it is longer than common HTTP servers accept;
-    they answer 400, which the SDK takes for a heartbeat sent, and the platform for a lost worker.
+    The SDK puts all ids into one URL. With 300 jobs it is longer than common HTTP servers accept.
+    They answer 400, which the SDK treats as success, and the platform counts the worker as lost.
     """
 
     _mirror: Any = None
@@ -240,14 +240,14 @@ class _JobIdSlice:
 
 
 def split_job_ids(job_ids: str | None, room_bytes: int) -> Iterator[str | None]:
-    """Split a list of job ids, so that each part fits into a URL.
+    """Split a list of job ids into parts that fit into a URL.
 
     Args:
         job_ids: Comma-separated; None for none.
-        room_bytes: Most bytes of one part as it stands in the URL, where a comma takes three.
+        room_bytes: Limit of one part in its URL-encoded form, where a comma takes three bytes.
 
     Yields:
-        One part at least: an idle worker gives a sign of life too.
+        At least one part, because an idle worker sends heartbeats too.
     """
     part: list[str] = []
     size = 0
