@@ -11,7 +11,7 @@ from benchmarks.load import Burst, make_warm_up
 from benchmarks.plan import without_transport
 from benchmarks.processes import measure_tree, reset_peaks
 from benchmarks.sample import Sample, median_sample, summarise
-from benchmarks.systems import EngineAlone, JobError, System
+from benchmarks.systems import EngineAlone, HasPid, JobError, System
 
 BURST_TIMEOUT_S = 120
 """A burst that takes longer has failed."""
@@ -124,7 +124,7 @@ async def _measure(system: System, key: Key, results: Results) -> None:
     results.samples.setdefault(key, []).append(median_sample(samples))
 
 
-async def wait_quiet(systems: Sequence[System]) -> None:
+async def wait_quiet(systems: Sequence[HasPid]) -> None:
     """Return when all `systems` are idle, or after `QUIET_TIMEOUT_S`.
 
     Without a GPU, vLLM's processes look for work without a pause for a second after the last. The
@@ -139,7 +139,7 @@ async def wait_quiet(systems: Sequence[System]) -> None:
             return
 
 
-def measure_cpu_s(systems: Sequence[System]) -> float:
+def measure_cpu_s(systems: Sequence[HasPid]) -> float:
     """Return the CPU seconds that all processes of `systems` have used."""
     usages = [measure_tree(system.pid) for system in systems]
     return sum(usage.front_cpu_s + usage.engine_cpu_s for usage in usages)

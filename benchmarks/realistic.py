@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from benchmarks.contenders import runs_on_gpu
 from benchmarks.environment import MODEL, Space, make_environ
 from benchmarks.load import ROUTES, Shape
+from benchmarks.measure import wait_quiet
 from benchmarks.model import Size, build_sized_model
 from benchmarks.served import HTTP, QUEUE, SERVE, Server, make_services
 
@@ -183,7 +184,9 @@ class Turns:
                 self.say(f"no time for {load}, {ours.name} beside {serve.name}")
                 continue
             seed = next(self.seeds)
-            for server in pairs[(number + self.loads.index(load)) % 2]:
+            order = pairs[(number + self.loads.index(load)) % 2]
+            for server, other in zip(order, reversed(order), strict=True):
+                await wait_quiet([other])
                 await self._measure(server, ours.name, load, seed)
 
     async def _measure(self, server: Server, pair: str, load: Load, seed: int) -> None:

@@ -65,6 +65,13 @@ class Server:
         self._process: asyncio.subprocess.Process | None = None
 
     @property
+    def pid(self) -> int:
+        """The process above all that belong to it."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was not started")
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         """The URL before the paths of OpenAI's API."""
         return self._origin + self.service.base

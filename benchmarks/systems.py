@@ -35,6 +35,15 @@ REPORT_LIMIT_BYTES = 2**26
 JOB_TIMEOUT_MS = 600_000
 
 
+class HasPid(Protocol):
+    """Something that runs in processes of its own."""
+
+    @property
+    def pid(self) -> int:
+        """The process above all that belong to it."""
+        ...
+
+
 class System(Protocol):
     """Something that answers bursts of requests.
 

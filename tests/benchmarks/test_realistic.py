@@ -87,7 +87,13 @@ async def test_turns_give_both_systems_the_same_prompts_and_none_twice(tmp_path,
         asked.append((url, seed))
         return SAME
 
+    quiet: list[str] = []
+
+    async def note(others: list[Server]) -> None:
+        quiet.extend(other.name for other in others)
+
     monkeypatch.setattr(realistic, "ask", record)
+    monkeypatch.setattr(realistic, "wait_quiet", note)
     services = [Service(name, (), {}, "/health") for name in (HTTP, SERVE, QUEUE)]
     http, serve, queue = (Server(service, tmp_path / "log") for service in services)
     comparison = Comparison({}, "cpu", 20)
@@ -102,6 +108,7 @@ async def test_turns_give_both_systems_the_same_prompts_and_none_twice(tmp_path,
     seeds = [[seed for url, seed in asked if url == server.url] for server in (http, queue, serve)]
     assert seeds[0] + seeds[1] == seeds[2]
     assert [t.system for t in comparison.timings[:4]] == [HTTP, SERVE, SERVE, HTTP]
+    assert quiet[:4] == [SERVE, HTTP, HTTP, SERVE]
 
 
 @pytest.mark.filterwarnings("ignore")  # Of what vLLM imports.
