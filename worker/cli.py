@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.deploy.wishes import Wishes, takes_options
+from worker.deploy.options import DeployOptions, with_options
 from worker.errors import ExitCode
 
 
@@ -224,8 +224,8 @@ def bake() -> None:
 
 
 @app.command()
-@takes_options(Wishes)
-def deploy(wishes: Wishes) -> None:
+@with_options(DeployOptions)
+def deploy(options: DeployOptions) -> None:
     """Show the RunPod endpoint that a profile needs, with its cost; create it with --execute.
 
     Image, variables, disk, GPU pools, CUDA, scaling and time limits follow from the profile, the
@@ -239,7 +239,7 @@ def deploy(wishes: Wishes) -> None:
     """
     from worker.deploy.command import run_deploy
 
-    raise typer.Exit(run_deploy(os.environ, wishes))
+    raise typer.Exit(run_deploy(os.environ, options))
 
 
 @app.command()

@@ -9,7 +9,7 @@ from rich.console import Console
 from runpod_api_stand_in import KEY, Fault, RunpodApi
 
 from worker.deploy.command import run_deploy
-from worker.deploy.wishes import Wishes
+from worker.deploy.options import DeployOptions
 from worker.errors import ExitCode
 
 REFUSED = [
@@ -68,10 +68,10 @@ def api():
 def deploy():
     """Run the command and return its exit status and what it printed."""
 
-    def run(environ, timeout_s=10.0, **wishes):
+    def run(environ, timeout_s=10.0, **options):
         out = io.StringIO()
         console = Console(file=out, width=160, highlight=False, color_system=None)
-        asked = Wishes(**{"profile": "qwen3-8b", "image": "you/worker:1.0", **wishes})
+        asked = DeployOptions(**{"profile": "qwen3-8b", "image": "you/worker:1.0", **options})
         code = run_deploy(environ, asked, console=console, timeout_s=timeout_s)
         return code, out.getvalue()
 
@@ -79,7 +79,7 @@ def deploy():
 
 
 @pytest.mark.parametrize(
-    "wishes",
+    "options",
     [
         pytest.param({}, id="queue"),
         pytest.param(
@@ -94,8 +94,8 @@ def deploy():
         pytest.param({"scale_by": "delay", "disk": 60, "gpu": ["A40", "5090"]}, id="unpriced-pool"),
     ],
 )
-def test_dry_run_shows_everything_and_sends_nothing(deploy, api, wishes, snapshot):
-    code, text = deploy(api.environ, **wishes)
+def test_dry_run_shows_everything_and_sends_nothing(deploy, api, options, snapshot):
+    code, text = deploy(api.environ, **options)
 
     assert (code, api.asked) == (ExitCode.OK, [])
     assert text == snapshot
@@ -106,16 +106,16 @@ def test_dry_run_needs_no_key(deploy):
 
 
 @pytest.mark.parametrize(
-    ("wishes", "base"),
+    ("options", "base"),
     [
         ({}, "https://api.runpod.ai/v2/ep0x2k9q/openai/v1"),
         ({"mode": "load-balancer"}, "https://ep0x2k9q.api.runpod.ai/v1"),
     ],
     ids=["queue", "load-balancer"],
 )
-def test_execute_creates_what_the_dry_run_shows(deploy, api, wishes, base):
-    _, shown = deploy(api.environ, as_json=True, **wishes)
-    code, text = deploy(api.environ, execute=True, **wishes)
+def test_execute_creates_what_the_dry_run_shows(deploy, api, options, base):
+    _, shown = deploy(api.environ, as_json=True, **options)
+    code, text = deploy(api.environ, execute=True, **options)
 
     assert code == ExitCode.OK
     requests = json.loads(shown)["requests"]
@@ -212,7 +212,7 @@ def test_request_that_may_have_been_lost_says_so(deploy, api, fault, words):
 
     assert code == ExitCode.UNAVAILABLE
     assert words in text
-    assert "No endpoint qwen3-8b is to be seen. Run the command again" in text
+    assert "No endpoint qwen3-8b was found. Run the command again" in text
     assert len(api.bodies()) == 1
 
 
@@ -221,7 +221,7 @@ def test_request_of_unknown_outcome_says_so(deploy, api):
     code, text = deploy(api.environ, execute=True)
 
     assert code == ExitCode.UNAVAILABLE
-    assert "Whether the endpoint qwen3-8b exists now is not known. Run the command again" in text
+    assert "It is not known whether the endpoint qwen3-8b exists now. Run the command again" in text
 
 
 def test_api_that_cannot_be_reached_says_so(deploy):
@@ -239,7 +239,7 @@ def test_api_that_cannot_be_reached_says_so(deploy):
     [
         ({}, "RUNPOD_API_KEY: is not set"),
         ({"RUNPOD_API_KEY": "  "}, "RUNPOD_API_KEY: is not set"),
-        ({"RUNPOD_API_KEY": "rpa_1\nX: y"}, "has characters that no key has"),
+        ({"RUNPOD_API_KEY": "rpa_1\nX: y"}, "has characters that a key cannot contain"),
         (
             {"RUNPOD_API_KEY": KEY, "RUNPOD_API_BASE_URL": "http://192.0.2.1"},
             "RUNPOD_API_BASE_URL: is not encrypted",

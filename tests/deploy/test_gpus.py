@@ -3,19 +3,19 @@
 import pytest
 
 from worker.deploy.gpus import choose_gpus
-from worker.deploy.wishes import Wishes
+from worker.deploy.options import DeployOptions
 from worker.profile import builtin_folder, names
 from worker.profile.pools import find_pool
 from worker.sizing import load_target
 
 
-def choose(environ, **wishes):
+def choose(environ, **options):
     problems = []
-    return choose_gpus(load_target(environ), Wishes(**wishes), problems), problems
+    return choose_gpus(load_target(environ), DeployOptions(**options), problems), problems
 
 
 @pytest.mark.parametrize(
-    ("environ", "wishes", "pools", "count"),
+    ("environ", "options", "pools", "count"),
     [
         ({"PROFILE": "qwen3-8b"}, {}, ["AMPERE_48", "ADA_48_PRO", "AMPERE_80"], 1),
         (
@@ -52,8 +52,8 @@ def choose(environ, **wishes):
         "no-older-generation-than-the-profiles",
     ],
 )
-def test_gpus_of(environ, wishes, pools, count):
-    gpus, problems = choose(environ, **wishes)
+def test_gpus_of(environ, options, pools, count):
+    gpus, problems = choose(environ, **options)
 
     assert problems == []
     assert ([pool.name for pool in gpus.pools], gpus.count) == (pools, count)
@@ -80,5 +80,7 @@ def test_gpu_too_small_is_a_problem_with_ways_out():
     gpus, [problem] = choose({"PROFILE": "qwen3-8b"}, gpu=["L4", "H100"], gpus=1)
 
     assert gpus is None
-    assert "1 x AMPERE_24 holds Qwen/Qwen3-8B, but no request of 40,960 tokens" in problem.message
+    assert (
+        "1 x AMPERE_24 holds Qwen/Qwen3-8B, but not a request of 40,960 tokens" in problem.message
+    )
     assert "MAX_MODEL_LEN=" in problem.expected

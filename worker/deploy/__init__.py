@@ -1,1 +1,1 @@
-"""An endpoint on RunPod from a profile and a few wishes."""
+"""An endpoint on RunPod from a profile and a few options."""

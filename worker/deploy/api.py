@@ -1,4 +1,4 @@
-"""RunPod's REST API v2, as far as one command needs it: look for a name, create an endpoint."""
+"""Client of RunPod's REST API v2: find an endpoint by name, create an endpoint."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from worker.errors import UnavailableError, WorkerError, shorten
 
 TIMEOUT_S = 60.0
 DETAIL = 500
-"""Characters of RunPod's own words that an error repeats."""
+"""Characters of RunPod's message that an error repeats."""
 
 KEYS_PAGE = "https://console.runpod.io/user/settings"
 
 ADVICE: Mapping[int, str] = {
-    401: f"check RUNPOD_API_KEY, or make a new key at {KEYS_PAGE}",
-    403: f"the key may not do this; give it write access to endpoints at {KEYS_PAGE}",
-    404: "an id in the command is not of this account: network volume or registry credential",
+    401: f"check RUNPOD_API_KEY, or create a new key at {KEYS_PAGE}",
+    403: f"the key has no permission for this; give it write access to endpoints at {KEYS_PAGE}",
+    404: "the account has no network volume or registry credential of this id",
 }
 OTHER_ADVICE = "nothing was created; change the command and try again"
 
 
-class RefusedError(WorkerError):
-    """RunPod answered, and said no."""
+class ApiRejectedError(WorkerError):
+    """RunPod rejected the request."""
 
 
-class UnclearError(WorkerError):
-    """A request may or may not have been carried out."""
+class AmbiguousResponseError(WorkerError):
+    """RunPod's response does not tell whether the request was carried out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Endpoint:
 
 
 class Api:
-    """One account. Use it as an asynchronous context.
+    """Client for one account. Use it as an asynchronous context manager.
 
     Args:
         url: Address of all endpoints.
@@ -78,11 +78,11 @@ class Api:
         await self._session.close()
 
     async def find(self, name: str) -> Endpoint | None:
-        """Return the endpoint of a name, None when there is none.
+        """Return the endpoint with this name; None if there is none.
 
         Raises:
-            RefusedError: RunPod does not want to say.
-            UnavailableError: It cannot be reached or does not answer.
+            ApiRejectedError: RunPod rejected the request.
+            UnavailableError: RunPod cannot be reached or does not respond.
         """
         try:
             status, data = await self._send("GET", None)
@@ -91,7 +91,7 @@ class Api:
                 f"RunPod cannot be reached at {self._url}: {_cause(error)}; nothing was created"
             ) from None
         if status != 200 or not isinstance(data, dict):
-            raise _refusal(status, data, "RunPod does not list the account's endpoints")
+            raise _rejection(status, data, "RunPod does not list the account's endpoints")
         for item in data.get("endpoints") or ():
             # RunPod once marked endpoints with FlashBoot by this ending.
             if isinstance(item, dict) and str(item.get("name")).removesuffix(" -fb") == name:
@@ -102,8 +102,8 @@ class Api:
         """Create an endpoint.
 
         Raises:
-            RefusedError: RunPod says no; nothing was created.
-            UnclearError: It did not say; the endpoint may exist.
+            ApiRejectedError: RunPod rejected the request; nothing was created.
+            AmbiguousResponseError: No usable response; the endpoint may exist.
         """
         try:
             status, data = await self._send("POST", body)
@@ -113,19 +113,19 @@ class Api:
                 f"RunPod cannot be reached at {self._url}: {_cause(error)}; nothing was created"
             ) from None
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise UnclearError(f"RunPod did not answer: {_cause(error)}") from None
+            raise AmbiguousResponseError(f"RunPod did not answer: {_cause(error)}") from None
         if status >= 500:
-            raise UnclearError(f"RunPod answered {status}: {_detail(data)}")
+            raise AmbiguousResponseError(f"RunPod answered {status}: {_detail(data)}")
         if status not in (200, 201):
-            raise _refusal(status, data, "RunPod refuses to create the endpoint")
+            raise _rejection(status, data, "RunPod refuses to create the endpoint")
         if not isinstance(data, dict) or not data.get("id"):
-            raise UnclearError(f"RunPod answered {status} without the endpoint's id")
+            raise AmbiguousResponseError(f"RunPod answered {status} without the endpoint's id")
         return _endpoint(data)
 
     async def _send(self, method: str, body: Mapping[str, Any] | None) -> tuple[int, Any]:
         headers = None if body is None else {"Content-Type": "application/json"}
         payload = None if body is None else orjson.dumps(body)
-        # A redirect would carry the key to whoever is named there.
+        # A redirect would send the key to another host.
         async with self._session.request(
             method, self._url, data=payload, headers=headers, allow_redirects=False
         ) as answer:
@@ -146,12 +146,14 @@ def _endpoint(item: Mapping[str, Any]) -> Endpoint:
     return Endpoint(str(item.get("id")), str(item.get("name")), base)
 
 
-def _refusal(status: int, data: Any, what: str) -> RefusedError:
-    return RefusedError(f"{what} ({status}): {_detail(data)}; {ADVICE.get(status, OTHER_ADVICE)}")
+def _rejection(status: int, data: Any, what: str) -> ApiRejectedError:
+    return ApiRejectedError(
+        f"{what} ({status}): {_detail(data)}; {ADVICE.get(status, OTHER_ADVICE)}"
+    )
 
 
 def _detail(data: Any) -> str:
-    """Return what RunPod says: a problem object of RFC 9457, or whatever else came."""
+    """Return RunPod's message, from a problem object of RFC 9457 or any other body."""
     if not isinstance(data, dict):
         return shorten(" ".join(str(data).split()), DETAIL) or "no explanation"
     detail = data.get("detail") or data.get("message") or data.get("title") or "no explanation"

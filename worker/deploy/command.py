@@ -1,4 +1,4 @@
-"""`worker deploy`: shows the endpoint that a command line asks for, and creates it on request."""
+"""`worker deploy`: shows the endpoint of a command line, and creates it with `--execute`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ from rich.console import Console
 
 from worker.console import open_console, print_json, problem_data, report_problems
 from worker.deploy.address import console_url
-from worker.deploy.api import KEYS_PAGE, TIMEOUT_S, Api, Endpoint, RefusedError, UnclearError
-from worker.deploy.derivation import Deployment, derive
+from worker.deploy.api import (
+    KEYS_PAGE,
+    TIMEOUT_S,
+    AmbiguousResponseError,
+    Api,
+    ApiRejectedError,
+    Endpoint,
+)
+from worker.deploy.options import DeployOptions
+from worker.deploy.plan import Deployment, plan_deployment
 from worker.deploy.report import (
     deployment_data,
     endpoint_data,
@@ -22,7 +30,6 @@ from worker.deploy.report import (
     print_endpoint,
 )
 from worker.deploy.request import BASE_URL_VARIABLE, endpoint_body, endpoints_url
-from worker.deploy.wishes import Wishes
 from worker.errors import ConfigurationError, ExitCode, Problem, UnavailableError, WorkerError
 from worker.profile import PROFILES
 from worker.redaction import Redactor
@@ -33,37 +40,37 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 def run_deploy(
     environ: Mapping[str, str],
-    wishes: Wishes,
+    options: DeployOptions,
     *,
     console: Console | None = None,
     profiles: Path = PROFILES,
     timeout_s: float = TIMEOUT_S,
 ) -> int:
-    """Print the endpoint that is asked for, and create it if that is asked for too.
+    """Print the requested endpoint, and create it with `--execute`.
 
     Args:
         environ: The user's environment: the key, and what `--env NAME` names.
-        wishes: The command line.
+        options: The command line.
         console: Where to print; None is stdout.
         profiles: The built-in profiles.
         timeout_s: Longest time for one request to RunPod, seconds.
 
     Returns:
-        Exit status: 2 with all problems; 1 when RunPod refuses, 5 when it cannot be reached.
+        Exit status: 2 with all problems; 1 if RunPod rejects the request, 5 if it is unreachable.
     """
     out = console or open_console()
-    problems = list(_check_access(environ)) if wishes.execute else []
+    problems = list(_check_access(environ)) if options.execute else []
     try:
-        deployment = derive(wishes, environ, profiles)
+        deployment = plan_deployment(options, environ, profiles)
     except ConfigurationError as error:
         problems += error.problems
     if problems:
-        _print_problems(problems, wishes, out)
+        _print_problems(problems, options, out)
         return ExitCode.CONFIGURATION
-    if not wishes.as_json:
+    if not options.as_json:
         print_deployment(deployment, out)
-    if not wishes.execute:
-        if wishes.as_json:
+    if not options.execute:
+        if options.as_json:
             print_json(out, deployment_data(deployment, environ))
         else:
             print_dry_run(out)
@@ -74,7 +81,7 @@ def run_deploy(
 def _execute(
     deployment: Deployment, environ: Mapping[str, str], out: Console, timeout_s: float
 ) -> int:
-    key, as_json = environ[KEY].strip(), deployment.wishes.as_json
+    key, as_json = environ[KEY].strip(), deployment.options.as_json
     data = deployment_data(deployment, environ)
     try:
         endpoint = asyncio.run(_create(deployment, endpoints_url(environ), key, timeout_s))
@@ -93,35 +100,35 @@ def _execute(
 
 
 async def _create(deployment: Deployment, url: str, key: str, timeout_s: float) -> Endpoint:
-    """Create the endpoint unless there is one of its name, and say what became of it.
+    """Create the endpoint unless one of the same name exists.
 
     Raises:
-        WorkerError: With what exists now, and what to do about it.
+        WorkerError: The message says what exists now and what to do.
     """
     async with Api(url, key, timeout_s) as api:
         found = await api.find(deployment.name)
         if found is not None:
-            raise RefusedError(
+            raise ApiRejectedError(
                 f"an endpoint named {found.name} exists already: {found.id}, "
                 f"{console_url(found.id)}. Nothing was changed. Give the new one another --name, "
                 "or edit or delete that one in the console"
             )
         try:
             return await api.create(endpoint_body(deployment))
-        except UnclearError as unclear:
-            return await _look_again(api, deployment.name, unclear)
+        except AmbiguousResponseError as error:
+            return await _find_created(api, deployment.name, error)
 
 
-async def _look_again(api: Api, name: str, unclear: UnclearError) -> Endpoint:
-    """Return the endpoint if the request was carried out although its answer is lost."""
-    again = "Run the command again: it never makes a second endpoint of one name"
+async def _find_created(api: Api, name: str, error: AmbiguousResponseError) -> Endpoint:
+    """Return the endpoint if it was created although the response is lost."""
+    again = "Run the command again; it never creates a second endpoint of the same name"
     try:
         found = await api.find(name)
     except WorkerError:
-        message = f"{unclear}. Whether the endpoint {name} exists now is not known. {again}"
+        message = f"{error}. It is not known whether the endpoint {name} exists now. {again}"
         raise UnavailableError(message) from None
     if found is None:
-        raise UnavailableError(f"{unclear}. No endpoint {name} is to be seen. {again}") from None
+        raise UnavailableError(f"{error}. No endpoint {name} was found. {again}") from None
     return found
 
 
@@ -130,16 +137,16 @@ def _check_access(environ: Mapping[str, str]) -> Iterator[Problem]:
     if not key:
         yield Problem(KEY, "is not set; --execute needs it", expected=f"a key from {KEYS_PAGE}")
     elif not re.fullmatch(r"[\x21-\x7e]+", key):
-        yield Problem(KEY, "has characters that no key has; copy it again")
+        yield Problem(KEY, "has characters that a key cannot contain; copy it again")
     url = urlsplit(endpoints_url(environ))
     if url.scheme != "https" and url.hostname not in LOOPBACK:
-        # The key travels there.
+        # The key is sent there.
         yield Problem(BASE_URL_VARIABLE, "is not encrypted", expected="https://…")
 
 
-def _print_problems(problems: list[Problem], wishes: Wishes, out: Console) -> None:
+def _print_problems(problems: list[Problem], options: DeployOptions, out: Console) -> None:
     ordered = sorted(problems, key=lambda problem: problem.where)
-    if wishes.as_json:
+    if options.as_json:
         print_json(out, {"ok": False, "problems": [problem_data(item) for item in ordered]})
     else:
         report_problems(ordered, console=out, consequence="nothing was created")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from worker.deploy.wishes import Wishes
+from worker.deploy.options import DeployOptions
 from worker.errors import ConfigurationError, Problem
 from worker.profile.pools import POOLS, Pool, find_pool, known_gpus
 from worker.sizing import Placement, SizingTarget, advise, formatting, load_target, place_on
@@ -14,13 +14,13 @@ from worker.sizing.placement import counts
 from worker.suggest import HINT, suggest
 
 MOST_POOLS = 3
-"""Choices that RunPod ranks; more are not looked at.
+"""Pools that RunPod ranks; it ignores more.
 
 Source: https://docs.runpod.io/serverless/endpoints/endpoint-configurations."""
 
 ANCHOR = "profiles.md#does-it-fit"
 ADVICE = 3
-"""Ways out that a problem names."""
+"""Alternatives that a problem lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +38,30 @@ class Gpus:
     placements: tuple[Placement, ...]
 
 
-def choose_gpus(target: SizingTarget, wishes: Wishes, problems: list[Problem]) -> Gpus | None:
-    """Return the GPUs to ask for; None with a problem when there are none.
+def choose_gpus(
+    target: SizingTarget, options: DeployOptions, problems: list[Problem]
+) -> Gpus | None:
+    """Return the GPUs to request; None with a problem if there are none.
 
     Args:
         target: The configuration.
-        wishes: The command line.
-        problems: Gets what is wrong, with ways out.
+        options: The command line.
+        problems: Problems are appended here, with alternatives.
     """
-    wanted = _named(wishes.gpu or (), problems)
+    wanted = _named(options.gpu or (), problems)
     if wanted is None:
         return None
     if target.requirement is None:
         if wanted:
-            return Gpus(wanted, wishes.gpus or 1, ())
-        message = f"nothing is known of {target.label}, so that no GPU can be chosen for it"
+            return Gpus(wanted, options.gpus or 1, ())
+        message = f"nothing is known about {target.label}, so no GPU can be chosen for it"
         problems.append(Problem("--gpu", message, expected="--gpu and --disk", anchor=ANCHOR))
         return None
     if wanted:
-        return _check(target, wanted, wishes.gpus, problems)
-    fitting = _for_profile(target, wishes.gpus) or _anywhere(target, wishes.gpus)
+        return _check(target, wanted, options.gpus, problems)
+    fitting = _for_profile(target, options.gpus) or _anywhere(target, options.gpus)
     if not fitting:
-        problems.append(_nowhere(target, wishes.gpus))
+        problems.append(_nowhere(target, options.gpus))
         return None
     return _gpus(sorted(fitting, key=_price)[:MOST_POOLS])
 
@@ -76,7 +78,7 @@ def _price(placement: Placement) -> tuple[float, int]:
 
 
 def _named(names: Iterable[str], problems: list[Problem]) -> tuple[Pool, ...] | None:
-    """Return the pools that somebody named, each once; None when one is unknown."""
+    """Return the named pools, each once; None if one is unknown."""
     pools: dict[Pool, None] = {}
     unknown = False
     for name in names:
@@ -111,7 +113,7 @@ def _check(
 def _for_profile(target: SizingTarget, count: int | None) -> list[Placement]:
     """Return the profile's own pools that hold its model as the profile configures it.
 
-    Where somebody changed what the model asks of a GPU, a smaller one may do.
+    If the settings change the required memory, a smaller GPU may be enough.
     """
     profile = target.settings.profile
     if profile is None or count is not None or target.fixed:
@@ -151,8 +153,8 @@ def _too_small(target: SizingTarget, placement: Placement) -> Problem:
         )
     else:
         message = (
-            f"{each} holds {target.label}, but no request of {fit.context:,} tokens: that takes "
-            f"{formatting.gib(fit.request_bytes)}, and {formatting.gib(fit.cache_bytes)} remain"
+            f"{each} holds {target.label}, but not a request of {fit.context:,} tokens, which "
+            f"takes {formatting.gib(fit.request_bytes)}; {formatting.gib(fit.cache_bytes)} remain"
         )
     ways = [way for _, way in zip(range(ADVICE), advise(target, placement), strict=False)]
     return Problem("--gpu", message, expected="; or ".join(ways) or None, anchor=ANCHOR)

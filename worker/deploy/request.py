@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from worker.deploy.derivation import Deployment
+from worker.deploy.plan import Deployment
 
 BASE_URL = "https://api.runpod.io"
 BASE_URL_VARIABLE = "RUNPOD_API_BASE_URL"
@@ -32,7 +32,7 @@ def endpoints_url(environ: Mapping[str, str]) -> str:
 
 def endpoint_body(deployment: Deployment) -> dict[str, Any]:
     """Return the body of the request that creates an endpoint."""
-    wishes = deployment.wishes
+    options = deployment.options
     body: dict[str, Any] = {
         "name": deployment.name,
         "type": "QUEUE" if deployment.mode == "queue" else "LOAD_BALANCER",
@@ -47,20 +47,20 @@ def endpoint_body(deployment: Deployment) -> dict[str, Any]:
         "workers": _workers(deployment),
         "scaling": _scaling(deployment),
         "timeout": deployment.execution_s * 1000,
-        "flashboot": "FLASHBOOT" if wishes.flashboot else "OFF",
+        "flashboot": "FLASHBOOT" if options.flashboot else "OFF",
     }
     if deployment.ports:
         body["ports"] = [f"{port}/http" for port in deployment.ports]
-    if wishes.registry is not None:
-        body["registry"] = wishes.registry
-    if wishes.network_volume is not None:
-        body["networkVolumes"] = [wishes.network_volume]
+    if options.registry is not None:
+        body["registry"] = options.registry
+    if options.network_volume is not None:
+        body["networkVolumes"] = [options.network_volume]
     return body
 
 
 def _workers(deployment: Deployment) -> dict[str, int]:
-    wishes = deployment.wishes
-    workers = {"min": wishes.workers_min, "max": wishes.workers_max}
+    options = deployment.options
+    workers = {"min": options.workers_min, "max": options.workers_max}
     if deployment.scaling.idle_s is not None:
         workers["idleTimeout"] = deployment.scaling.idle_s
     return workers

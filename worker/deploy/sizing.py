@@ -1,4 +1,4 @@
-"""Figures that follow from the model: disk, time to start, requests of one worker."""
+"""Computes disk, start time and concurrent requests of one worker from the model."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from worker.sizing import SizingTarget
 from worker.sizing.placement import spread
 
 GB = 10**9
-"""RunPod counts disks in these."""
+"""RunPod's unit of disk sizes."""
 
 DISK_FREE_GB = 20
-"""For compiled code, logs and what else is written, beside the model."""
+"""Space for compiled code, logs and caches, beside the model."""
 
 DISK_SHARE = 1.1
-"""Of the weights: tokenizer and configuration, and the download's own files."""
+"""Size of all files relative to the weights: tokenizer, configuration, download metadata."""
 
 DISK_STEP_GB = 10
 
 DOWNLOAD_BYTES_PER_S = 200e6
-"""Assumed rate of a slow download. It only decides when a start counts as failed; a faster one
-costs nothing more."""
+"""Assumed rate of a slow download. It only sets the time limit of a start."""
 
 LOADING_S = 300
-"""For all of a start but the download, at its longest."""
+"""Longest time of a start without the download."""
 
 STEP_S = 60
 
@@ -36,13 +35,13 @@ PLANNED_TOKENS = 4096
 """Prompt and answer of the request that scaling is planned with."""
 
 EXECUTION_S = 600
-"""RunPod's own limit for one job, said so that no other default holds.
+"""RunPod's own limit for one job, set explicitly.
 
 Source: https://docs.runpod.io/serverless/endpoints/endpoint-configurations."""
 
 
 def disk_gb(target: SizingTarget, *, on_volume: bool) -> int | None:
-    """Return the container disk that a worker needs, GB; None when nobody knows the weights.
+    """Return the container disk that a worker needs, GB; None if the weights are not known.
 
     Args:
         target: The configuration.
@@ -58,9 +57,9 @@ def disk_gb(target: SizingTarget, *, on_volume: bool) -> int | None:
 
 
 def stored_bytes(target: SizingTarget) -> int | None:
-    """Return the size of the weights as they are downloaded, bytes; None when nobody knows.
+    """Return the size of the weights as they are downloaded, bytes; None if not known.
 
-    vLLM may load fewer: those that it quantises itself.
+    vLLM may load fewer bytes if it quantises the weights itself.
     """
     requirement = target.requirement
     if requirement is None:
@@ -72,9 +71,9 @@ def stored_bytes(target: SizingTarget) -> int | None:
 
 
 def start_seconds(target: SizingTarget) -> int:
-    """Return how long a start may take before RunPod gives the worker up, seconds.
+    """Return how long a start may take before RunPod stops the worker, seconds.
 
-    What somebody set counts; else the platform's own limit, or more for a large model.
+    A configured limit has priority; else the platform's limit, or more for a large model.
     """
     chosen = math.ceil(target.settings.serving.start_timeout_s)
     stored = stored_bytes(target)
@@ -85,26 +84,26 @@ def start_seconds(target: SizingTarget) -> int:
 
 
 def default_start_seconds() -> int:
-    """Return the limit that holds on RunPod when nobody says another, seconds."""
+    """Return RunPod's default limit of a start, seconds."""
     return math.ceil(ServingSettings().start_timeout_s)
 
 
 def execution_seconds(settings: Settings) -> int:
-    """Return how long one job may run, seconds: the worker's own limit where somebody set it."""
+    """Return how long one job may run, seconds: the configured limit, else RunPod's."""
     if is_set(settings, "REQUEST_TIMEOUT_S"):
         return math.ceil(settings.serving.request_timeout_s)
     return EXECUTION_S
 
 
 def is_set(settings: Settings, name: str) -> bool:
-    """Return whether somebody set a setting."""
+    """Return whether a setting was set explicitly."""
     return any(item.option.name == name and not item.is_default for item in settings.values)
 
 
 def requests_per_worker(target: SizingTarget, gpus: Gpus) -> int:
-    """Return how many requests one worker answers at once before another is worth its price.
+    """Return how many concurrent requests one worker handles before another is started.
 
-    As many of `PLANNED_TOKENS` as the smallest cache holds, and no more than the worker takes.
+    As many of `PLANNED_TOKENS` as the smallest cache holds, up to the worker's concurrency.
     """
     settings = target.settings
     sequences = next(item.value for item in settings.values if item.option.name == "MAX_NUM_SEQS")

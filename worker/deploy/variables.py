@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from worker.deploy.wishes import Wishes
+from worker.deploy.options import DeployOptions
 from worker.errors import Problem
 from worker.redaction import SECRET_NAME
 from worker.settings.registry import OptionRegistry
@@ -25,49 +25,52 @@ ISSUED = re.compile(
     r"(hf_|api_org_|sk-|sk_|rpa_|gh[opsur]_|github_pat_|glpat-|AKIA|ASIA|AIza|xox[abeprs]-|eyJ|nvapi-"
     r"|npm_|pypi-|dckr_pat_|gsk_|r8_|ya29\.|SG\.)"
 )
-"""How keys begin that Hugging Face, OpenAI, RunPod, GitHub, clouds and others issue."""
+"""Prefixes of keys that Hugging Face, OpenAI, RunPod, GitHub, clouds and others issue."""
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 RUN = re.compile(r"[A-Za-z0-9]+")
 ISSUED_RUN = 16
-"""Letters and digits in a row that an issued key has at least."""
+"""Fewest consecutive letters and digits of an issued key."""
 
 RANDOM_RUN, RANDOM_CHANGES = 20, 4
 LONGEST_WORD = 32
-"""A row of so many is random if letters and digits take turns; a longer one in any case."""
+"""A run of this length is random if it mixes letters and digits; a longer one always is."""
 
 
 def refer(secret: str) -> str:
-    """Return the text in whose place RunPod puts a secret when a worker starts."""
+    """Return the placeholder that RunPod replaces by a secret when a worker starts."""
     return f"{{{{ RUNPOD_SECRET_{secret} }}}}"
 
 
 def collect_variables(
-    wishes: Wishes, environ: Mapping[str, str], registry: OptionRegistry, problems: list[Problem]
+    options: DeployOptions,
+    environ: Mapping[str, str],
+    registry: OptionRegistry,
+    problems: list[Problem],
 ) -> dict[str, str]:
     """Return the variables that the user wants in the container.
 
     Args:
-        wishes: The command line.
+        options: The command line.
         environ: The user's own environment, for `--env NAME`.
         registry: All settings, to know those that are secret.
-        problems: Gets what is wrong. The value of a secret is never repeated.
+        problems: Problems are appended here. They never repeat the value of a secret.
     """
     variables: dict[str, str] = {}
-    for name, value in _plain(wishes.env or (), environ, problems):
+    for name, value in _plain(options.env or (), environ, problems):
         hidden = is_secret(name, registry) or is_issued(value)
         if hidden and value and not REFERENCE.fullmatch(value):
             problems.append(_refusal(name))
         else:
             variables[name] = value
-    for name, secret in _secrets(wishes.secret or (), problems):
+    for name, secret in _secrets(options.secret or (), problems):
         variables[name] = refer(secret)
-    if wishes.profile is not None:
-        name = "MODEL_NAME" if is_model(wishes.profile) else "PROFILE"
-        if variables.get(name, wishes.profile) != wishes.profile:
-            message = f"the argument is {wishes.profile}; give one of the two"
+    if options.profile is not None:
+        name = "MODEL_NAME" if is_model(options.profile) else "PROFILE"
+        if variables.get(name, options.profile) != options.profile:
+            message = f"the argument is {options.profile}; give one of the two"
             problems.append(Problem(f"--env {name}", message, got=variables[name]))
-        variables[name] = wishes.profile
+        variables[name] = options.profile
     return variables
 
 
@@ -112,7 +115,7 @@ def _plain(
         elif name in environ:
             yield name, environ[name]
         else:
-            message = "is not set in this shell, so that it has no value to take"
+            message = "is not set in this shell"
             problems.append(Problem(f"--env {name}", message, expected=f"--env {name}=VALUE"))
 
 
@@ -142,7 +145,7 @@ def _pasted(where: str, expected: str) -> Problem:
 def _refusal(name: str) -> Problem:
     return Problem(
         f"--env {name}",
-        "is a secret, and everybody who may see the endpoint could read it there",
+        "is a secret, and everyone with access to the endpoint could read it there",
         expected=f"a RunPod secret: create it at {SECRETS_PAGE}, then --secret {name}=ITS_NAME",
         anchor=ANCHOR,
     )

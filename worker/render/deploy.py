@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from worker.deploy import derivation, gpus, request, sizing, wishes
+from worker.deploy import gpus, plan, request, sizing
+from worker.deploy import options as deploy_options
 from worker.deploy.variables import SECRETS_PAGE, refer
 from worker.render.markdown import render_template
 from worker.settings.registry import OptionRegistry
@@ -12,10 +13,10 @@ def deploy_page(_registry: OptionRegistry) -> str:
     """Return the page."""
     return render_template(
         "deploy-command.md.j2",
-        options=wishes.option_texts(),
-        wishes=wishes,
+        options=deploy_options.option_texts(),
+        deploy_options=deploy_options,
         sizing=sizing,
-        derivation=derivation,
+        plan=plan,
         most_pools=gpus.MOST_POOLS,
         base_variable=request.BASE_URL_VARIABLE,
         reference=refer("NAME"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from worker.deploy import sizing
 from worker.deploy.cost import prices
 from worker.deploy.gpus import choose_gpus
-from worker.deploy.wishes import Wishes
+from worker.deploy.options import DeployOptions
 from worker.errors import Problem
 from worker.profile import builtin_folder, names
 from worker.profile.pools import PRICES_SOURCE
@@ -66,7 +66,7 @@ def find_sizes() -> Iterator[Size]:
     for name in names(builtin_folder()):
         target = load_target({}, name)
         problems: list[Problem] = []
-        gpus = choose_gpus(target, Wishes(), problems)
+        gpus = choose_gpus(target, DeployOptions(), problems)
         stored, disk = sizing.stored_bytes(target), sizing.disk_gb(target, on_volume=False)
         if gpus is None or stored is None or disk is None:
             continue

@@ -1,7 +1,7 @@
-"""What a user may ask of `worker deploy`: each option is declared here only.
+"""The options of `worker deploy`, each declared here only.
 
 The command line and the table in docs/deploy-command.md come from these fields. Imported at every
-start of the command line, so nothing heavy may come in here.
+start of the command line, so this module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ EndpointMode = Literal["queue", "load-balancer"]
 ScaleBy = Literal["requests", "delay"]
 
 IDLE_S = 60
-"""About what a start takes: idling longer than that costs more than another start."""
+"""About the duration of a start: idling longer costs more than another start."""
 
 QUEUE_DELAY_S = 4.0
 """RunPod's own default."""
 
-Asked = TypeVar("Asked")
+OptionsT = TypeVar("OptionsT")
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """One command line; None where the profile, the model or RunPod decides."""
+class DeployOptions:
+    """One command line; None means that the profile, the model or RunPod decides."""
 
     profile: Annotated[
         str | None,
@@ -79,7 +79,7 @@ class Wishes:
             min=1,
             max=3600,
             help=f"Seconds that a worker stays, and costs, after its last request; {IDLE_S} unless "
-            "set. Not for a queue that scales by requests: RunPod refuses it there.",
+            "set. RunPod rejects it for a queue that scales by requests.",
         ),
     ] = None
     flashboot: Annotated[
@@ -120,35 +120,37 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class OptionText:
-    """An option as the docs show it: how it is written, what it does, what holds without it."""
+    """An option in the docs: its flag, its description and its default."""
 
     flag: str
     summary: str
     default: str
 
 
-def takes_options(asked: type[Asked]) -> Callable[[Callable[[Asked], None]], Callable[..., None]]:
+def with_options(
+    options: type[OptionsT],
+) -> Callable[[Callable[[OptionsT], None]], Callable[..., None]]:
     """Return a decorator for a command with one option for each field of a dataclass.
 
     Args:
-        asked: The dataclass; the command gets an instance of it.
+        options: The dataclass; the command gets an instance of it.
     """
 
-    def decorate(command: Callable[[Asked], None]) -> Callable[..., None]:
+    def decorate(command: Callable[[OptionsT], None]) -> Callable[..., None]:
         @functools.wraps(command)
         def run(**given: Any) -> None:
-            command(asked(**given))
+            command(options(**given))
 
-        run.__signature__ = inspect.signature(asked, eval_str=True)  # type: ignore[attr-defined]
+        run.__signature__ = inspect.signature(options, eval_str=True)  # type: ignore[attr-defined]
         return run
 
     return decorate
 
 
-def option_texts(asked: type[Any] = Wishes) -> list[OptionText]:
+def option_texts(options: type[Any] = DeployOptions) -> list[OptionText]:
     """Return the options of a dataclass, for the docs."""
-    parameters = inspect.signature(asked, eval_str=True).parameters
-    return [_describe(field, parameters[field.name]) for field in dataclasses.fields(asked)]
+    parameters = inspect.signature(options, eval_str=True).parameters
+    return [_describe(field, parameters[field.name]) for field in dataclasses.fields(options)]
 
 
 def _describe(field: dataclasses.Field[Any], parameter: inspect.Parameter) -> OptionText:

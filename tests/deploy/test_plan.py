@@ -5,9 +5,9 @@ import json
 import pytest
 from runpod_api_stand_in import VALIDATOR
 
-from worker.deploy.derivation import derive
+from worker.deploy.options import DeployOptions
+from worker.deploy.plan import plan_deployment
 from worker.deploy.request import endpoint_body
-from worker.deploy.wishes import Wishes
 from worker.errors import ConfigurationError
 from worker.profile import builtin_folder, names
 
@@ -15,22 +15,22 @@ IMAGE = "you/worker:1.0"
 CANARY = "hf_canaryCanary0123456789"
 
 
-def deployment(environ=None, **wishes):
-    return derive(Wishes(**{"image": IMAGE, **wishes}), environ or {})
+def deployment(environ=None, **options):
+    return plan_deployment(DeployOptions(**{"image": IMAGE, **options}), environ or {})
 
 
-def body(environ=None, **wishes):
-    return endpoint_body(deployment(environ, **wishes))
+def body(environ=None, **options):
+    return endpoint_body(deployment(environ, **options))
 
 
-def problems(environ=None, **wishes):
+def problems(environ=None, **options):
     with pytest.raises(ConfigurationError) as caught:
-        deployment(environ, **wishes)
+        deployment(environ, **options)
     return {problem.where: problem for problem in caught.value.problems}
 
 
 @pytest.mark.parametrize(
-    "wishes",
+    "options",
     [
         pytest.param({"profile": "qwen3-8b"}, id="queue"),
         pytest.param({"profile": "qwen3-8b", "mode": "load-balancer"}, id="load-balancer"),
@@ -67,8 +67,8 @@ def problems(environ=None, **wishes):
         ),
     ],
 )
-def test_request_of(wishes, snapshot):
-    sent = body(**wishes)
+def test_request_of(options, snapshot):
+    sent = body(**options)
 
     assert [error.message for error in VALIDATOR.iter_errors(sent)] == []
     assert json.dumps(sent, indent=2) == snapshot
@@ -123,10 +123,10 @@ def test_secrets_are_references():
 
 
 @pytest.mark.parametrize(
-    ("wishes", "where", "words"),
+    ("options", "where", "words"),
     [
-        ({"image": None}, "--image", "which image"),
-        ({"profile": None}, "PROFILE", "nothing names a model"),
+        ({"image": None}, "--image", "no image is given"),
+        ({"profile": None}, "PROFILE", "no model is given"),
         ({"profile": "qwen3-9b"}, "PROFILE", "no such profile"),
         ({"profile": "mine.yaml"}, "PROFILE", "is a file"),
         ({"env": ["PROFILE=bge-m3"]}, "--env PROFILE", "one of the two"),
@@ -139,15 +139,19 @@ def test_secrets_are_references():
         ({"env": [f"MY_API_KEY={CANARY}"]}, "--env MY_API_KEY", "is a secret"),
         ({"env": ["HF_TOKEN"]}, "--env HF_TOKEN", "is a secret"),
         ({"secret": [f"HF_TOKEN=a {CANARY}"]}, "--secret HF_TOKEN", "not its value"),
-        ({"env": ["WORKER_MODE=pod"]}, "--env WORKER_MODE", "--mode says queue"),
-        ({"name": "ab"}, "--name", "no name for an endpoint"),
-        ({"profile": None, "env": ["MODEL_NAME=o/x"], "gpu": ["L4"], "disk": 9}, "--name", "none"),
+        ({"env": ["WORKER_MODE=pod"]}, "--env WORKER_MODE", "--mode is queue"),
+        ({"name": "ab"}, "--name", "not a valid name of an endpoint"),
+        (
+            {"profile": None, "env": ["MODEL_NAME=o/x"], "gpu": ["L4"], "disk": 9},
+            "--name",
+            "model's name is not valid",
+        ),
         ({"workers_min": 4}, "--workers-min", "too many"),
         ({"mode": "load-balancer", "scale_by": "delay"}, "--scale-by", "no queue"),
-        ({"scale_value": 1.5}, "--scale-value", "no number of requests"),
-        ({"idle_timeout": 9}, "--idle-timeout", "no idle timeout"),
+        ({"scale_value": 1.5}, "--scale-value", "not a number of requests"),
+        ({"idle_timeout": 9}, "--idle-timeout", "not accept an idle timeout"),
         ({"gpu": ["4091"]}, "--gpu", "no RunPod pool"),
-        ({"gpu": ["L4"], "gpus": 1}, "--gpu", "no request of 40,960 tokens"),
+        ({"gpu": ["L4"], "gpus": 1}, "--gpu", "not a request of 40,960 tokens"),
         ({"profile": "deepseek-r1-0528", "gpus": 1}, "--gpu", "cannot hold"),
         ({"profile": None, "env": ["MODEL_NAME=org/new"], "disk": 70}, "--gpu", "nothing is known"),
         ({"profile": None, "env": ["MODEL_NAME=org/new"], "gpu": ["L4"]}, "--disk", "not known"),
@@ -155,8 +159,8 @@ def test_secrets_are_references():
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_problem_with(wishes, where, words):
-    found = problems({"HF_TOKEN": CANARY}, **{"profile": "qwen3-8b", **wishes})
+def test_problem_with(options, where, words):
+    found = problems({"HF_TOKEN": CANARY}, **{"profile": "qwen3-8b", **options})
 
     text = str(found[where])
     assert words in text
@@ -235,11 +239,11 @@ def test_all_problems_are_found_at_once():
 
 
 @pytest.mark.parametrize(
-    ("wishes", "words"),
+    ("options", "words"),
     [
-        ({"image": "you/worker"}, "without a tag"),
-        ({"image": "host:5000/you/worker"}, "without a tag"),
-        ({"image": "you/worker:latest"}, "without a tag"),
+        ({"image": "you/worker"}, "without a unique tag"),
+        ({"image": "host:5000/you/worker"}, "without a unique tag"),
+        ({"image": "you/worker:latest"}, "without a unique tag"),
         ({"profile": "llama-3.1-8b"}, "gated"),
         ({"env": ["MAX_CONCURRENCY=5", "DEFAULT_MIN_BATCH_SIZE=90"]}, "DEFAULT_MIN_BATCH_SIZE"),
         (
@@ -248,26 +252,26 @@ def test_all_problems_are_found_at_once():
         ),
     ],
 )
-def test_warning_about(wishes, words):
-    [warning] = deployment(**{"profile": "qwen3-8b", **wishes}).warnings
+def test_warning_about(options, words):
+    [warning] = deployment(**{"profile": "qwen3-8b", **options}).warnings
 
     assert words in str(warning)
 
 
 @pytest.mark.parametrize(
-    "wishes",
+    "options",
     [
         {"image": "host:5000/you/worker:1.0"},
         {"image": f"you/worker@sha256:{'0' * 64}"},
         {"profile": "llama-3.1-8b", "secret": ["HF_TOKEN"]},
     ],
 )
-def test_no_warning_about(wishes):
-    assert deployment(**{"profile": "qwen3-8b", **wishes}).warnings == ()
+def test_no_warning_about(options):
+    assert deployment(**{"profile": "qwen3-8b", **options}).warnings == ()
 
 
 @pytest.mark.parametrize(
-    ("wishes", "disk"),
+    ("options", "disk"),
     [
         ({}, 40),
         ({"env": ["QUANTIZATION=fp8"]}, 40),
@@ -277,8 +281,8 @@ def test_no_warning_about(wishes):
     ],
     ids=["weights", "quantised-at-start", "variant", "volume", "chosen"],
 )
-def test_disk_of(wishes, disk):
-    assert body(**{"profile": "qwen3-8b", **wishes})["disk"] == disk
+def test_disk_of(options, disk):
+    assert body(**{"profile": "qwen3-8b", **options})["disk"] == disk
 
 
 @pytest.mark.parametrize(
@@ -303,7 +307,7 @@ def test_execution_timeout(env, milliseconds):
 
 
 @pytest.mark.parametrize(
-    ("wishes", "requests"),
+    ("options", "requests"),
     [
         ({}, 43),
         ({"scale_value": 8}, 8),
@@ -313,7 +317,7 @@ def test_execution_timeout(env, milliseconds):
     ],
     ids=["cache", "chosen", "worker-takes-fewer", "vllm-runs-fewer", "keeps-no-cache"],
 )
-def test_requests_of_one_worker(wishes, requests):
-    sent = body(**{"profile": "qwen3-8b", **wishes})
+def test_requests_of_one_worker(options, requests):
+    sent = body(**{"profile": "qwen3-8b", **options})
 
     assert sent["scaling"] == {"type": "REQUEST_COUNT", "requestCount": requests}

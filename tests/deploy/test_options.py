@@ -5,23 +5,23 @@ import dataclasses
 import typer
 from typer.testing import CliRunner
 
-from worker.deploy.wishes import Wishes, option_texts, takes_options
+from worker.deploy.options import DeployOptions, option_texts, with_options
 
 
 def parse(*line):
     app, got = typer.Typer(), []
 
     @app.command()
-    @takes_options(Wishes)
-    def deploy(wishes: Wishes) -> None:
-        got.append(wishes)
+    @with_options(DeployOptions)
+    def deploy(options: DeployOptions) -> None:
+        got.append(options)
 
     result = CliRunner().invoke(app, line)
     return got[0] if got else result.output
 
 
 def test_no_option_gives_the_defaults():
-    assert parse() == Wishes()
+    assert parse() == DeployOptions()
 
 
 def test_every_option_arrives():
@@ -31,7 +31,7 @@ def test_every_option_arrives():
         "--no-flashboot --network-volume v --disk 30 --registry r --env A=1 --env B "
         "--secret C --execute --json"
     )
-    assert parse(*line.split()) == Wishes(
+    assert parse(*line.split()) == DeployOptions(
         profile="p",
         image="i",
         name="n",
@@ -62,7 +62,7 @@ def test_value_out_of_bounds_is_refused():
 def test_every_option_is_described_for_the_docs():
     texts = {text.flag: text for text in option_texts()}
 
-    assert len(texts) == len(dataclasses.fields(Wishes))
+    assert len(texts) == len(dataclasses.fields(DeployOptions))
     assert all(text.summary for text in texts.values())
     assert texts["--workers-min"].default == "0"
     assert texts["--flashboot/--no-flashboot"].default == "on"
