@@ -11,7 +11,7 @@ import pytest
 from served import MODEL, Api
 from tiny_model import MAX_MODEL_LEN, VOCABULARY
 
-from worker.queue.delivery import MAX_RESULT_BYTES
+from worker.queue.job_runner import MAX_RESULT_BYTES
 from worker.request.routes import CHAT
 from worker.stream.events import MAX_PIECE_BYTES
 

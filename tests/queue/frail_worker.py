@@ -16,7 +16,7 @@ sys.modules["cpuinfo"].get_cpu_info = lambda: {"brand_raw": "not looked at"}
 
 import aiohttp  # noqa: E402
 
-from worker.queue import delivery, loop  # noqa: E402
+from worker.queue import job_runner, loop  # noqa: E402
 
 OUTAGE = Path(os.environ["OUTAGE"])
 
@@ -37,7 +37,7 @@ def frail(function):
 # What the SDK's session asks, and what its heartbeat asks.
 aiohttp.TCPConnector._resolve_host = frail(aiohttp.TCPConnector._resolve_host)
 socket.getaddrinfo = frail(socket.getaddrinfo)
-delivery.SOCKET_TIMEOUT_S = 1.0
+job_runner.SOCKET_TIMEOUT_S = 1.0
 loop.CLOCK_POLL_S = 0.2
 loop.FREEZE_S = 1.0
 

@@ -1,4 +1,4 @@
-"""The job loop by itself: a platform and a delivery of our own, no time that matters."""
+"""The job loop by itself: a fake platform and a fake job runner, no waits."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ class Platform:
             del answer  # An error that its own traceback leads to would be in a cycle.
 
 
-class Delivery:
+class JobRunner:
     """Keeps results instead of posting them."""
 
     def __init__(self, results: dict) -> None:
@@ -46,7 +46,7 @@ class Delivery:
     async def run(self, handler, job, _stats) -> dict:
         return {"output": [output async for output in handler(job)]}
 
-    async def done(self, job_id, result) -> dict:
+    async def report_result(self, job_id, result) -> dict:
         self._results[job_id] = result
         return result
 
@@ -93,7 +93,7 @@ def jobs(*ids: str) -> list[dict]:
 @pytest.fixture
 async def bench(monkeypatch) -> AsyncIterator[Bench]:
     made = Bench()
-    monkeypatch.setattr(loop_module, "Delivery", lambda _session: Delivery(made.results))
+    monkeypatch.setattr(loop_module, "JobRunner", lambda _session: JobRunner(made.results))
     monkeypatch.setattr(loop_module, "FINAL_FETCH_GRACE_S", 0.05)
     # Waits that a test does not shorten are too long to be over by chance.
     monkeypatch.setattr(loop_module, "MIN_POLL_INTERVAL_S", 60)
@@ -158,7 +158,7 @@ async def test_stopped_job_is_cancelled_and_not_reported(bench):
 
 
 async def test_job_stopped_before_its_first_step_frees_its_place(bench):
-    bench.scaler._begin(Delivery(bench.results), jobs("a")[0])
+    bench.scaler._begin(JobRunner(bench.results), jobs("a")[0])
     assert await bench.scaler.stop_job("a")
     await turn()
     assert bench.scaler.jobs_tasks == {}
@@ -308,7 +308,7 @@ async def test_abort_reports_a_job_that_the_last_take_brings_afterwards(bench):
 
 
 async def test_abort_reports_a_job_that_has_not_begun(bench):
-    bench.scaler._begin(Delivery(bench.results), jobs("a")[0])
+    bench.scaler._begin(JobRunner(bench.results), jobs("a")[0])
     bench.scaler.abort_jobs(request_error(Code.WORKER_STOPPING, "It ends."))
     await turn()
     assert bench.started == []
@@ -325,13 +325,13 @@ async def test_abort_leaves_a_job_alone_whose_result_is_on_its_way(bench, monkey
     posting = asyncio.Event()
     posted = asyncio.Event()
 
-    async def done(self, job_id, result) -> dict:
+    async def report_result(self, job_id, result) -> dict:
         posting.set()
         await posted.wait()
         bench.results[job_id] = result
         return result
 
-    monkeypatch.setattr(Delivery, "done", done)
+    monkeypatch.setattr(JobRunner, "report_result", report_result)
     bench.platform.give(jobs("a"))
     await turn()
     bench.finish("a")

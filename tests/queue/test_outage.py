@@ -18,7 +18,7 @@ from aiohttp_retry import ExponentialRetry
 
 from worker.dev import Fault, Limits, LocalDeployment, LocalEndpoint
 from worker.dev.job import Job, JobRequest, JobStatus
-from worker.queue import delivery
+from worker.queue import job_runner
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -224,7 +224,7 @@ async def test_dead_connections_after_a_freeze_delay_no_job(network):
 
 
 async def test_result_survives_a_minute_without_the_platform():
-    retry: ExponentialRetry = delivery.build_retry(delivery.DONE_ATTEMPTS)
-    waits = [retry.get_timeout(attempt) for attempt in range(1, delivery.DONE_ATTEMPTS)]
+    retry: ExponentialRetry = job_runner.build_retry(job_runner.DONE_ATTEMPTS)
+    waits = [retry.get_timeout(attempt) for attempt in range(1, job_runner.DONE_ATTEMPTS)]
     assert 60 < sum(waits) < 180
-    assert max(waits) == delivery.MAX_RETRY_S
+    assert max(waits) == job_runner.MAX_RETRY_S

@@ -14,7 +14,7 @@ import aiohttp
 
 from worker.content import describe_exception
 from worker.errors import RequestError
-from worker.queue.delivery import Delivery, Handler
+from worker.queue.job_runner import Handler, JobRunner
 from worker.queue.job_stats import JobStats
 from worker.queue.sdk import (
     AsyncClientSession,
@@ -74,8 +74,8 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
     async def run(self) -> None:
         """Fetch and run jobs until `kill_worker`, then wait for the running ones."""
         async with AsyncClientSession() as session:
-            delivery = Delivery(session)
-            polling = asyncio.create_task(self._poll_jobs(session, delivery))
+            runner = JobRunner(session)
+            polling = asyncio.create_task(self._poll_jobs(session, runner))
             stop_signals = asyncio.create_task(self._watch_stop_signals(session))
             stopped = asyncio.create_task(self._shutdown_event.wait())
             await asyncio.wait({stopped, polling}, return_when=asyncio.FIRST_COMPLETED)
@@ -98,7 +98,7 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
             if job_id in self._handling:
                 task.cancel()
 
-    async def _poll_jobs(self, session: aiohttp.ClientSession, delivery: Delivery) -> None:
+    async def _poll_jobs(self, session: aiohttp.ClientSession, runner: JobRunner) -> None:
         retry_s = FIRST_RETRY_S
         clock = asyncio.get_running_loop().time
         while self.is_alive():
@@ -122,7 +122,7 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
                 continue
             retry_s = FIRST_RETRY_S
             for job in jobs or []:
-                self._begin(delivery, job)
+                self._begin(runner, job)
             if not jobs and clock() - asked_at < MIN_POLL_INTERVAL_S:
                 await asyncio.sleep(MIN_POLL_INTERVAL_S)
 
@@ -163,7 +163,7 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
             if not self._thawed.is_set():
                 return
 
-    def _begin(self, delivery: Delivery, job: Any) -> None:
+    def _begin(self, runner: JobRunner, job: Any) -> None:
         job_id = job.get("id") if isinstance(job, dict) else None
         # An id that cannot be printed cannot be sent either, in a URL and a header.
         if not isinstance(job_id, str) or not job_id or not job_id.isprintable():
@@ -174,7 +174,7 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
             return
         self.job_progress.add(job_id)
         self._idle.clear()
-        task = asyncio.create_task(self._answer(delivery, job))
+        task = asyncio.create_task(self._answer(runner, job))
         self.jobs_tasks[job_id] = task
         # Not a `finally` in the task: a task that is cancelled before its first step never runs it.
         task.add_done_callback(lambda _task: self._end(job_id))
@@ -187,13 +187,13 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
         if not self.jobs_tasks:
             self._idle.set()
 
-    async def _answer(self, delivery: Delivery, job: dict[str, Any]) -> None:
+    async def _answer(self, runner: JobRunner, job: dict[str, Any]) -> None:
         job_id = job["id"]
         stats = JobStats()
         try:
             if self._abort_reason is None:
                 self._handling.add(job_id)
-                result = await delivery.run(self._handler, job, stats)
+                result = await runner.run(self._handler, job, stats)
             else:
                 result = self._report_abort(self._abort_reason, job_id)
         except asyncio.CancelledError:
@@ -205,7 +205,7 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
             runpod_log.error(f"The handler failed: {describe_exception(error)}", job_id)
             result = {"error": request_error(Code.INTERNAL_ERROR, INTERNAL).json()}
         self._handling.discard(job_id)
-        posted = await delivery.done(job_id, result)
+        posted = await runner.report_result(job_id, result)
         runpod_log.info(stats.summary_line(posted), job_id)
 
     def _report_abort(self, reason: RequestError, job_id: str) -> dict[str, Any]:

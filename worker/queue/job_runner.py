@@ -1,11 +1,11 @@
-"""Post the outputs of one job to RunPod: each piece as it comes, then the whole.
+"""Run one job's handler and post its outputs to RunPod: each chunk, then the whole result.
 
-Does what the SDK's `handle_job` does, with the same URLs and bodies, at less cost per post: one
-retry client instead of one per post, no log line per token, no header shared between jobs. The
-SDK tries again only after a status of 500 or more; here also after 429 and a lost connection, such
-as one that the platform closes, idle, just as a post is written to it. In the place of a result
-that RunPod refuses, which the SDK only logs, an error is posted. A failed job carries the handler's
-error as it is, not a Python traceback.
+This replaces the SDK's `handle_job`, with the same URLs and bodies. A post costs less: one retry
+client instead of one per post, no log line per token, no header shared between jobs. The SDK
+retries only after a status of 500 or more. The runner also retries after 429 and after a lost
+connection, e.g. an idle one that the platform closes during a post. If RunPod refuses a result, the
+SDK only logs it; the runner posts an error instead. A failed job has the handler's error, not a
+Python traceback.
 """
 
 from __future__ import annotations
@@ -33,37 +33,37 @@ Output = str | dict[str, Any]
 Handler = Callable[[Mapping[str, Any]], AsyncGenerator[Output, None]]
 
 STREAM_ATTEMPTS = 6
-"""About 6 s, as in the SDK, with a short first wait: the stream stands still meanwhile."""
+"""About 6 s, as in the SDK, with a short first wait, because the stream waits meanwhile."""
 
 DONE_ATTEMPTS = 40
-"""About 110 s, more than the SDK's 5: a result that is not delivered was paid for and is lost."""
+"""About 110 s, more than the SDK's 5 s, because an undelivered result is lost and was paid for."""
 
 FIRST_RETRY_S = 0.2
 MAX_RETRY_S = 3.0
 """Waits between attempts, doubling from the first to the longest."""
 
 SOCKET_TIMEOUT_S = 60.0
-"""How long a post may wait for its reply. After that its connection counts as dead, as one is whose
-other end went away without a word; the SDK's session would wait 600 s."""
+"""Time limit for the response to a post. Then the connection counts as dead, because the other end
+may have gone without closing it; the SDK's session would wait 600 s."""
 
 MAX_RESULT_BYTES = 20_000_000
-"""RunPod refuses larger results and the client would wait for ever."""
+"""RunPod refuses larger results, and the client would wait forever."""
 
 LONGEST_TEXT = 2_000_000
-"""Characters of a streamed text in one post. RunPod cuts texts above 1 MB anyway, wherever that is,
-but takes no post as large as one event of vLLM can become that holds many log-probabilities."""
+"""Characters of a streamed text in one post. RunPod splits texts above 1 MB at any character, but
+refuses a post as large as one event of vLLM with many log-probabilities."""
 
 NOT_ANSWERABLE = frozenset({404, 410})
-"""Statuses with which RunPod says that it no longer has the job; an error would be refused too."""
+"""Statuses that mean that RunPod no longer has the job; it would refuse an error too."""
 
-NOT_JSON = "The worker made a result that JSON cannot hold; its log has more under this job's id."
+NOT_JSON = "The result of the worker is not JSON; its log has the cause under this job's id."
 
 HEADERS = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}
-"""As the SDK sends them; the body is JSON all the same."""
+"""As the SDK sends them, although the body is JSON."""
 
 
-class Delivery:
-    """Runs handlers and posts what they yield.
+class JobRunner:
+    """Runs handlers and posts their outputs.
 
     Args:
         session: The SDK's HTTP session, with the platform's credentials.
@@ -76,7 +76,7 @@ class Delivery:
     async def run(
         self, handler: Handler, job: Mapping[str, Any], stats: JobStats
     ) -> dict[str, Any]:
-        """Run one job's handler and post what it yields; return the result, for `done`."""
+        """Run one job's handler, post its outputs, and return the result for `report_result`."""
         job_id = job["id"]
         outputs: list[Output] = []
         async with aclosing(handler(job)) as stream:
@@ -95,32 +95,31 @@ class Delivery:
                         stats.record_rejected_post()
         return {"output": outputs}
 
-    async def done(self, job_id: str, result: dict[str, Any]) -> dict[str, Any]:
-        """Post the result of a job; return what became of the job.
+    async def report_result(self, job_id: str, result: dict[str, Any]) -> dict[str, Any]:
+        """Post the result of a job.
 
-        In the place of a result that is too large, that JSON cannot hold or that RunPod refuses, an
-        error is posted, once.
+        If RunPod refuses the result, or it is too large or not JSON, post an error instead, once.
 
         Returns:
-            The result; an error where the result was not accepted.
+            The posted result; an error if RunPod did not accept the result.
         """
         try:
             body = orjson.dumps(result)
         except TypeError as error:
             runpod_log.error(f"The result is not JSON: {type(error).__name__}", job_id)
-            return await self._done_instead(job_id, request_error(Code.INTERNAL_ERROR, NOT_JSON))
+            return await self._report_error(job_id, request_error(Code.INTERNAL_ERROR, NOT_JSON))
         if len(body) > MAX_RESULT_BYTES:
             too_large = _too_large(len(body), len(result.get("output", ())))
-            return await self._done_instead(job_id, too_large)
+            return await self._report_error(job_id, too_large)
         status = await self._post(self._done_client, job_id, job_done_url, body)
         if _accepted(status):
             return result
         refusal = request_error(Code.RESULT_REFUSED, _describe_refusal(status, len(body)))
         if status is None or status in NOT_ANSWERABLE:
             return {"error": refusal.json()}
-        return await self._done_instead(job_id, refusal)
+        return await self._report_error(job_id, refusal)
 
-    async def _done_instead(self, job_id: str, error: RequestError) -> dict[str, Any]:
+    async def _report_error(self, job_id: str, error: RequestError) -> dict[str, Any]:
         result = {"error": error.json()}
         await self._post(self._done_client, job_id, job_done_url, orjson.dumps(result))
         return result
@@ -132,7 +131,7 @@ class Delivery:
         url: Callable[[str], str],
         body: bytes,
     ) -> int | None:
-        """Post `body`; return the status of the reply, None if there was none."""
+        """Post `body`; return the status of the response, None without a response."""
         headers = {**HEADERS, "X-Request-ID": job_id}
         timeout = aiohttp.ClientTimeout(sock_connect=SOCKET_TIMEOUT_S, sock_read=SOCKET_TIMEOUT_S)
         try:
@@ -141,7 +140,7 @@ class Delivery:
             ) as response:
                 await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
-            runpod_log.error(f"RunPod did not take the output: {type(error).__name__}", job_id)
+            runpod_log.error(f"RunPod did not accept the output: {type(error).__name__}", job_id)
             return None
         if not _accepted(response.status):
             problem = f"RunPod refused an output of {len(body)} bytes with status {response.status}"
@@ -155,7 +154,7 @@ def _accepted(status: int | None) -> bool:
 
 def _describe_refusal(status: int | None, size: int) -> str:
     if status is None:
-        return f"RunPod did not take the result of {size} bytes."
+        return f"RunPod did not accept the result of {size} bytes."
     message = f"RunPod refused the result of {size} bytes with status {status}."
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         message += " Ask for fewer tokens, choices or log-probabilities."
@@ -163,14 +162,19 @@ def _describe_refusal(status: int | None, size: int) -> str:
 
 
 def _cut(output: Output) -> list[Output]:
-    """Return an output as what is posted of it, one after the other."""
+    """Return the parts of an output that are posted one after the other."""
     if not isinstance(output, str) or len(output) <= LONGEST_TEXT:
         return [output]
     return [output[i : i + LONGEST_TEXT] for i in range(0, len(output), LONGEST_TEXT)]
 
 
 def _too_large(size: int, pieces: int) -> RequestError:
-    """Return the error for a result, of so many bytes and streamed pieces, that is not accepted."""
+    """Return the error for a result that is too large.
+
+    Args:
+        size: Of the result, bytes.
+        pieces: Number of streamed outputs.
+    """
     if pieces > 1:
         message = (
             f"The answer was streamed in {pieces} pieces, which readers of the stream have; "
@@ -191,7 +195,7 @@ def _build_client(session: aiohttp.ClientSession, attempts: int) -> RetryClient:
 
 
 def build_retry(attempts: int) -> ExponentialRetry:
-    """Return when a post is tried again, `attempts` times in all."""
+    """Return the retry schedule of a post with `attempts` attempts in total."""
     return ExponentialRetry(
         attempts=attempts,
         start_timeout=FIRST_RETRY_S / 2,  # The first wait is already doubled.
