@@ -148,7 +148,7 @@ async def test_worker_told_to_stop_ends_in_order():
         await queue.deployment.wait_ready()
         queue.deployment.processes[0].terminate()
         assert await queue.exit_status() == ExitCode.OK
-    assert any("SIGTERM: taking no more jobs" in line for line in queue.lines)
+    assert any("SIGTERM: accepting no more requests" in line for line in queue.lines)
 
 
 @pytest.mark.parametrize("way", ["killed", "unhealthy"])

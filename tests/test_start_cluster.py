@@ -39,7 +39,7 @@ async def test_second_machine_is_headless_ready_with_the_first_and_ends_with_it(
         start("serve(200)", **cluster(0)) as first,
         start(ARGUMENTS + "time.sleep(60)", **cluster(1, first)) as second,
     ):
-        await wait_line(second, "ready: machine 1 of 2; 0 answers")
+        await wait_line(second, "ready: node 1 of 2; rank 0 serves requests")
         arguments = await wait_line(second, "arguments ")
         assert "--headless --api-server-count 0" in arguments
         assert "--nnodes 2 --node-rank 1 --master-addr 127.0.0.1" in arguments

@@ -1,4 +1,4 @@
-"""Production start: settings, engine, queue or HTTP; and the orderly end of all three."""
+"""Production start and shutdown: settings, engine, transport."""
 
 from __future__ import annotations
 
@@ -33,39 +33,39 @@ from worker.transport import build_transport, find_leader
 log = logging.getLogger(__name__)
 
 ON_PLATFORM = "RUNPOD_ENDPOINT_ID"
-"""RunPod sets it in every worker; the SDK, too, then writes its log as JSON."""
+"""RunPod sets it in every worker; the SDK then writes its log as JSON too."""
 
 ENGINE_SHUTDOWN_S = 5
-"""How long vLLM's own processes may take to end in order. With vLLM's default of 0 its API server
-kills them, with the process that would have removed their shared memory."""
+"""Time limit for vLLM's own processes to shut down. With vLLM's default of 0, its API server kills
+them, including the process that removes their shared memory."""
 
 ENGINE_ARGUMENTS = (
     "--disable-uvicorn-access-log",
     "--shutdown-timeout",
     str(ENGINE_SHUTDOWN_S),
 )
-"""What the worker adds to the arguments that the settings make."""
+"""Arguments that the worker adds to those of the settings."""
 
 HEADLESS_ARGUMENTS = ("--headless", "--api-server-count", "0")
-"""What it adds on a machine whose requests another one answers."""
+"""Arguments that the worker adds on a follower node."""
 
 ENGINE_STOP_S = 10.0
-"""How long vLLM may take to end in order, at the end."""
+"""Time limit for the shutdown of vLLM."""
 
 CACHE_END_S = 5.0
-"""How long caches may be copied back at the end; the platform does not wait for ever."""
+"""Time limit to copy caches back at shutdown, because the platform limits the shutdown."""
 
 SELF_TEST_S = 30.0
-"""How long the self-test may take, even if loading has used up its own time."""
+"""Minimum time for the self-test, even if loading has used all of the start time-out."""
 
 FAILURE_DRAIN_S = 10.0
-"""How long jobs may take to report that their engine has died."""
+"""Time limit for jobs to report that the engine has died."""
 
 
 def run_worker(environ: Mapping[str, str]) -> int:
     """Serve jobs until a signal asks to stop or something fails; return the exit status."""
     ignore_broken_output()
-    # Whatever happens before the settings are known: credentials are known by their names.
+    # Until the settings are loaded, credentials are recognized by their variables' names.
     redact = Redactor(secret_values((), environ))
     redact_output(redact)
     try:
@@ -78,7 +78,7 @@ def run_worker(environ: Mapping[str, str]) -> int:
             log.warning("%s", warning)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(Worker(settings, environ, redact, mode).run())
-    except Exception as error:  # noqa: BLE001  no start ends without a reason and a report
+    except Exception as error:  # noqa: BLE001  every failed start prints a reason and sends a report
         return end_start(error, environ, redact)
 
 
@@ -88,12 +88,12 @@ def writes_json(settings: Settings, environ: Mapping[str, str]) -> bool:
     return chosen == "json" or (chosen == "auto" and bool(environ.get(ON_PLATFORM)))
 
 
-def find_loss(jobs: asyncio.Task[str | None], failed: asyncio.Task[str]) -> str | None:
-    """Return what the worker has lost and cannot serve without; None if it is to end in order.
+def find_failure(jobs: asyncio.Task[str | None], failed: asyncio.Task[str]) -> str | None:
+    """Return the failure that ends the worker; None for a regular shutdown.
 
     Args:
         jobs: The transport's task.
-        failed: Waits for the end of the engine.
+        failed: Waits for the failure of the engine.
     """
     if failed.done():
         return failed.result()
@@ -102,13 +102,13 @@ def find_loss(jobs: asyncio.Task[str | None], failed: asyncio.Task[str]) -> str 
 
 
 class Worker:
-    """One worker's life.
+    """Runs one worker from start to shutdown.
 
     Args:
         settings: The resolved configuration.
         environ: The process's environment, inherited by the engine.
-        redact: Removes secrets from what the engine prints.
-        mode: Where requests come from.
+        redact: Removes secrets from the output of the engine.
+        mode: The transport.
     """
 
     def __init__(
@@ -140,18 +140,18 @@ class Worker:
                 *(HEADLESS_ARGUMENTS if self._leader else ()),
             ],
             self._environment,
-            on_phase=self._note_phase,
-            on_output=self._pass_on,
+            on_phase=self._record_phase,
+            on_output=self._forward_output,
             limits=WatchdogLimits(serving.engine_silence_timeout_s, serving.engine_stall_timeout_s),
             is_ready=self._leader.is_ready if self._leader else None,
         )
 
     async def run(self) -> int:
-        """Start the engine, serve jobs, end; return the exit status."""
+        """Start the engine, serve requests, shut down; return the exit status."""
         set_pdeathsig_on_fork(close_sockets=True)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._asked_to_stop, number)
+            loop.add_signal_handler(number, self._handle_stop_signal, number)
         if profile := self._settings.profile_text():
             log.info(profile)
         log.info("starting vLLM with %s", self._settings.model.name)
@@ -170,25 +170,25 @@ class Worker:
             await self._transport.close()
             log.info("stopped")
 
-    def _pass_on(self, line: str) -> None:
+    def _forward_output(self, line: str) -> None:
         if not self._serves:
             self._timings.read_line(line)
         print(self._redact(hide_native(line)), flush=True)
 
-    def _note_phase(self, name: str, seconds: float) -> None:
+    def _record_phase(self, name: str, seconds: float) -> None:
         title = PHASES.get(name, name)
         self._timings.start_phase(title if name != "ready" else "self-test and transport")
         log.info("engine, %4.1f s: %s", seconds, title)
 
-    def _asked_to_stop(self, number: int) -> None:
-        # A second one changes nothing: who stops a container may well signal twice, and the end is
-        # bounded anyway.
+    def _handle_stop_signal(self, number: int) -> None:
+        # A second signal changes nothing: container runtimes may signal twice, and the shutdown has
+        # a time limit anyway.
         if not self._stop.is_set():
-            log.info("%s: taking no more jobs", signal.Signals(number).name)
+            log.info("%s: accepting no more requests", signal.Signals(number).name)
         self._stop.set()
 
     async def _start_engine(self) -> bool:
-        """Return whether the engine runs; False if a signal came first."""
+        """Start the engine; return False if a stop signal came first."""
         start = asyncio.create_task(self._load())
         stop = asyncio.create_task(self._stop.wait())
         await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -215,18 +215,18 @@ class Worker:
             log.info("ready: up to %d jobs at once", self._settings.serving.max_concurrency)
         else:
             cluster = self._settings.cluster
-            log.info("ready: machine %d of %d; 0 answers", cluster.rank, cluster.nodes)
+            log.info("ready: node %d of %d; rank 0 serves requests", cluster.rank, cluster.nodes)
         self._serves = True
         log.info("start: %s", orjson.dumps(self._timings.to_dict()).decode())
         self._startup_tasks.store_caches()
         failed = asyncio.create_task(self._engine.wait_failed())
         stop = asyncio.create_task(self._stop.wait())
         await asyncio.wait({jobs, failed, stop}, return_when=asyncio.FIRST_COMPLETED)
-        lost = find_loss(jobs, failed)
-        transport.stop_accepting(failed=lost is not None)
+        failure = find_failure(jobs, failed)
+        transport.stop_accepting(failed=failure is not None)
         failed.cancel()
-        if lost is not None:
-            log.error("%s; this worker ends, so that another takes over", lost)
+        if failure is not None:
+            log.error("%s; this worker ends and another one takes over", failure)
             await self._engine.stop(grace_s=0)
             await transport.drain(FAILURE_DRAIN_S)
             return ExitCode.ENGINE_DIED

@@ -308,7 +308,7 @@ async def finish_jobs(scaler: Any, jobs: asyncio.Task[None], timeout_s: float) -
         scaler.abort_jobs(request_error(Code.WORKER_STOPPING, message))
         await asyncio.wait({jobs}, timeout=ABORT_S)
     if not jobs.done():
-        log.error("RunPod did not take the last results within %g s", ABORT_S)
+        log.error("RunPod did not accept the last results within %g s", ABORT_S)
         jobs.cancel()
         return
     await jobs

@@ -80,11 +80,9 @@ def build_configuration(
                     "START_TIMEOUT_S, or look whether the model hub answers"
                 ) from None
         if done.returncode != 0:
-            lines = output.read_text(encoding="utf-8", errors="replace").splitlines()
-            error = _read_error(reports)
-            raise EngineStartError(
-                explain_startup_failure(error, lines[-TAIL_LINES:], done.returncode)
-            )
+            tail = output.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
+            reason = explain_startup_failure(_read_error(reports), tail, done.returncode)
+            raise EngineStartError(reason)
     return time.monotonic() - began
 
 
