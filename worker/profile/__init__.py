@@ -1,7 +1,7 @@
-"""Profiles: what a model needs, as data; its reading, its choice, and the memory that follows."""
+"""Profiles: the settings and facts of a model as data, their loading, selection and memory."""
 
 from worker.profile.attention import Attention
-from worker.profile.folder import (
+from worker.profile.loader import (
     ABOUT,
     EXTENDS,
     PROFILES,
@@ -13,7 +13,14 @@ from worker.profile.folder import (
     names,
     read_mapping,
 )
-from worker.profile.model import About, Facts, Hardware, Profile, Sourced, Variant
+from worker.profile.model import (
+    Facts,
+    ModelInfo,
+    Profile,
+    RecommendedHardware,
+    SourcedFact,
+    Variant,
+)
 from worker.profile.selection import all_ids, find_by_model, find_profile, find_variant
 
 __all__ = [
@@ -21,13 +28,13 @@ __all__ = [
     "EXTENDS",
     "PROFILES",
     "SUFFIX",
-    "About",
     "Attention",
     "BrokenProfileError",
     "Facts",
-    "Hardware",
+    "ModelInfo",
     "Profile",
-    "Sourced",
+    "RecommendedHardware",
+    "SourcedFact",
     "Variant",
     "all_ids",
     "builtin_folder",

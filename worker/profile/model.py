@@ -1,4 +1,4 @@
-"""The shape of a profile: settings, and beside them what is known of the model."""
+"""The schema of a profile: settings, and facts of the model."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from worker.profile.attention import AnyAttention
 from worker.profile.pools import PoolName
 
 UNCONFIRMED = "unconfirmed"
-"""The source of facts that nothing could be found for; they are shown as such."""
+"""Source of facts that could not be verified; they are shown as such."""
 
 CUDA = "13.0"
-"""CUDA of the image, which is that of the pinned vLLM's own image."""
+"""CUDA version of the image, the same as in the pinned vLLM's own image."""
 
 Task = Literal["generate", "embed", "rerank", "transcribe"]
 Precision = Literal["bf16", "fp16", "fp32", "fp8", "int8", "int4", "mxfp4", "nvfp4"]
@@ -27,7 +27,7 @@ class Part(BaseModel):
 
 
 def _default_kind(value: Any) -> Any:
-    """Let the usual kind of attention go unnamed."""
+    """Make full attention the default kind."""
     return {"kind": "full", **value} if isinstance(value, Mapping) else value
 
 
@@ -74,7 +74,7 @@ FACTS = tuple(name for name in Facts.model_fields if name != "source")
 """Names of all facts, in the order of the pages."""
 
 
-class Sourced(Part):
+class SourcedFact(Part):
     """One fact with its source."""
 
     value: Any = Field(description="The fact.")
@@ -82,7 +82,7 @@ class Sourced(Part):
 
     @property
     def confirmed(self) -> bool:
-        """Whether somebody can look it up."""
+        """Whether the source can be looked up."""
         return self.source != UNCONFIRMED
 
 
@@ -97,7 +97,7 @@ class Variant(Part):
     source: str = Field(UNCONFIRMED, description="Where this is from.")
 
 
-class Hardware(Part):
+class RecommendedHardware(Part):
     """What the profile is made for."""
 
     gpus: int = Field(1, ge=1, le=8, description="GPUs of one worker, count.")
@@ -117,7 +117,7 @@ class Checked(Part):
     where: str = Field(min_length=1, description="Machine and vLLM release.")
 
 
-class About(Part):
+class ModelInfo(Part):
     """Describes a profile; sets nothing."""
 
     title: str = Field("", description="The model's name, for people.")
@@ -130,17 +130,19 @@ class About(Part):
     variants: tuple[Variant, ...] = Field(
         (), description="Repositories with the same model in another precision."
     )
-    hardware: Hardware = Field(Hardware(), description="What the profile is made for.")
+    hardware: RecommendedHardware = Field(
+        RecommendedHardware(), description="What the profile is made for."
+    )
     facts: tuple[Facts, ...] = Field((), description="What is known of the model, by source.")
     checked: tuple[Checked, ...] = Field((), description="What was tried, and on what.")
     notes: tuple[str, ...] = Field((), description="What a user should know.")
 
-    def fact(self, name: str) -> Sourced | None:
-        """Return one fact, the last source that has it; None when nobody knows."""
+    def fact(self, name: str) -> SourcedFact | None:
+        """Return one fact from the last source that has it; None if it is not known."""
         for facts in reversed(self.facts):
             value = getattr(facts, name)
             if value is not None:
-                return Sourced(value=value, source=facts.source)
+                return SourcedFact(value=value, source=facts.source)
         return None
 
 
@@ -149,14 +151,14 @@ class Profile(Part):
 
     Attributes:
         name: File name without its ending.
-        settings: What it sets, by the keys of configuration files.
-        about: What describes it.
-        origins: Name of the profile that each setting was written in, by its key.
+        settings: Its settings, by the keys of configuration files.
+        about: Its description.
+        origins: Name of the profile that sets each setting, by its key.
     """
 
     name: str
     settings: Mapping[str, Any]
-    about: About
+    about: ModelInfo
     origins: Mapping[str, str]
 
     @property

@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from worker.profile.folder import BrokenProfileError, load_all
+from worker.profile.loader import BrokenProfileError, load_all
 from worker.profile.model import Profile, Variant
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.profile import ABOUT, EXTENDS, About
+from worker.profile import ABOUT, EXTENDS, ModelInfo
 from worker.settings.option import LIST_KINDS, OBJECT_KINDS, SWITCH_KINDS, Option
 from worker.settings.registry import OptionRegistry
 
@@ -61,7 +61,7 @@ def config_schema(registry: OptionRegistry) -> dict[str, Any]:
 def profile_schema(registry: OptionRegistry) -> dict[str, Any]:
     """Return the schema of a profile: settings, as in a configuration file, and a description."""
     schema = config_schema(registry)
-    about = About.model_json_schema(ref_template="#/$defs/{model}")
+    about = ModelInfo.model_json_schema(ref_template="#/$defs/{model}")
     definitions = about.pop("$defs")
     about["description"] = "Describes the profile; sets nothing."
     extends = {"type": "string", "description": "Profile to start from, by its name."}

@@ -13,7 +13,7 @@ from worker.request.json_value import same_value
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class RemovedParameter:
     """Why a parameter has no effect any more.
 
     Attributes:
@@ -34,42 +34,46 @@ NOTHING: tuple[Any, ...] = (None, "", [])
 _GUIDED = "removed from vLLM"
 _HTTP = "not part of vLLM's HTTP interface"
 
-REMOVED: dict[str, Removed] = {
-    "guided_json": Removed(_GUIDED, 'structured_outputs: {"json": <schema>}, or response_format'),
-    "guided_regex": Removed(_GUIDED, 'structured_outputs: {"regex": <pattern>}'),
-    "guided_choice": Removed(_GUIDED, 'structured_outputs: {"choice": [<text>, …]}'),
-    "guided_grammar": Removed(_GUIDED, 'structured_outputs: {"grammar": <grammar>}'),
-    "guided_json_object": Removed(
+REMOVED: dict[str, RemovedParameter] = {
+    "guided_json": RemovedParameter(
+        _GUIDED, 'structured_outputs: {"json": <schema>}, or response_format'
+    ),
+    "guided_regex": RemovedParameter(_GUIDED, 'structured_outputs: {"regex": <pattern>}'),
+    "guided_choice": RemovedParameter(_GUIDED, 'structured_outputs: {"choice": [<text>, …]}'),
+    "guided_grammar": RemovedParameter(_GUIDED, 'structured_outputs: {"grammar": <grammar>}'),
+    "guided_json_object": RemovedParameter(
         _GUIDED, 'structured_outputs: {"json_object": true}', harmless=(False,)
     ),
-    "guided_whitespace_pattern": Removed(
+    "guided_whitespace_pattern": RemovedParameter(
         _GUIDED, 'structured_outputs: {"whitespace_pattern": <pattern>, …}'
     ),
-    "guided_decoding_backend": Removed(
+    "guided_decoding_backend": RemovedParameter(
         _GUIDED, "nothing; the endpoint's structured-output settings choose the backend"
     ),
-    "guided_decoding": Removed(_GUIDED, "structured_outputs"),
-    "early_stopping": Removed(
+    "guided_decoding": RemovedParameter(_GUIDED, "structured_outputs"),
+    "early_stopping": RemovedParameter(
         "removed from vLLM",
         "false or leave it out; beam search always searches to the end",
         harmless=(False, "never"),
     ),
-    "logits_processors": Removed("removed from vLLM", "logit_bias, bad_words or allowed_token_ids"),
-    "functions": Removed("OpenAI's old form, which vLLM ignores", "tools"),
-    "function_call": Removed(
+    "logits_processors": RemovedParameter(
+        "removed from vLLM", "logit_bias, bad_words or allowed_token_ids"
+    ),
+    "functions": RemovedParameter("OpenAI's old form, which vLLM ignores", "tools"),
+    "function_call": RemovedParameter(
         "OpenAI's old form, which vLLM ignores", "tool_choice", harmless=("none", "auto")
     ),
 }
 """Names that vLLM's routes would ignore without a word."""
 
-UNREACHABLE: dict[str, Removed] = {
-    "detokenize": Removed(_HTTP, "return_token_ids: true", harmless=(True,)),
-    "output_kind": Removed(_HTTP, "stream"),
-    "flat_logprobs": Removed(_HTTP, "logprobs", harmless=(False,)),
-    "skip_reading_prefix_cache": Removed(_HTTP, "cache_salt"),
-    "prompt_logprob_token_ids": Removed(_HTTP, "prompt_logprobs"),
-    "prompt_logprob_start": Removed(_HTTP, "prompt_logprobs"),
-    "trace_decode_token_ids": Removed(_HTTP, "allowed_token_ids"),
+UNREACHABLE: dict[str, RemovedParameter] = {
+    "detokenize": RemovedParameter(_HTTP, "return_token_ids: true", harmless=(True,)),
+    "output_kind": RemovedParameter(_HTTP, "stream"),
+    "flat_logprobs": RemovedParameter(_HTTP, "logprobs", harmless=(False,)),
+    "skip_reading_prefix_cache": RemovedParameter(_HTTP, "cache_salt"),
+    "prompt_logprob_token_ids": RemovedParameter(_HTTP, "prompt_logprobs"),
+    "prompt_logprob_start": RemovedParameter(_HTTP, "prompt_logprobs"),
+    "trace_decode_token_ids": RemovedParameter(_HTTP, "allowed_token_ids"),
 }
 """Fields of vLLM's `SamplingParams` that no HTTP route takes."""
 
@@ -109,7 +113,7 @@ RENAMED: dict[str, dict[str, str]] = {
 """Names that mean something on another route only: route -> name -> what to send."""
 
 
-def refuse_removed(name: str, removed: Removed, param: str) -> RequestError:
+def refuse_removed(name: str, removed: RemovedParameter, param: str) -> RequestError:
     """Return the error for a parameter that has no effect any more."""
     return request_error(
         Code.REMOVED_PARAMETER,
@@ -119,7 +123,7 @@ def refuse_removed(name: str, removed: Removed, param: str) -> RequestError:
 
 
 def drop_removed(
-    values: dict[str, Any], table: Mapping[str, Removed], prefix: str = ""
+    values: dict[str, Any], table: Mapping[str, RemovedParameter], prefix: str = ""
 ) -> dict[str, Any]:
     """Return `values` without harmless remains of removed parameters.
 

@@ -3,7 +3,7 @@
 import pytest
 
 from worker.profile import BrokenProfileError, builtin_folder, load_profile, names
-from worker.profile.folder import FAMILIES, load_all
+from worker.profile.loader import FAMILIES, load_all
 
 BASE = """
 about:
@@ -86,8 +86,8 @@ BROKEN = {
         "about.facts.0.attention.0: input tag",
     ),
     "pool": ("about: {hardware: {pools: [H100]}}", "about.hardware.pools.0: input should be"),
-    "base": ("extends: nonesuch", "extends names no profile: nonesuch"),
-    "circle": ("extends: case", "extends itself, or more than four others in a row"),
+    "base": ("extends: nonesuch", "extends: no such profile: nonesuch"),
+    "circle": ("extends: case", "extends itself, or a chain of more than four others"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Reads profiles: the built-in ones by name, others by path, each with what it extends."""
+"""Loads profiles, the built-in ones by name and others by path, with the profiles they extend."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import yaml
 from pydantic import ValidationError
 
 from worker.errors import WorkerError
-from worker.profile.model import About, Profile
+from worker.profile.model import ModelInfo, Profile
 
 SUFFIX = ".yaml"
 ABOUT, EXTENDS = "about", "extends"
 FAMILIES = "families"
-"""Subfolder of what profiles extend and nobody selects."""
+"""Subfolder of base profiles, which cannot be selected."""
 
 OWN = ("title", "summary", "matches", "variants", "notes", "checked")
-"""What is said of one profile only and never inherited."""
+"""Members that are not inherited."""
 
-DEEPEST = 5
-"""Profiles in one chain of `extends`; more is a circle."""
+MAX_EXTENDS_DEPTH = 5
+"""Most profiles in one chain of `extends`; more is a cycle."""
 
 # The C loader is the same safe loader, ten times as fast; some builds of PyYAML lack it.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class BrokenProfileError(WorkerError):
-    """A profile cannot be read or is not of a profile's shape.
+    """A profile cannot be read or is invalid.
 
     Args:
-        path: The file at fault; `extends` may lead to another than the one that was asked for.
+        path: The invalid file; it can be a base of the requested profile.
         message: What is wrong, without a full stop.
     """
 
@@ -63,28 +63,28 @@ def load_all(folder: Path) -> tuple[Profile, ...]:
     """Read every profile of a folder, once per process.
 
     Raises:
-        BrokenProfileError: When one of them is broken.
+        BrokenProfileError: One of them is invalid.
     """
     return tuple(load_profile(folder / f"{name}{SUFFIX}", folder) for name in names(folder))
 
 
 def load_profile(path: Path, folder: Path) -> Profile:
-    """Read one profile with what it extends.
+    """Read one profile with its bases.
 
     Args:
         path: Its file.
         folder: The built-in profiles, which any profile may extend.
 
     Raises:
-        FileNotFoundError: When there is no such file.
-        BrokenProfileError: When it, or one that it extends, is broken.
+        FileNotFoundError: There is no such file.
+        BrokenProfileError: It or one of its bases is invalid.
     """
     return _load(path, folder, ())
 
 
 def _load(path: Path, folder: Path, chain: tuple[Path, ...]) -> Profile:
-    if len(chain) >= DEEPEST:
-        raise BrokenProfileError(path, "extends itself, or more than four others in a row")
+    if len(chain) >= MAX_EXTENDS_DEPTH:
+        raise BrokenProfileError(path, "extends itself, or a chain of more than four others")
     data = read_mapping(path)
     name = path.stem
     base = _load_base(data.pop(EXTENDS, None), path, folder, (*chain, path))
@@ -98,7 +98,7 @@ def _load(path: Path, folder: Path, chain: tuple[Path, ...]) -> Profile:
         origins = {**base.origins, **origins}
         about = _inherit(base.about, about)
     try:
-        checked = About.model_validate(about)
+        checked = ModelInfo.model_validate(about)
     except ValidationError as error:
         raise BrokenProfileError(path, describe(error)) from None
     return Profile(name=name, settings=settings, about=checked, origins=origins)
@@ -111,11 +111,11 @@ def _load_base(name: Any, path: Path, folder: Path, chain: tuple[Path, ...]) -> 
         base = parent / f"{name}{SUFFIX}"
         if base.is_file():
             return _load(base, folder, chain)
-    raise BrokenProfileError(path, f"{EXTENDS} names no profile: {name}")
+    raise BrokenProfileError(path, f"{EXTENDS}: no such profile: {name}")
 
 
-def _inherit(base: About, own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a description with what it inherits; facts are collected, hardware is merged."""
+def _inherit(base: ModelInfo, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description merged with its base: facts are collected, hardware is merged."""
     inherited = base.model_dump(exclude=set(OWN), exclude_unset=True)
     facts = [*inherited.get("facts", ()), *(own.get("facts") or ())]
     hardware = {**inherited.get("hardware", {}), **(own.get("hardware") or {})}
@@ -123,18 +123,18 @@ def _inherit(base: About, own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds one mapping; an empty file is an empty one.
+    """Read a YAML file that holds one mapping; an empty file is an empty mapping.
 
     Raises:
-        FileNotFoundError: When there is no such file.
-        BrokenProfileError: When it cannot be read or holds something else.
+        FileNotFoundError: There is no such file.
+        BrokenProfileError: It cannot be read or holds something else.
     """
     try:
         values: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
     except FileNotFoundError:
         raise
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text in UTF-8"
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise BrokenProfileError(path, f"cannot be read: {reason}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -149,7 +149,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def describe(error: ValidationError) -> str:
-    """Return the first thing that is wrong with a description, and where."""
+    """Return the first error of a description, with its place."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in (ABOUT, *first["loc"]))
     more = error.error_count() - 1
