@@ -10,7 +10,7 @@ import pytest
 
 from worker.engine import process as process_module
 from worker.engine.parent_death import group_is_alive
-from worker.engine.process import PATIENCE, EngineProcess, EngineStartError
+from worker.engine.process import DEFAULT_LIMITS, EngineProcess, EngineStartError
 from worker.engine.watchdog import WatchdogLimits
 from worker.errors import ExitCode
 
@@ -27,7 +27,7 @@ class FakeEngine(EngineProcess):
         do: str,
         *arguments: str,
         environment: dict[str, str] | None = None,
-        limits: WatchdogLimits = PATIENCE,
+        limits: WatchdogLimits = DEFAULT_LIMITS,
     ):
         self.phases: list[str] = []
         self.seconds: list[float] = []

@@ -1,7 +1,7 @@
-"""Caches of compiled code: from the volume to the local disk at start, what is new goes back.
+"""Copy caches of compiled code from the volume at start, and new files back.
 
-vLLM and its libraries write many small files and lock some of them; a network volume is slow at
-the one and bad at the other, and several workers may start at once.
+vLLM and its libraries write many small files and lock some of them. A network volume is slow with
+small files and unreliable with locks, and several workers may start at the same time.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 SKIPPED = frozenset({"assets", "__pycache__"})
-"""Folders that hold no compiled code."""
+"""Folders without compiled code."""
 
 TEMPORARY = ".part"
-"""Ends the names of files that are not complete; locks end in `.lock`."""
+"""Suffix of incomplete files; locks end in `.lock`."""
 
 LARGEST_BYTES = 8 * 1024**3
-"""A cache beyond this size is not copied: something else must have got into it."""
+"""A larger cache is not copied, because it must contain something else."""
 
 
 class CacheMirror:
     """A folder on a volume and its copy on the local disk.
 
     Args:
-        kept: The folder that lasts.
+        kept: The persistent folder.
         local: The folder that vLLM uses.
     """
 
@@ -40,18 +40,18 @@ class CacheMirror:
         self._stopped = threading.Event()
 
     def fetch(self) -> int:
-        """Copy what the local folder lacks; return the count of files.
+        """Copy the files that the local folder lacks; return their number.
 
-        A cache that cannot be read is no reason not to start: it only takes longer.
+        An unreadable cache does not stop the start; it only takes longer.
         """
         return self._copy(self._kept, self._local)
 
     def store(self) -> int:
-        """Copy back what is new; return the count of files."""
+        """Copy new files back; return their number."""
         return self._copy(self._local, self._kept)
 
     def stop(self) -> None:
-        """End a copy that is under way."""
+        """Stop a running copy."""
         self._stopped.set()
 
     def _copy(self, source: Path, target: Path) -> int:
@@ -78,7 +78,7 @@ class CacheMirror:
 
 
 def _copy_file(source: Path, destination: Path) -> None:
-    """Copy in one step, so that another worker never sees half a file."""
+    """Copy atomically; another worker never sees a partial file."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     temporary = destination.with_name(f"{destination.name}.{os.getpid()}{TEMPORARY}")
     try:

@@ -1,4 +1,4 @@
-"""HTTP to vLLM over its Unix socket: one connection pool for the life of the engine."""
+"""HTTP client for vLLM over its Unix socket; one connection pool per engine."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ CONNECT_TIMEOUT_S = 5.0
 HEALTH_TIMEOUT_S = 5.0
 
 READ_BUFFER_BYTES = 256 * 1024
-"""What may arrive of one stream while the previous piece is on its way to RunPod; beyond twice
-this, the socket is not read, and vLLM waits rather than this process grows."""
+"""Buffer of one stream while its previous chunk is posted to RunPod. Beyond twice this size the
+socket is not read: vLLM waits, and this process does not grow."""
 
 KEEP_ALIVE_S = 600
-"""Seconds that an idle connection stays open, on vLLM's side; on ours half of it, so that vLLM is
-never the one to close a connection just as a request is written to it."""
+"""Keep-alive of idle connections on vLLM's side, seconds; on this side it is half as long. vLLM
+therefore never closes a connection while a request is written to it."""
 
 STATISTICS = "vllm:"
-"""How each of vLLM's own metrics begins; the others are about its server."""
+"""Prefix of vLLM's own metrics; the others are about its HTTP server."""
 
 STOPPED = "the engine was stopped"
 
 
 class Health(enum.Enum):
-    """What `/health` says."""
+    """The result of a health check."""
 
     OK = "answers, and its engine is alive"
     DEAD = "answers, but its engine has died"
@@ -48,7 +48,7 @@ class EngineClient:
 
     def __init__(self, socket_path: Path) -> None:
         self.active = 0
-        """Requests under way, those that only look at the server not counted."""
+        """Running requests, without health checks and metrics."""
         self._open: set[aiohttp.ClientResponse] = set()
         path = str(socket_path)
         self._session = _build_session(
@@ -66,7 +66,7 @@ class EngineClient:
         upload: Upload | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Open one request; leaving the context before the end of the answer aborts it in vLLM.
+        """Send one request; leaving the context before the end of the response aborts it in vLLM.
 
         Args:
             method: HTTP method.
@@ -79,7 +79,7 @@ class EngineClient:
             The response, when its headers have arrived.
 
         Raises:
-            aiohttp.ClientError: The server is not there, or went away.
+            aiohttp.ClientError: The server is down or closed the connection.
         """
         sent = dict(headers or {})
         data: bytes | aiohttp.FormData | None = None
@@ -95,7 +95,7 @@ class EngineClient:
     async def forward(
         self, method: str, path: str, data: Any, headers: Mapping[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Open one request whose body is sent as it is.
+        """Send one request with an unchanged body.
 
         Args:
             method: HTTP method.
@@ -107,7 +107,7 @@ class EngineClient:
             The response, when its headers have arrived.
 
         Raises:
-            aiohttp.ClientError: The server is not there, or went away.
+            aiohttp.ClientError: The server is down or closed the connection.
         """
         self.active += 1
         try:
@@ -122,7 +122,7 @@ class EngineClient:
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """Open a WebSocket; leaving the context closes it.
 
-        It does not count as active: while nobody speaks, it makes no progress, and nothing hangs.
+        It does not count as active: an idle WebSocket makes no progress without being stalled.
 
         Args:
             path: Route on vLLM's server.
@@ -133,8 +133,8 @@ class EngineClient:
             The WebSocket, once vLLM has accepted it.
 
         Raises:
-            aiohttp.WSServerHandshakeError: vLLM refuses it.
-            aiohttp.ClientError: The server is not there, or went away.
+            aiohttp.WSServerHandshakeError: vLLM refused it.
+            aiohttp.ClientError: The server is down or closed the connection.
         """
         self._check_open()
         async with self._fresh.ws_connect(
@@ -156,11 +156,11 @@ class EngineClient:
     async def _open_response(
         self, method: str, path: str, data: Any, headers: Mapping[str, str] | None
     ) -> aiohttp.ClientResponse:
-        """Send a request on a connection that waits, or on a new one if that turns out closed.
+        """Send a request on a pooled connection, and again on a new one if that is closed.
 
-        After a failure of its own, vLLM's server closes the connection with the answer, which may
-        be just as the next request is written to it. That one is innocent and goes again; a body
-        that can be sent only once goes on a new connection at once.
+        After an internal error, vLLM's server closes the connection with the response, possibly
+        while the next request is written to it. That request is sent again. A body that can be
+        sent only once uses a new connection at once.
         """
         self._check_open()
         if data is None or isinstance(data, bytes):
@@ -174,11 +174,11 @@ class EngineClient:
 
     def _check_open(self) -> None:
         if self._session.closed:
-            # aiohttp's own answer is a RuntimeError, which looks like a mistake in this program.
+            # aiohttp itself raises a RuntimeError, which looks like a bug in this program.
             raise aiohttp.ClientConnectionError(STOPPED)
 
     async def check_health(self) -> Health:
-        """Ask the server how it is; takes `HEALTH_TIMEOUT_S` at most."""
+        """Check the server's health; takes `HEALTH_TIMEOUT_S` at most."""
         try:
             async with (
                 asyncio.timeout(HEALTH_TIMEOUT_S),
@@ -189,7 +189,7 @@ class EngineClient:
             return Health.SILENT
 
     async def read_statistics(self) -> frozenset[str]:
-        """Return the lines of vLLM's own metrics; none where it keeps none or does not answer."""
+        """Return the lines of vLLM's own metrics; empty without metrics or without a response."""
         try:
             async with (
                 asyncio.timeout(HEALTH_TIMEOUT_S),
@@ -201,9 +201,9 @@ class EngineClient:
         return frozenset(line for line in text.splitlines() if line.startswith(STATISTICS))
 
     async def close(self) -> None:
-        """Close every connection; requests under way end with an `aiohttp.ClientError`."""
+        """Close all connections; running requests end with an `aiohttp.ClientError`."""
         for response in self._open:
-            # By itself aiohttp would leave whoever reads it waiting for ever.
+            # Without this, a reader of the response would wait forever.
             response.content.set_exception(aiohttp.ClientConnectionError(STOPPED))
         await self._session.close()
         await self._fresh.close()
@@ -211,19 +211,19 @@ class EngineClient:
 
 def _build_session(connector: aiohttp.UnixConnector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        # vLLM never looks at the host, but HTTP wants one.
+        # vLLM ignores the host, but HTTP requires one.
         base_url="http://engine",
         connector=connector,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-        # Told that a connection is to be closed, vLLM's server would close it with its answer to
-        # a body that it has not read, and the answer would be lost.
+        # With `Connection: close`, vLLM's server would close the connection while it refuses a
+        # body that it has not read, and its response would be lost.
         headers={"Accept-Encoding": "identity", "Connection": "keep-alive"},
         read_bufsize=READ_BUFFER_BYTES,
     )
 
 
 def build_form(fields: Mapping[str, str | list[str]], upload: Upload) -> aiohttp.FormData:
-    """Return a form with a file in it.
+    """Return a multipart form with a file.
 
     Args:
         fields: The other fields; a list is one field that occurs several times.

@@ -1,8 +1,8 @@
-"""A heartbeat for each of vLLM's API servers: a file that its event loop touches.
+"""A heartbeat for each of vLLM's API servers: its event loop touches a file.
 
-Several API servers accept connections at one socket, so a health check is answered by any of them
-and says nothing about the others. gunicorn watches its workers in the same way. A server that has
-not begun to serve has no file and accepts no connection, so that no request waits for it.
+Several API servers accept connections at one socket. Any of them answers a health check, which
+therefore shows nothing about the others. gunicorn monitors its workers in the same way. A server
+that does not serve yet has no file and accepts no connection, and no request waits for it.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import time
 from pathlib import Path
 
 FOLDER = "WORKER_HEARTBEATS"
-"""Variable of the engine's environment that names the folder for the files."""
+"""Variable of the engine's environment that has the folder of the files."""
 
 PREFIX = "api-server-"
-"""How the name of each file begins; the server's process id follows."""
+"""Prefix of each file's name; the server's process id follows."""
 
 BEAT_INTERVAL_S = 1.0
 
 CHECK_INTERVAL_S = 0.5
 
-LONGEST_CHECK_S = 5.0
-"""A check comes sooner after the one before. If more time has passed, this process was frozen, as
-FlashBoot does it, and the servers with it: that time says nothing about them."""
+MAX_CHECK_GAP_S = 5.0
+"""A longer gap between two checks means that this process was frozen (FlashBoot), together with the
+servers; that time is ignored."""
 
 _beats: set[asyncio.Task[None]] = set()
 
 
 def begin(folder: Path) -> None:
-    """Touch this process's file in `folder` from now on; must be called in its event loop."""
+    """Start to touch this process's file in `folder`; call it in the event loop."""
     path = folder / f"{PREFIX}{os.getpid()}"
     path.touch()
     # An event loop keeps no reference to its tasks.
@@ -41,16 +41,16 @@ def begin(folder: Path) -> None:
 async def _beat(path: Path) -> None:
     while True:
         await asyncio.sleep(BEAT_INTERVAL_S)
-        # At the end of the worker its folder goes first.
+        # The worker removes its folder before this process ends.
         with contextlib.suppress(FileNotFoundError):
             os.utime(path)
 
 
 class Heartbeats:
-    """The worker's side: how long each server has been silent.
+    """The worker's view of the heartbeats of all servers.
 
     Args:
-        folder: Where the servers' files are.
+        folder: Folder of the servers' files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,11 +60,11 @@ class Heartbeats:
         self._silent_s: dict[str, float] = {}
 
     def check(self) -> tuple[str, float]:
-        """Return the process id of the server that has been silent longest, and the seconds."""
+        """Return the process id of the longest silent server, and its silence in seconds."""
         now = time.monotonic()
         elapsed_s = now - self._checked_at
         self._checked_at = now
-        if elapsed_s > LONGEST_CHECK_S:
+        if elapsed_s > MAX_CHECK_GAP_S:
             elapsed_s = 0.0
         for path in self._folder.glob(f"{PREFIX}*"):
             pid = path.name.removeprefix(PREFIX)
@@ -76,7 +76,7 @@ class Heartbeats:
 
 
 async def wait_silent(folder: Path, limit_s: float) -> str:
-    """Wait until one server has been silent for longer than `limit_s`; return which, as text."""
+    """Wait until a server is silent for longer than `limit_s`; return a message about it."""
     heartbeats = Heartbeats(folder)
     while True:
         await asyncio.sleep(CHECK_INTERVAL_S)

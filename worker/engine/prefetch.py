@@ -1,4 +1,4 @@
-"""Weights into the page cache while vLLM is still being imported, which leaves the disk idle."""
+"""Read weights into the page cache during the import of vLLM, when the disk is idle."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import psutil
 
 BLOCK_BYTES = 16 * 1024 * 1024
 READERS = 4
-"""Files at once; a volume is faster with several."""
+"""Files read in parallel; a network volume is faster with several."""
 
 MEMORY_SHARE = 0.5
-"""Of the memory that is free; what does not fit would push out what was just read."""
+"""Share of the free memory; reading more would evict what was just read."""
 
 UNREAD_FORMATS = frozenset({"dummy", "runai_streamer", "runai_streamer_sharded", "tensorizer"})
-"""Load formats that read nothing, or read in their own way as fast as the disk goes."""
+"""Load formats that read nothing, or have a fast reader of their own."""
 
 
 def find_weights(model: str, revision: str | None, environ: Mapping[str, str]) -> list[Path]:
-    """Return the weight files of a model that is on this machine already, in order.
+    """Return the weight files of a local or cached model, in order.
 
     Args:
         model: A folder, or a repository id that is looked up in Hugging Face's cache.
         revision: Branch, tag or commit; None is `main`.
-        environ: The engine's environment, which says where the cache is.
+        environ: The engine's environment, which locates the cache.
     """
     folder = Path(model)
     if not folder.is_dir():
@@ -43,16 +43,16 @@ def find_weights(model: str, revision: str | None, environ: Mapping[str, str]) -
 
 
 def free_memory() -> int:
-    """Return the bytes that may be used without pushing anything out."""
+    """Return the memory that is available without eviction, bytes."""
     return int(psutil.virtual_memory().available)
 
 
 class Prefetch:
-    """Reads files in the background; reading is all, their content is not kept.
+    """Reads files in the background to fill the page cache; their content is discarded.
 
     Args:
-        files: In the order in which they will be needed.
-        limit_bytes: Stop after so much.
+        files: In the order in which vLLM reads them.
+        limit_bytes: Stop after this many bytes.
     """
 
     def __init__(self, files: Sequence[Path], limit_bytes: int) -> None:
@@ -62,12 +62,12 @@ class Prefetch:
         self._stopped = threading.Event()
 
     def run(self) -> int:
-        """Read; return the bytes that were read."""
+        """Read the files; return the number of bytes read."""
         with ThreadPoolExecutor(READERS, thread_name_prefix="prefetch") as pool:
             return sum(pool.map(self._read, self._files))
 
     def stop(self) -> None:
-        """End soon."""
+        """Stop after the current block."""
         self._stopped.set()
 
     def _read(self, path: Path) -> int:
@@ -76,17 +76,17 @@ class Prefetch:
             with path.open("rb", buffering=0) as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
                 block = bytearray(BLOCK_BYTES)
-                while not self._stopped.is_set() and self._take():
+                while not self._stopped.is_set() and self._reserve_block():
                     count = file.readinto(block)
                     if not count:
                         break
                     read += count
         except OSError:
-            # vLLM reads the same file soon, and says better what is wrong with it.
+            # vLLM reads the same file soon and reports the error.
             return read
         return read
 
-    def _take(self) -> bool:
+    def _reserve_block(self) -> bool:
         with self._lock:
             self._left -= BLOCK_BYTES
             return self._left + BLOCK_BYTES > 0

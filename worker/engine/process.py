@@ -1,4 +1,4 @@
-"""Start, watch and end the engine process, so that nothing of it outlives the worker."""
+"""Start, monitor and stop the engine process; nothing of it outlives the worker."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from worker.engine.watchdog import EngineWatchdog, WatchdogLimits
 from worker.errors import ExitCode, WorkerError
 
 HEALTH_INTERVAL_S = 0.05
-"""Between two looks at a server that is about to answer; a connect on a Unix socket is cheap."""
+"""Interval of health checks during the start; a connect on a Unix socket is cheap."""
 
 REMOTE_INTERVAL_S = 1.0
-"""Between two looks at a server on another machine that is about to answer."""
+"""Interval of health checks of a server on another node during the start."""
 
 GROUP_INTERVAL_S = 0.05
-"""Between two looks at the processes that are ending."""
+"""Interval of checks for processes that are ending."""
 
 WATCH_INTERVAL_S = 0.5
-"""Between two checks of a server that is ready."""
+"""Interval of checks of a ready server."""
 
 TAIL_LINES = 200
 """Lines of vLLM's output that are kept to explain a failure."""
@@ -45,15 +45,15 @@ REPORT_LIMIT_BYTES = 1024 * 1024
 """Far above the longest report."""
 
 TRACKER_WAIT_S = 3.0
-"""How long the last processes may take to clean up after an API server that is gone."""
+"""Time limit for the last processes to clean up after the API server."""
 
-LAST_WORDS_S = 6.0
-"""How long a server whose engine has died may take to say so and end; vLLM looks every 5 s."""
+ENGINE_DEATH_WAIT_S = 6.0
+"""How long a server may take to report a dead engine and end; vLLM checks every 5 s."""
 
 KILL_WAIT_S = 10.0
-"""How long a process may take to vanish after SIGKILL (a GPU driver can hold it a while)."""
+"""How long a process may take to end after SIGKILL; a GPU driver can delay it."""
 
-PATIENCE = WatchdogLimits()
+DEFAULT_LIMITS = WatchdogLimits()
 
 PHASES = {
     "import": "importing vLLM",
@@ -62,11 +62,11 @@ PHASES = {
     "ready": "ready",
     "tested": "answered its self-test",
 }
-"""What `worker.engine.child` reports, and what the user reads."""
+"""Phases that `worker.engine.child` reports, with their names in the log."""
 
 
 class EngineStartError(WorkerError):
-    """VLLM could not start; says why and what to change."""
+    """The start of vLLM failed; the text has the reason and a remedy."""
 
     exit_code = ExitCode.ENGINE_START
 
@@ -80,9 +80,9 @@ class EngineProcess:
         on_phase: Called at each phase of the start with its name (a key of `PHASES`) and the
             seconds since the start.
         on_output: Called with each line that vLLM prints, without the line end.
-        limits: When it counts as hung.
-        is_ready: Tells whether the server is ready that answers for this engine, on another
-            machine; None for an engine with a server of its own.
+        limits: When the engine counts as hung.
+        is_ready: Whether the server on another node that serves this engine's requests is ready;
+            None for an engine with a server of its own.
 
     Attributes:
         command: The program that is started; the worker's process id, the descriptor for reports
@@ -98,7 +98,7 @@ class EngineProcess:
         *,
         on_phase: Callable[[str, float], None],
         on_output: Callable[[str], None],
-        limits: WatchdogLimits = PATIENCE,
+        limits: WatchdogLimits = DEFAULT_LIMITS,
         is_ready: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._arguments = list(arguments)
@@ -111,7 +111,7 @@ class EngineProcess:
         own = self._folder.variables()
         self._environment = {**own, **environment}
         if "TMPDIR" in own:
-            # Within the one that the user chose.
+            # A folder in the one that the user chose.
             self._environment["TMPDIR"] = own["TMPDIR"]
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._reported_error: tuple[str, str] | None = None
@@ -137,7 +137,7 @@ class EngineProcess:
         """Start vLLM and return when it answers.
 
         Raises:
-            EngineStartError: vLLM ended, or was not ready within `timeout_s`; it is gone then.
+            EngineStartError: vLLM ended, or was not ready within `timeout_s`; it has been stopped.
         """
         self._started_at = time.monotonic()
         self._client = EngineClient(self._socket_path)
@@ -178,22 +178,22 @@ class EngineProcess:
         raise EngineStartError(problem)
 
     async def test(self, model: str, timeout_s: float) -> None:
-        """Let vLLM answer one short request.
+        """Run the self-test.
 
         Args:
-            model: The name under which it serves the model.
-            timeout_s: Longest time for the answer, seconds.
+            model: The served model name.
+            timeout_s: Time limit for the response, seconds.
 
         Raises:
-            EngineStartError: It did not answer; it is gone then.
+            EngineStartError: The self-test failed; vLLM has been stopped.
         """
         try:
             route = await run_self_test(self.client, model, timeout_s)
         except SelfTestError as error:
             problem = f"vLLM loaded the model and cannot answer with it: {error}"
             if self._exited is not None:
-                # The reason is the last that a dying engine says.
-                await asyncio.wait({self._exited}, timeout=LAST_WORDS_S)
+                # A dying engine logs the reason last.
+                await asyncio.wait({self._exited}, timeout=ENGINE_DEATH_WAIT_S)
                 if self._exited.done():
                     cause = explain_startup_failure(
                         self._reported_error, self._tail, self._exited.result()

@@ -1,4 +1,4 @@
-"""The folder of one engine's sockets and temporary files, and what killed workers have left."""
+"""The folder of an engine's sockets and temporary files; cleanup after killed workers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 PREFIX = "worker-engine-"
 
 LONGEST_SOCKET_PATH = 107
-"""Bytes that Linux takes as the path of a Unix socket (unix(7))."""
+"""Maximum length of a Unix socket's path on Linux, bytes (unix(7))."""
 
 LONGEST_NAME = len("xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx")
 """vLLM names its sockets by UUIDs."""
@@ -20,15 +20,15 @@ LONGEST_NAME = len("xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx")
 LONGEST_PARENT = LONGEST_SOCKET_PATH - len(f"/{PREFIX}12345678/") - LONGEST_NAME
 
 FALLBACK = Path("/tmp")  # noqa: S108  the folder in it is made by mkdtemp
-"""Where the folder is if the path of the temporary one is too long for a socket."""
+"""Parent of the folder if the path of the temporary folder is too long for a socket."""
 
 
 class RunFolder:
-    """A folder for sockets and temporary files, which nobody else can read.
+    """A private folder for sockets and temporary files.
 
-    As long as this process lives, it holds a lock on the folder. The kernel releases it however the
-    process ends, which tells the next worker that the folder is abandoned. A process id could not:
-    in a container each first process has the same.
+    This process holds a lock on the folder. The kernel releases the lock when the process ends for
+    any reason, and the next worker then recognizes the folder as abandoned. A process id would not
+    do, because the first process of each container has the same.
 
     Attributes:
         path: The folder; short enough for the sockets in it.
@@ -40,9 +40,9 @@ class RunFolder:
         self.path, self._lock = _make(parent)
 
     def variables(self) -> dict[str, str]:
-        """Return the variables by which vLLM puts its sockets and temporary files here.
+        """Return the variables that make vLLM put its sockets and temporary files here.
 
-        PyTorch keeps compiled code beside it, for the next start.
+        PyTorch keeps compiled code next to the folder, for the next start.
         """
         parent = tempfile.gettempdir()
         found = {"VLLM_RPC_BASE_PATH": str(self.path)}
@@ -52,7 +52,7 @@ class RunFolder:
         return found
 
     def remove(self) -> None:
-        """Remove the folder with all that is in it; safe to call twice."""
+        """Remove the folder and its content; safe to call twice."""
         shutil.rmtree(self.path, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)
@@ -60,13 +60,13 @@ class RunFolder:
 
 
 def choose_parent() -> Path:
-    """Return the temporary folder, or `FALLBACK` where its path is too long."""
+    """Return the temporary folder, or `FALLBACK` if its path is too long."""
     parent = Path(tempfile.gettempdir())
     return parent if len(os.fsencode(parent)) <= LONGEST_PARENT else FALLBACK
 
 
 def remove_abandoned(parent: Path) -> None:
-    """Remove the folders of workers that were killed; those of other users and live ones stay."""
+    """Remove the folders of killed workers; folders of other users and of live workers stay."""
     for path in parent.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             lock = _open(path)
@@ -82,14 +82,14 @@ def _make(parent: Path) -> tuple[Path, int | None]:
     """Return a new folder and the descriptor that holds its lock."""
     while True:
         path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-        # Another worker that starts in this moment may take it for abandoned, until it is locked.
+        # Until it is locked, another worker that starts now may treat it as abandoned.
         with contextlib.suppress(FileNotFoundError):
             lock = _open(path)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             except OSError:
                 os.close(lock)
-                return path, None  # A file system without locks: nobody removes the folder then.
+                return path, None  # A file system without locks: no worker removes the folder then.
             if _is_at(lock, path):
                 return path, lock
             os.close(lock)
