@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from worker.request.field import kinds_of
+from worker.request.field import input_modes_of
 from worker.request.job_input import BatchingInput, NativeInput
 from worker.request.openai import known_fields
 from worker.request.routes import CHAT, COMPLETIONS
@@ -184,7 +184,7 @@ def ways_of(name: str) -> set[Way]:
     }
     for model in (SamplingParameters, NativeInput):
         if name in model.model_fields:
-            kinds = kinds_of(model, name)
+            kinds = input_modes_of(model, name)
             ways |= {Way(f"native {kind}") for kind in kinds}
     return ways
 

@@ -7,7 +7,7 @@ import pytest
 from worker.errors import RequestError
 from worker.metadata import find_meta
 from worker.request import Batching, BestOf, EngineRequest, RequestDefaults, parse_job
-from worker.request.field import kinds_of
+from worker.request.field import input_modes_of
 from worker.request.job_input import BatchingInput, NativeInput
 from worker.request.native_input import SAMPLING
 from worker.request.openai import known_fields
@@ -99,10 +99,10 @@ def test_native_field_names_exist_in_the_vllm_routes_that_they_work_with():
     own = {"apply_chat_template", SAMPLING, *BatchingInput.model_fields}
     routes = {"prompt": COMPLETIONS, "messages": CHAT}
     for name in NativeInput.model_fields.keys() - own:
-        for kind in kinds_of(NativeInput, name):
+        for kind in input_modes_of(NativeInput, name):
             assert name in known_fields()[routes[kind]].known, name
         if name not in {"prompt", "messages"}:
-            works = {routes[kind] for kind in kinds_of(NativeInput, name)}
+            works = {routes[kind] for kind in input_modes_of(NativeInput, name)}
             known = {route for route in routes.values() if name in known_fields()[route].known}
             assert works == known, name
 

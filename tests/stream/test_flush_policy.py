@@ -129,7 +129,7 @@ def test_flush_waits_no_longer_than_the_bound_for_a_full_batch():
     assert flush.delay(10.0 + MAX_DELAY_S, 3).seconds <= 1e-9
 
 
-def test_flush_bound_starts_anew_after_a_post():
+def test_flush_delay_restarts_after_a_post():
     flush = flush_of((50, 50, 1.0))
     flush.delay(10.0, 1)
     flush.posted(10.1, 1)

@@ -4,7 +4,7 @@ Why this API and not the `runpod` package: runpod 1.12.0 creates endpoints throu
 which RunPod has announced to retire in early 2027, after REST v1 on 15 November 2026; new
 integrations are to use v2 (https://docs.runpod.io/release-notes, 18 August 2026). Its
 `create_endpoint` has no argument for a load balancer, the least CUDA version and the execution
-timeout either, and puts values into its query as they are, so that a quote in a variable ends the
+timeout either, and inserts values into its query without escaping: a quote in a variable ends the
 query. With v2 container and endpoint are one request: it succeeds or fails as a whole, and no
 template is left over.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.metadata import ALIASES, DEFAULT_TEXT, KINDS, SETTING, UNIT
 from worker.request.codes import ERROR_SPECS
-from worker.request.field import Parameters, aliases_of, kinds_of
+from worker.request.field import Parameters, aliases_of, input_modes_of
 from worker.request.foreign import CONTAINERS, FOREIGN
 from worker.request.job_input import BatchingInput, GatewayInput, NativeInput, RouteInput
 from worker.request.members import IGNORED_HEADER
@@ -322,7 +322,7 @@ def _matrix() -> list[str]:
 def _native_cell(name: str) -> str:
     for model, place in ((SamplingParameters, "sampling_params"), (NativeInput, "")):
         if name in model.model_fields:
-            kinds = kinds_of(model, name)
+            kinds = input_modes_of(model, name)
             only = f", {kinds[0]} only" if len(kinds) == 1 else ""
             return (f"in `{place}`" if place else "yes") + only
     alias = aliases_of(SamplingParameters).get(name)

@@ -1,4 +1,4 @@
-"""What a request gets where it says nothing."""
+"""Values for parameters that a request leaves out."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class RequestDefaults:
 
     Attributes:
         model: Name under which the model is served.
-        batching: Pieces of a streamed answer.
-        max_tokens: Output tokens of a native request that names no limit.
+        batching: Pieces of a streamed response.
+        max_tokens: Output tokens of a native request without a limit.
         open_control_routes: True lets jobs call routes that control or inspect the server.
-        reject_unknown: True refuses parameters that would be ignored.
-        max_grammar_bytes: Largest form of the output that a request may demand.
+        reject_unknown: True rejects parameters that would be ignored.
+        max_grammar_bytes: Largest structured-output constraints of a request.
     """
 
     model: str

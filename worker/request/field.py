@@ -17,12 +17,12 @@ from pydantic import (
 
 from worker.metadata import find_meta
 
-Kind = Literal["prompt", "messages"]
-"""What a native request starts from; it decides which of vLLM's routes answers."""
+InputMode = Literal["prompt", "messages"]
+"""What a native request starts from; it determines the route of vLLM."""
 
-EVERYWHERE: tuple[Kind, ...] = ("prompt", "messages")
+EVERYWHERE: tuple[InputMode, ...] = ("prompt", "messages")
 MOST_UNKNOWN = 32
-"""Unknown names that are reported one by one; an input with more is not a misspelt one."""
+"""Unknown names that are reported one by one; more are not likely to be misspellings."""
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class Surplus:
     """Context of a validation: unknown names that were not passed to pydantic.
 
     Attributes:
-        count: How many.
+        count: Number of those names.
     """
 
     count: int = 0
@@ -51,9 +51,9 @@ class Parameters(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def drop_nulls(cls, data: Any, info: ValidationInfo) -> Any:
-        """Treat null as absent, as the official clients' optional fields need it.
+        """Treat null as absent, because official clients send unused optional fields as null.
 
-        Of very many unknown names only the first are left, because pydantic makes an error of each.
+        Of very many unknown names only the first are kept: pydantic creates an error for each.
         """
         if not isinstance(data, dict):
             return data
@@ -80,8 +80,8 @@ def known_names(model: type[BaseModel]) -> frozenset[str]:
     return frozenset(names)
 
 
-def kinds_of(model: type[BaseModel], name: str) -> tuple[str, ...]:
-    """Return the kinds of native request in which a parameter has an effect."""
+def input_modes_of(model: type[BaseModel], name: str) -> tuple[str, ...]:
+    """Return the input modes in which a parameter has an effect."""
     return find_meta(model.model_fields[name]).kinds or EVERYWHERE
 
 

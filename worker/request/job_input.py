@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from worker.metadata import Meta
-from worker.request.field import Kind, Parameters
+from worker.request.field import InputMode, Parameters
 from worker.request.sampling import NonEmpty, SamplingParameters, StructuredOutputs, TokenId
 
-_CHAT: tuple[Kind, ...] = ("messages",)
-_TEXT: tuple[Kind, ...] = ("prompt",)
+_CHAT: tuple[InputMode, ...] = ("messages",)
+_TEXT: tuple[InputMode, ...] = ("prompt",)
 
 # Fail fast: pydantic makes an error of each problem. validation.py counts those of the same kind.
 Tokens = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]

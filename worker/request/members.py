@@ -15,7 +15,7 @@ from worker.request.json_value import json_type_name, same_value
 from worker.suggest import suggest
 
 SETTING = "REJECT_UNKNOWN_PARAMETERS"
-"""Setting that refuses parameters without effect."""
+"""Setting that rejects parameters without effect."""
 
 IGNORED_HEADER = "X-Ignored-Parameters"
 """Response header that lists them over HTTP."""
@@ -97,7 +97,7 @@ def unfold(body: Mapping[str, Any], containers: Set[str], prefix: str = "") -> M
         prefix: Path of `body`, with its trailing dot.
 
     Raises:
-        RequestError: Two places have different values, or `extra_body` is no object.
+        RequestError: Two places have different values, or `extra_body` is not an object.
     """
     members = Members()
     waiting: list[tuple[str, Mapping[str, Any]]] = [(prefix, body)]
@@ -120,7 +120,7 @@ def unfold(body: Mapping[str, Any], containers: Set[str], prefix: str = "") -> M
 def translate(
     foreign: Foreign, value: Any, known: Set[str], present: Mapping[str, Any]
 ) -> Mapping[str, Any] | None:
-    """Return what asks vLLM for what a foreign parameter asks for; None where nothing does.
+    """Return vLLM's equivalent of another server's parameter; None if there is none.
 
     Args:
         foreign: The parameter.
@@ -137,7 +137,7 @@ def translate(
 
 
 def find_misspelt(names: Iterable[str], known: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the names that are likely misspellings, each with what may be meant.
+    """Return the names that are likely misspellings, each with its suggestions.
 
     Only the first `MOST_UNKNOWN` names are compared.
     """
@@ -150,7 +150,7 @@ def reject(ignored: Sequence[str]) -> RequestError:
     names = ", ".join(shown(ignored))
     return request_error(
         Code.UNKNOWN_PARAMETER,
-        f"{names}: without effect in vLLM, and {SETTING} is set on this endpoint; remove it",
+        f"{names}: no effect in vLLM, and {SETTING} is set on this endpoint; remove it",
         _printable(ignored[0]),
     )
 
@@ -176,9 +176,9 @@ def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
 
 
 def ignored_warning(ignored: Sequence[str]) -> list[str]:
-    """Return the warning of a native answer about ignored parameters; empty where none are."""
+    """Return the warning of a native response about ignored parameters; empty without them."""
     names = ", ".join(shown(ignored))
-    return [f"Ignored, because vLLM has nothing like it: {names}."] if names else []
+    return [f"Ignored, because vLLM has no equivalent: {names}."] if names else []
 
 
 class NameLog:

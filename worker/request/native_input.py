@@ -11,7 +11,7 @@ from worker.request.best_of import ask_best_of, find_conflict
 from worker.request.codes import Code, request_error
 from worker.request.defaults import RequestDefaults, choose_batching
 from worker.request.engine_request import BestOf, EngineRequest
-from worker.request.field import Kind, aliases_of, kinds_of
+from worker.request.field import InputMode, aliases_of, input_modes_of
 from worker.request.foreign import CONTAINERS, FOREIGN, HINTS
 from worker.request.job_input import BatchingInput, NativeInput
 from worker.request.members import Members, find_misspelt, reject, translate, unfold
@@ -158,8 +158,8 @@ def _refuse_body_only(name: str, value: Any, path: str) -> None:
 @functools.cache
 def _names_for(messages: bool) -> frozenset[str]:
     """Return the names that have an effect with messages, or with a prompt."""
-    kind: Kind = "messages" if messages else "prompt"
-    beside = {n for n in NativeInput.model_fields if kind in kinds_of(NativeInput, n)}
+    mode: InputMode = "messages" if messages else "prompt"
+    beside = {n for n in NativeInput.model_fields if mode in input_modes_of(NativeInput, n)}
     return frozenset(beside | SamplingParameters.model_fields.keys())
 
 
@@ -182,28 +182,28 @@ def build_native_request(
     Raises:
         RequestError: Fields that contradict each other or have no effect together.
     """
-    kind = _kind_of(native)
+    mode = _input_mode(native)
     sampling = native.sampling_params
-    _check_effect(native, kind)
-    _check_sampling(native, kind)
+    _check_effect(native, mode)
+    _check_sampling(native, mode)
     body: dict[str, Any] = {"model": native.model or defaults.model}
-    body |= _start(native, kind)
+    body |= _start(native, mode)
     body |= _extras(native)
-    body |= _sampling_body(sampling, kind)
+    body |= _sampling_body(sampling, mode)
     if "max_tokens" not in sampling.model_fields_set:
         body["max_tokens"] = defaults.max_tokens
     # vLLM would constrain the reasoning as well, and then drop everything that it generated.
     drop_reasoning = not native.include_reasoning and bool(structured_constraints(body))
     if drop_reasoning:
         del body["include_reasoning"]
-    selection = _select(native, body, kind)
-    prompts = _count_prompts(native) if kind == "prompt" else 1
+    selection = _select(native, body, mode)
+    prompts = _count_prompts(native) if mode == "prompt" else 1
     if native.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
     return EngineRequest(
         method="POST",
-        path=CHAT if kind == "messages" else COMPLETIONS,
+        path=CHAT if mode == "messages" else COMPLETIONS,
         body=body,
         stream=native.stream,
         shape="native",
@@ -226,7 +226,7 @@ def _elsewhere() -> dict[str, str]:
     return {**inside, **beside}
 
 
-def _kind_of(native: NativeInput) -> Kind:
+def _input_mode(native: NativeInput) -> InputMode:
     if native.messages is not None:
         return "messages"
     if native.prompt is None:
@@ -244,8 +244,8 @@ def _kind_of(native: NativeInput) -> Kind:
     return "messages"
 
 
-def _start(native: NativeInput, kind: Kind) -> dict[str, Any]:
-    if kind == "prompt":
+def _start(native: NativeInput, mode: InputMode) -> dict[str, Any]:
+    if mode == "prompt":
         return {"prompt": native.prompt}
     messages = native.prompt if native.messages is None else native.messages
     if isinstance(messages, str):
@@ -259,7 +259,7 @@ def _extras(native: NativeInput) -> dict[str, Any]:
     return native.model_dump(include=set(names), exclude_unset=True, by_alias=True)
 
 
-def _sampling_body(sampling: SamplingParameters, kind: Kind) -> dict[str, Any]:
+def _sampling_body(sampling: SamplingParameters, mode: InputMode) -> dict[str, Any]:
     """Return the sampling parameters that the request sets, in the format of the route."""
     values = sampling.model_dump(exclude_unset=True, by_alias=True)
     values.pop("best_of", None)
@@ -267,19 +267,19 @@ def _sampling_body(sampling: SamplingParameters, kind: Kind) -> dict[str, Any]:
     fields = SamplingParameters.model_fields
     targets = {field.alias or name: find_meta(field).vllm_name for name, field in fields.items()}
     body = {targets[name] or name: value for name, value in values.items()}
-    if kind == "messages" and "logprobs" in body:
+    if mode == "messages" and "logprobs" in body:
         body["top_logprobs"] = body["logprobs"]
         body["logprobs"] = True
     return body
 
 
-def _check_effect(native: NativeInput, kind: Kind) -> None:
-    """Reject fields that would be ignored for this kind of request."""
+def _check_effect(native: NativeInput, mode: InputMode) -> None:
+    """Reject fields that would be ignored for this mode."""
     for name in sorted(native.model_fields_set - _ENVELOPE):
-        kinds = kinds_of(NativeInput, name)
-        if kind in kinds or NativeInput.model_fields[name].default == getattr(native, name):
+        kinds = input_modes_of(NativeInput, name)
+        if mode in kinds or NativeInput.model_fields[name].default == getattr(native, name):
             continue
-        need = "messages, or apply_chat_template: true" if kind == "prompt" else "a plain prompt"
+        need = "messages, or apply_chat_template: true" if mode == "prompt" else "a plain prompt"
         raise request_error(Code.UNSUPPORTED_PARAMETER, f"{name}: works only with {need}", name)
     both = native.structured_outputs and native.sampling_params.structured_outputs
     if both:
@@ -290,7 +290,7 @@ def _check_effect(native: NativeInput, kind: Kind) -> None:
         )
 
 
-def _check_sampling(native: NativeInput, kind: Kind) -> None:
+def _check_sampling(native: NativeInput, mode: InputMode) -> None:
     sampling = native.sampling_params
     best_of = sampling.best_of or sampling.n
     if best_of < sampling.n:
@@ -308,7 +308,7 @@ def _check_sampling(native: NativeInput, kind: Kind) -> None:
     )
     if conflict is not None:
         raise _conflict("best_of" if best_of > sampling.n else "n", conflict)
-    if sampling.max_tokens == 0 and not (native.echo and kind == "prompt"):
+    if sampling.max_tokens == 0 and not (native.echo and mode == "prompt"):
         raise _conflict("max_tokens", "must be at least 1; 0 is for echo with a prompt")
 
 
@@ -334,15 +334,15 @@ def _conflict(name: str, message: str) -> Exception:
     return request_error(Code.CONFLICTING_PARAMETERS, f"{path}: {message}", path)
 
 
-def _select(native: NativeInput, body: dict[str, Any], kind: Kind) -> BestOf | None:
+def _select(native: NativeInput, body: dict[str, Any], mode: InputMode) -> BestOf | None:
     """Request `best_of` sequences from vLLM; return which to keep."""
     sampling = native.sampling_params
     best_of = sampling.best_of or sampling.n
     if best_of == sampling.n:
         return None
-    if native.echo and kind == "prompt" and _count_prompts(native) > 1:
+    if native.echo and mode == "prompt" and _count_prompts(native) > 1:
         raise _conflict("best_of", "works with echo only for a single prompt")
-    return ask_best_of(body, keep=sampling.n, best_of=best_of, chat=kind == "messages")
+    return ask_best_of(body, keep=sampling.n, best_of=best_of, chat=mode == "messages")
 
 
 def _count_prompts(native: NativeInput) -> int:

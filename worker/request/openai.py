@@ -1,4 +1,4 @@
-"""OpenAI-style bodies: passed on as they are, except what vLLM would ignore without a word."""
+"""Checks and completes OpenAI-style bodies: rejects what vLLM would ignore silently."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ CAPTURED_FILE = "captured.json"
 """Routes and names of request fields, captured from the pinned vLLM; inside this package."""
 
 OBJECTS = frozenset({"structured_outputs", "response_format", "stream_options"})
-"""Fields that vLLM looks into before it checks their type."""
+"""Fields that vLLM reads before it checks their type."""
 
 _SIBLINGS = {CHAT: COMPLETIONS, COMPLETIONS: CHAT}
-"""Routes that generate text; what only the other one takes is refused by name."""
+"""Routes that generate text; parameters of the other one are rejected by name."""
 
 _OWN: dict[str, frozenset[str]] = {
     **dict.fromkeys(_SIBLINGS, frozenset({"best_of"})),
@@ -71,7 +71,7 @@ class Completed(NamedTuple):
 
     Attributes:
         body: What to send.
-        selection: What to keep of the answer; None keeps all of it.
+        selection: Which sequences to keep; None keeps all.
         ignored: Names that the client sent and that have no effect.
     """
 
@@ -117,7 +117,7 @@ def complete_body(route: str, body: Mapping[str, Any], defaults: RequestDefaults
 
 
 def _check_stream(route: str, body: Mapping[str, Any], fields: RouteFields) -> None:
-    """Refuse what vLLM would convert: whether an answer streams must be certain beforehand."""
+    """Reject values of `stream` that vLLM would convert."""
     stream = body.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise request_error(
@@ -132,7 +132,7 @@ def _check_stream(route: str, body: Mapping[str, Any], fields: RouteFields) -> N
 
 
 def _replace_unknown(route: str, members: Members, fields: RouteFields) -> tuple[str, ...]:
-    """Translate what other servers call otherwise; return the names that have no effect.
+    """Translate parameters of other servers; return the names that have no effect.
 
     Those stay in the body, where vLLM ignores them.
 
@@ -198,14 +198,14 @@ def _refuse_other_route(route: str, name: str, value: Any) -> RequestError | Non
 
 
 def _asks_nothing(name: str, value: Any) -> bool:
-    """Return whether a value is empty or what holds without it."""
+    """Return whether a value is empty or the default."""
     field = NativeInput.model_fields.get(name)
     default = [] if field is None or field.is_required() else [field.default]
     return any(same_value(value, each) for each in (*NOTHING, {}, *default))
 
 
 def _check_objects(body: Mapping[str, Any], fields: RouteFields) -> None:
-    """Refuse other kinds where vLLM takes an object for granted and would fail."""
+    """Reject other types in fields where vLLM assumes an object."""
     for name in OBJECTS & fields.known & body.keys():
         if body[name] is not None and not isinstance(body[name], dict):
             raise request_error(
@@ -216,7 +216,7 @@ def _check_objects(body: Mapping[str, Any], fields: RouteFields) -> None:
 
 
 def _read_messages(messages: object) -> object:
-    """Return a text as one user message; refuse what makes vLLM stumble."""
+    """Return a text as one user message; reject other types, on which vLLM fails."""
     if isinstance(messages, str):
         return [{"role": "user", "content": messages}]
     if not isinstance(messages, list):
@@ -229,7 +229,7 @@ def _read_messages(messages: object) -> object:
 
 
 def _take_best_of(route: str, body: dict[str, Any]) -> BestOf | None:
-    """Replace `best_of`, which vLLM no longer has, by more sequences and a choice of them."""
+    """Replace `best_of`, which vLLM removed, by more sequences and a selection of them."""
     best_of = body.pop("best_of", None)
     if best_of is None:
         return None

@@ -1,4 +1,4 @@
-"""Parameters that vLLM took once and today ignores or refuses, each with what replaces it."""
+"""Parameters that vLLM removed and now ignores or rejects, each with its replacement."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from worker.request.json_value import same_value
 
 @dataclass(frozen=True, slots=True)
 class RemovedParameter:
-    """Why a parameter has no effect any more.
+    """A parameter that no longer has an effect.
 
     Attributes:
         reason: Why it has no effect, a few words.
         instead: What to send instead, a phrase after `instead`.
-        harmless: Values that ask for what happens anyway; they are accepted and dropped, as are
-            those of `NOTHING`.
+        harmless: Values that match the behaviour without the parameter; they are accepted and
+            dropped, as are those of `NOTHING`.
     """
 
     reason: str
@@ -29,7 +29,7 @@ class RemovedParameter:
 
 
 NOTHING: tuple[Any, ...] = (None, "", [])
-"""Values that ask for nothing, whatever the parameter."""
+"""Values without an effect, for any parameter."""
 
 _GUIDED = "removed from vLLM"
 _HTTP = "not part of vLLM's HTTP interface"
@@ -64,7 +64,7 @@ REMOVED: dict[str, RemovedParameter] = {
         "OpenAI's old form, which vLLM ignores", "tool_choice", harmless=("none", "auto")
     ),
 }
-"""Names that vLLM's routes would ignore without a word."""
+"""Names that vLLM's routes would ignore silently."""
 
 UNREACHABLE: dict[str, RemovedParameter] = {
     "detokenize": RemovedParameter(_HTTP, "return_token_ids: true", harmless=(True,)),
@@ -85,7 +85,7 @@ _NATIVE = {
 }
 
 RENDERED = ("mm_payload", "return_mm_kwargs", "return_token_offsets")
-"""Fields of chat and completion bodies that mean something only where these are rendered."""
+"""Fields of chat and completion bodies that have an effect on the render routes only."""
 
 RENAMED: dict[str, dict[str, str]] = {
     "/v1/chat/completions": {
@@ -110,11 +110,11 @@ RENAMED: dict[str, dict[str, str]] = {
     },
     "/v1/messages": {"stop": "stop_sequences"},
 }
-"""Names that mean something on another route only: route -> name -> what to send."""
+"""Names that have an effect on another route only: route -> name -> what to send."""
 
 
 def refuse_removed(name: str, removed: RemovedParameter, param: str) -> RequestError:
-    """Return the error for a parameter that has no effect any more."""
+    """Return the error for a parameter that no longer has an effect."""
     return request_error(
         Code.REMOVED_PARAMETER,
         f"{param}: has no effect any more ({removed.reason}); send {removed.instead}",
@@ -125,7 +125,7 @@ def refuse_removed(name: str, removed: RemovedParameter, param: str) -> RequestE
 def drop_removed(
     values: dict[str, Any], table: Mapping[str, RemovedParameter], prefix: str = ""
 ) -> dict[str, Any]:
-    """Return `values` without harmless remains of removed parameters.
+    """Return `values` without the harmless values of removed parameters.
 
     Args:
         values: Parameters by name.
@@ -133,7 +133,7 @@ def drop_removed(
         prefix: JSON path of `values`, with its trailing dot, for errors.
 
     Raises:
-        RequestError: A removed parameter asks for something that would not happen.
+        RequestError: A removed parameter has another value.
     """
     found = values.keys() & table.keys()
     if not found:

@@ -1,4 +1,4 @@
-"""vLLM's HTTP routes: which a job may call, with which method; the one place that decides it."""
+"""vLLM's HTTP routes: which of them a job may call, and with which method."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def find_path(text: str) -> str:
 def resolve_route(
     text: object, method: object, *, has_body: bool, open_control: bool, param: str
 ) -> tuple[Method, str, Route]:
-    """Find what a job's route means.
+    """Resolve the route of a job.
 
     Args:
         text: Route as the job has it, with or without `/v1`, with or without leading slash.

@@ -1,4 +1,4 @@
-"""Audio in a JSON job: base64 text or a data URL becomes the form upload that vLLM wants."""
+"""Converts audio in a JSON job, base64 text or a data URL, to vLLM's form upload."""
 
 from __future__ import annotations
 
@@ -89,5 +89,5 @@ def _form_value(key: str, value: Any) -> Any:
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         return [_form_value(key, item) for item in value]
     raise request_error(
-        Code.INVALID_PARAMETER, f"{key}: a form carries no {json_type_name(value).split()[-1]}", key
+        Code.INVALID_PARAMETER, f"{key}: a form cannot hold {json_type_name(value)}", key
     )

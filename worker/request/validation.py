@@ -1,4 +1,4 @@
-"""Turns pydantic's findings into one request error: paths, expectations and hints in our words."""
+"""Converts pydantic's errors to one request error with paths, expected values and hints."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _describe(
     if first["type"] == "extra_forbidden":
         return _unknown(path, str(fault.parts[-1]), _model_at(model, first["loc"]), elsewhere)
     if first["type"] == "missing":
-        return Finding(path, Code.MISSING_PARAMETER, "required, but absent")
+        return Finding(path, Code.MISSING_PARAMETER, "required, but missing")
     return _wrong(path, fault.details, value_at(data, fault.parts))
 
 
