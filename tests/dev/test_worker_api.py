@@ -239,16 +239,16 @@ async def test_stop_pod_in_a_result_is_noted(api):
 
 
 async def test_rtt_delays_worker_calls_only(start):
-    api = await start(rtt_ms=300)
+    api = await start(rtt_ms=1000)
     began = time.monotonic()
     job_id = await api.run()
-    assert time.monotonic() - began < 0.29
+    assert time.monotonic() - began < 0.95
     began = time.monotonic()
     await api.take()
-    assert time.monotonic() - began > 0.29
+    assert time.monotonic() - began > 0.95
     began = time.monotonic()
     await api.stream(job_id, "a")
-    assert time.monotonic() - began > 0.29
+    assert time.monotonic() - began > 0.95
 
 
 async def test_fault_status_is_answered_for_the_next_calls_without_effect(start):
