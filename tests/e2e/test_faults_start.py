@@ -50,7 +50,7 @@ async def test_own_code_of_a_model_is_not_run_and_the_switch_is_named(tmp_path: 
     model, mark = build_own_code_model(tmp_path)
     await expect_failure(
         make_environ(model),
-        "The model brings program code of its own: set TRUST_REMOTE_CODE=true",
+        "The model contains custom code: set TRUST_REMOTE_CODE=true",
     )
     assert not mark.exists()
 

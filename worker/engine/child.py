@@ -69,7 +69,7 @@ class Reporter:
 
 
 def fork_is_safe() -> bool:
-    """Return whether vLLM's processes may be forked from this one instead of imported anew.
+    """Return whether vLLM's processes may be forked from this one, without a new import.
 
     A fork saves each of them a second import of vLLM, about 10 s. It is safe until an accelerator's
     runtime is initialised in this process, and only on Linux. vLLM's CPU platform asks for `spawn`
@@ -163,7 +163,7 @@ def key_startup_plan(arguments: Sequence[str]) -> None:
 
 
 def fork_is_chosen() -> bool:
-    """Return whether vLLM's next process may be forked: nobody asked for `spawn`, no CUDA yet."""
+    """Return whether vLLM's next process may be forked: `spawn` is not set and CUDA not in use."""
     torch = sys.modules["torch"]
     method = os.environ.get("VLLM_WORKER_MULTIPROC_METHOD", "fork")
     return sys.platform == "linux" and method == "fork" and not torch.cuda.is_initialized()

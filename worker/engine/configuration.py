@@ -1,4 +1,4 @@
-"""Builds vLLM's configuration for the real model without loading it: `worker check --engine`."""
+"""Build vLLM's configuration for the real model without loading it: `worker check --engine`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ COMMAND = (sys.executable, "-m", "worker.engine.child", "--configure")
 
 
 def check_engine(settings: Settings, environ: Mapping[str, str]) -> float:
-    """Build vLLM's configuration for these settings; return how many seconds that took.
+    """Build vLLM's configuration for these settings; return the duration in seconds.
 
     Raises:
-        EngineStartError: vLLM refuses; says why and what to change.
+        EngineStartError: vLLM refused; the text has the reason and a remedy.
         UnavailableError: vLLM is not installed here.
     """
     environment = build_environment(environ, settings.engine_environment())
@@ -40,7 +40,7 @@ def build_configuration(
     timeout_s: float,
     command: Sequence[str] = COMMAND,
 ) -> float:
-    """Let a child process build vLLM's configuration; return how many seconds that took.
+    """Build vLLM's configuration in a child process; return the duration in seconds.
 
     Args:
         arguments: What `vllm serve` would be given.
@@ -49,7 +49,7 @@ def build_configuration(
         command: The program.
 
     Raises:
-        EngineStartError: vLLM refuses; says why and what to change.
+        EngineStartError: vLLM refused; the text has the reason and a remedy.
         UnavailableError: vLLM is not installed here.
     """
     if find_package("vllm") is None:
@@ -77,7 +77,7 @@ def build_configuration(
             except subprocess.TimeoutExpired:
                 raise EngineStartError(
                     f"vLLM did not build its configuration within {timeout_s:.0f} s. Raise "
-                    "START_TIMEOUT_S, or look whether the model hub answers"
+                    "START_TIMEOUT_S, or check whether the model hub is reachable"
                 ) from None
         if done.returncode != 0:
             tail = output.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]

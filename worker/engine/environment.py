@@ -1,4 +1,4 @@
-"""The environment of the engine process: what it inherits, and what vLLM needs set before it."""
+"""The environment of the engine process: inherited variables, and those that vLLM needs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def build_environment(
 
     Args:
         environ: The worker's own environment.
-        settings: What the settings add; wins over `environ`.
-        private_media: Whether requests may name media by URLs that lead to private addresses.
+        settings: Variables from the settings; they take precedence over `environ`.
+        private_media: Whether URLs of media in requests may lead to private addresses.
     """
     environment = {
         media.CONNECTOR: media.ANY if private_media else media.PUBLIC,
@@ -30,7 +30,7 @@ def build_environment(
         **environ,
         **settings,
     }
-    # The worker asks for the key itself; vLLM would ask the worker for it.
+    # The worker checks the key itself; vLLM would demand it from the worker.
     environment.pop("VLLM_API_KEY", None)
     if "LD_PRELOAD" not in environment and (libraries := find_preloads()):
         environment["LD_PRELOAD"] = ":".join(str(library) for library in libraries)
@@ -41,22 +41,22 @@ def build_environment(
 
 
 def computes_on_cpu() -> bool:
-    """Return whether the installed PyTorch is one without GPU."""
+    """Return whether the installed PyTorch is a CPU build."""
     torch = find_package("torch")
     return torch is not None and not list((torch / "lib").glob("libtorch_cuda.so*"))
 
 
 def count_threads(cpus: Collection[int], topology: Path = TOPOLOGY) -> int:
-    """Return how many threads compute, as many as vLLM itself would choose for one NUMA node.
+    """Return the number of compute threads that vLLM itself would choose for one NUMA node.
 
-    One for each physical core but one, which is left to the scheduler and the API server. vLLM
-    tells only processes that it spawns; OpenMP in a forked one has long read its environment and
-    would take all cores. Its threads then wait for one another whenever anything else runs:
+    One per physical core, minus one core for the scheduler and the API server. vLLM sets the number
+    only for processes that it spawns; in a forked process OpenMP has already read its environment
+    and would use all cores. Its threads then wait for each other whenever anything else runs:
     measured on 2 busy cores, 128 streams took 2.3 to 7.5 s instead of 0.9 to 1.2 s.
 
     Args:
         cpus: Logical CPUs that this process may use.
-        topology: Where Linux describes them.
+        topology: The folder in which Linux describes them.
     """
     cores = set()
     for cpu in cpus:
@@ -66,7 +66,7 @@ def count_threads(cpus: Collection[int], topology: Path = TOPOLOGY) -> int:
 
 
 def find_preloads() -> list[Path]:
-    """Return the libraries that vLLM's CPU build wants loaded before everything else.
+    """Return the libraries that vLLM's CPU build needs preloaded.
 
     vLLM sets LD_PRELOAD itself while it reads its configuration, for the processes that it spawns;
     forked ones would miss them, and without PyTorch's own libgomp the threads bind badly. A GPU
@@ -83,7 +83,7 @@ def find_preloads() -> list[Path]:
 
 
 def has_bytecode(name: str) -> bool:
-    """Return whether a package's modules are compiled; True where it is not installed."""
+    """Return whether a package has bytecode; True if it is not installed."""
     package = find_package(name)
     return package is None or (package / "__pycache__").is_dir()
 

@@ -1,10 +1,10 @@
-"""Media that a request names by URL come from public addresses only.
+"""Media that a request names by URL are fetched from public addresses only.
 
-vLLM fetches any URL, and from its own network: a stranger's job could read the cloud's metadata or
-a neighbour's database page. The check stands where a connection is made, not where the URL is
-read. So it holds for every route and field, for redirects, and for a name that resolves to another
-address the second time. With an HTTP proxy in the environment it sees the proxy's address only: a
-private one is refused, and what a public one reaches is the proxy's own affair.
+vLLM fetches any URL from its own network: a job could read the cloud's metadata service or an
+internal database page. The check is made when a connection is opened, not when the URL is parsed.
+It therefore covers every route and field, redirects, and names that resolve to another address
+the second time. With an HTTP proxy in the environment, it sees only the proxy's address: a private
+proxy is refused, and a public one must filter its own targets.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from worker.engine.addresses import is_public
 
 PUBLIC = "worker-public"
 ANY = "worker-any"
-"""Names under which `worker.engine.child` registers its connectors with vLLM."""
+"""Names of the connectors that `worker.engine.child` registers with vLLM."""
 
 CONNECTOR = "VLLM_MEDIA_CONNECTOR"
-"""vLLM's variable that chooses one."""
+"""vLLM's variable that selects a connector."""
 
 NO_LOCAL_FILES = (
     "Local files are not read. Send the media itself as a data: URL, or set "
@@ -30,13 +30,13 @@ NO_LOCAL_FILES = (
 )
 
 Refuse = Callable[[str], Exception]
-"""Makes the error for a refused request from its message."""
+"""Creates the error for a refused request from its message."""
 
 AddressInfo = tuple[int, int, int, str, tuple[object, ...]]
 
 
 def explain(host: str) -> str:
-    """Return why nothing is fetched from `host`, and what would help."""
+    """Return why nothing is fetched from `host`, with a remedy."""
     return (
         f"{host} is not on the public internet, and media is fetched from there only. Send the "
         "media itself as a data: URL, or set ALLOW_PRIVATE_MEDIA=true on the endpoint."
@@ -47,8 +47,8 @@ class PublicResolver(AbstractResolver):
     """Resolves names to public addresses only.
 
     Args:
-        refuse: Makes the error for a name that has none.
-        resolver: Does the work.
+        refuse: Creates the error for a name without a public address.
+        resolver: Resolves names.
     """
 
     def __init__(self, refuse: Refuse, resolver: AbstractResolver) -> None:
@@ -58,7 +58,7 @@ class PublicResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Return the public ones of the addresses of `host`."""
+        """Return the public addresses of `host`."""
         found = await self._resolver.resolve(host, port, family)
         public = [result for result in found if is_public(result["host"])]
         if not public:
@@ -66,7 +66,7 @@ class PublicResolver(AbstractResolver):
         return public
 
     async def close(self) -> None:
-        """Give back what the resolver holds."""
+        """Close the wrapped resolver."""
         await self._resolver.close()
 
 

@@ -1,7 +1,7 @@
 """End a process when its parent ends, for any reason (Linux).
 
-An orphaned engine keeps a GPU, and an orphaned heartbeat tells the platform that a dead worker is
-alive. A signal handler cannot prevent either: `kill -9` runs no handler. The kernel can.
+An orphaned engine keeps a GPU, and an orphaned heartbeat reports a dead worker as alive. A signal
+handler cannot prevent either, because `kill -9` runs no handler. The kernel can.
 """
 
 from __future__ import annotations

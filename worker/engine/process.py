@@ -72,7 +72,7 @@ class EngineStartError(WorkerError):
 
 
 class EngineProcess:
-    """One run of vLLM's API server and of everything it starts, in a process group of its own.
+    """One run of vLLM's API server and of everything it starts, in a separate process group.
 
     Args:
         arguments: What `vllm serve` would be given, without the socket.
@@ -82,7 +82,7 @@ class EngineProcess:
         on_output: Called with each line that vLLM prints, without the line end.
         limits: When the engine counts as hung.
         is_ready: Whether the server on another node that serves this engine's requests is ready;
-            None for an engine with a server of its own.
+            None for an engine that has a server.
 
     Attributes:
         command: The program that is started; the worker's process id, the descriptor for reports
@@ -217,7 +217,7 @@ class EngineProcess:
             stderr=asyncio.subprocess.STDOUT,
             env={**self._environment, heartbeat.FOLDER: str(self._folder.path)},
             pass_fds=[report_end],
-            # A group of its own: Ctrl-C in a terminal reaches only the worker, which drains first,
+            # A new group: Ctrl-C in a terminal reaches only the worker, which drains first,
             # and one signal reaches all of vLLM's processes.
             start_new_session=True,
         )
@@ -228,7 +228,7 @@ class EngineProcess:
         return time.monotonic() - self._started_at
 
     async def wait_failed(self) -> str:
-        """Wait until vLLM ends, loses its engine or stops answering; say which of these.
+        """Wait until vLLM ends, loses its engine or stops answering; return the reason.
 
         vLLM's own watchdog ends the API server only some 5 s after the death of its engine.
         """
@@ -295,7 +295,7 @@ class EngineProcess:
                 os.killpg(self._process.pid, number)
 
     async def _wait_group_gone(self, timeout_s: float) -> bool:
-        """Wait until the kernel has no live process of the group, so that its memory is free.
+        """Wait until no process of the group is alive and its memory is free.
 
         Returns:
             False if there is one after `timeout_s` seconds.

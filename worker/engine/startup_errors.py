@@ -89,7 +89,7 @@ REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
             # A file that is something else: its first bytes, read as a length, are too many.
             r"|in parse_safetensors_file_metadata"
         ),
-        "A weight file is damaged: delete it from the cache, so that it is downloaded again",
+        "A weight file is damaged: delete it from the cache, and the next start downloads it again",
     ),
     (
         re.compile(
@@ -113,7 +113,7 @@ REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(r"contains custom code which must be executed"),
-        "The model brings program code of its own: set TRUST_REMOTE_CODE=true if you trust who "
+        "The model contains custom code: set TRUST_REMOTE_CODE=true if you trust who "
         "wrote it, or choose another model",
     ),
     (
