@@ -144,8 +144,8 @@ CORE = "(EngineCore pid=4711) ERROR 11-23 10:00:00 [core.py:1100] "
                 "MetadataIncompleteBuffer"
             ],
             1,
-            "A weight file is damaged: delete it from the cache, and the next start downloads it again. "
-            "vLLM said: safetensors_rust.SafetensorError: Error while deserializing header: "
+            "A weight file is damaged: delete it from the cache, and the next start downloads it "
+            "again. vLLM said: safetensors_rust.SafetensorError: Error while deserializing header: "
             "MetadataIncompleteBuffer",
             id="damaged-file",
         ),
