@@ -16,7 +16,7 @@ PLACES = 3
 
 
 class Platform:
-    """Hands out what a test gives, one answer per take."""
+    """Returns the answers of a test, one per fetch."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -26,7 +26,7 @@ class Platform:
         for answer in answers:
             self._answers.put_nowait(answer)
 
-    async def take(self, _session, count: int):
+    async def fetch(self, _session, count: int):
         self.asked.append(count)
         answer = await self._answers.get()
         try:
@@ -38,7 +38,7 @@ class Platform:
 
 
 class JobRunner:
-    """Keeps results instead of posting them."""
+    """Stores results instead of posting them."""
 
     def __init__(self, results: dict) -> None:
         self._results = results
@@ -51,8 +51,8 @@ class JobRunner:
         return result
 
 
-class Bench:
-    """A scaler that runs, the jobs that its handler has, and what became of them."""
+class Harness:
+    """A running scaler, the jobs of its handler, and their results."""
 
     def __init__(self) -> None:
         self.platform = Platform()
@@ -61,7 +61,7 @@ class Bench:
         self.cancelled: list[str] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.scaler = EventDrivenScaler(self.handle, PLACES)
-        self.scaler.jobs_fetcher = self.platform.take
+        self.scaler.jobs_fetcher = self.platform.fetch
         self.running: asyncio.Task | None = None
 
     async def handle(self, job):
@@ -80,8 +80,8 @@ class Bench:
             self.gates[job_id].set()
 
 
-async def turn(count: int = 30) -> None:
-    """Let the loop turn; no timer is waited for."""
+async def drain_loop(count: int = 30) -> None:
+    """Run the event loop without waiting for a timer."""
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -91,8 +91,8 @@ def jobs(*ids: str) -> list[dict]:
 
 
 @pytest.fixture
-async def bench(monkeypatch) -> AsyncIterator[Bench]:
-    made = Bench()
+async def harness(monkeypatch) -> AsyncIterator[Harness]:
+    made = Harness()
     monkeypatch.setattr(loop_module, "JobRunner", lambda _session: JobRunner(made.results))
     monkeypatch.setattr(loop_module, "FINAL_FETCH_GRACE_S", 0.05)
     # Waits that a test does not shorten are too long to be over by chance.
@@ -100,7 +100,7 @@ async def bench(monkeypatch) -> AsyncIterator[Bench]:
     monkeypatch.setattr(loop_module, "FIRST_RETRY_S", 60)
     monkeypatch.setattr(loop_module, "TOO_MANY_REQUESTS_WAIT_S", 60)
     made.running = asyncio.create_task(made.scaler.run())
-    await turn()
+    await drain_loop()
     yield made
     made.scaler.kill_worker()
     for job_id in list(made.scaler.jobs_tasks):
@@ -111,58 +111,58 @@ async def bench(monkeypatch) -> AsyncIterator[Bench]:
     assert sdk.JobsProgress().get_job_list() is None
 
 
-async def test_job_starts_when_it_arrives(bench):
-    assert bench.platform.asked == [PLACES]
-    bench.platform.give(jobs("a"))
-    await turn()
-    assert bench.started == ["a"]
+async def test_job_starts_when_it_arrives(harness):
+    assert harness.platform.asked == [PLACES]
+    harness.platform.give(jobs("a"))
+    await drain_loop()
+    assert harness.started == ["a"]
 
 
-async def test_next_take_asks_for_the_free_places(bench):
-    bench.platform.give(jobs("a"))
-    await turn()
-    bench.platform.give(jobs("b", "c"))
-    await turn()
-    assert bench.platform.asked == [3, 2]
-    assert bench.started == ["a", "b", "c"]
+async def test_next_fetch_asks_for_the_free_slots(harness):
+    harness.platform.give(jobs("a"))
+    await drain_loop()
+    harness.platform.give(jobs("b", "c"))
+    await drain_loop()
+    assert harness.platform.asked == [3, 2]
+    assert harness.started == ["a", "b", "c"]
 
 
-async def test_full_worker_takes_again_when_a_place_is_free(bench):
-    bench.platform.give(jobs("a", "b", "c"))
-    await turn()
-    assert bench.platform.asked == [3]
-    bench.finish("b")
-    await turn()
-    assert bench.platform.asked == [3, 1]
-    assert bench.results == {"b": {"output": ["b"]}}
+async def test_full_worker_fetches_again_after_a_slot_is_freed(harness):
+    harness.platform.give(jobs("a", "b", "c"))
+    await drain_loop()
+    assert harness.platform.asked == [3]
+    harness.finish("b")
+    await drain_loop()
+    assert harness.platform.asked == [3, 1]
+    assert harness.results == {"b": {"output": ["b"]}}
 
 
-async def test_heartbeat_knows_the_jobs_in_progress(bench):
-    bench.platform.give(jobs("a", "b"))
-    await turn()
+async def test_heartbeat_knows_the_jobs_in_progress(harness):
+    harness.platform.give(jobs("a", "b"))
+    await drain_loop()
     assert set(sdk.JobsProgress().get_job_list().split(",")) == {"a", "b"}
-    bench.finish("a")
-    await turn()
+    harness.finish("a")
+    await drain_loop()
     assert sdk.JobsProgress().get_job_list() == "b"
 
 
-async def test_stopped_job_is_cancelled_and_not_reported(bench):
-    bench.platform.give(jobs("a", "b"))
-    await turn()
-    assert await bench.scaler.stop_job("a")
-    await turn()
-    bench.finish("b")
-    await turn()
-    assert bench.cancelled == ["a"]
-    assert bench.results == {"b": {"output": ["b"]}}
+async def test_stopped_job_is_cancelled_and_not_reported(harness):
+    harness.platform.give(jobs("a", "b"))
+    await drain_loop()
+    assert await harness.scaler.stop_job("a")
+    await drain_loop()
+    harness.finish("b")
+    await drain_loop()
+    assert harness.cancelled == ["a"]
+    assert harness.results == {"b": {"output": ["b"]}}
 
 
-async def test_job_stopped_before_its_first_step_frees_its_place(bench):
-    bench.scaler._begin(JobRunner(bench.results), jobs("a")[0])
-    assert await bench.scaler.stop_job("a")
-    await turn()
-    assert bench.scaler.jobs_tasks == {}
-    assert bench.started == []
+async def test_job_stopped_before_its_first_step_frees_its_slot(harness):
+    harness.scaler._begin(JobRunner(harness.results), jobs("a")[0])
+    assert await harness.scaler.stop_job("a")
+    await drain_loop()
+    assert harness.scaler.jobs_tasks == {}
+    assert harness.started == []
 
 
 @pytest.mark.parametrize(
@@ -178,45 +178,45 @@ async def test_job_stopped_before_its_first_step_frees_its_place(bench):
         pytest.param(None, id="null"),
     ],
 )
-async def test_job_without_id_is_logged_and_the_others_run(bench, job, capsys):
-    bench.platform.give([job, *jobs("a")])
-    await turn()
-    assert bench.started == ["a"]
+async def test_job_without_id_is_logged_and_the_others_run(harness, job, capsys):
+    harness.platform.give([job, *jobs("a")])
+    await drain_loop()
+    assert harness.started == ["a"]
     assert "without a usable id" in capsys.readouterr().out
 
 
-async def test_job_that_runs_already_is_not_run_twice(bench):
-    bench.platform.give(jobs("a", "a"), jobs("a"))
-    await turn()
-    assert bench.started == ["a"]
-    bench.finish("a")
-    await turn()
-    assert bench.results == {"a": {"output": ["a"]}}
+async def test_job_that_is_already_running_is_ignored(harness):
+    harness.platform.give(jobs("a", "a"), jobs("a"))
+    await drain_loop()
+    assert harness.started == ["a"]
+    harness.finish("a")
+    await drain_loop()
+    assert harness.results == {"a": {"output": ["a"]}}
 
 
-async def test_failed_handler_is_reported_without_details_and_the_others_go_on(bench, capsys):
-    bench.platform.give([{"id": "a", "input": "raise"}, *jobs("b")])
-    await turn()
-    bench.finish("a", "b")
-    await turn()
-    error = json.loads(bench.results["a"]["error"])["error"]
+async def test_failed_handler_is_reported_without_details_and_the_others_go_on(harness, capsys):
+    harness.platform.give([{"id": "a", "input": "raise"}, *jobs("b")])
+    await drain_loop()
+    harness.finish("a", "b")
+    await drain_loop()
+    error = json.loads(harness.results["a"]["error"])["error"]
     assert error["code"] == Code.INTERNAL_ERROR
-    assert "not for the client" not in bench.results["a"]["error"]
+    assert "not for the client" not in harness.results["a"]["error"]
     assert "not for the client" in capsys.readouterr().out
-    assert bench.results["b"] == {"output": ["b"]}
+    assert harness.results["b"] == {"output": ["b"]}
 
 
 @pytest.mark.parametrize("answer", [None, []], ids=["nothing", "empty-list"])
-async def test_take_that_is_not_held_open_is_not_repeated_at_once(bench, answer):
-    bench.platform.give(answer, answer)
-    await turn(200)
-    assert bench.platform.asked == [3]
+async def test_empty_fetch_answered_at_once_is_repeated_after_a_wait(harness, answer):
+    harness.platform.give(answer, answer)
+    await drain_loop(200)
+    assert harness.platform.asked == [3]
 
 
-async def test_take_that_timed_out_is_repeated_at_once(bench):
-    bench.platform.give(TimeoutError(), TimeoutError(), jobs("a"))
-    await turn(100)
-    assert bench.started == ["a"]
+async def test_fetch_that_timed_out_is_repeated_at_once(harness):
+    harness.platform.give(TimeoutError(), TimeoutError(), jobs("a"))
+    await drain_loop(100)
+    assert harness.started == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -226,164 +226,164 @@ async def test_take_that_timed_out_is_repeated_at_once(bench):
         pytest.param(sdk.TooManyRequests(None, ()), id="too-many-requests"),
     ],
 )
-async def test_take_that_failed_is_repeated_after_a_wait(bench, monkeypatch, error):
-    bench.platform.give(error)
-    await turn(100)
-    assert bench.platform.asked == [3]
+async def test_failed_fetch_is_repeated_after_a_wait(harness, monkeypatch, error):
+    harness.platform.give(error)
+    await drain_loop(100)
+    assert harness.platform.asked == [3]
 
 
 @pytest.mark.parametrize("count", [1, 5])
-async def test_takes_that_failed_are_repeated_until_one_succeeds(monkeypatch, bench, count):
+async def test_failed_fetches_are_repeated_until_one_succeeds(monkeypatch, harness, count):
     monkeypatch.setattr(loop_module, "TOO_MANY_REQUESTS_WAIT_S", 0)
     monkeypatch.setattr(loop_module, "MAX_RETRY_S", 0)
-    bench.platform.give(*[sdk.TooManyRequests(None, ())] * count, jobs("a"))
-    await turn(100)
-    assert bench.started == ["a"]
-    assert len(bench.platform.asked) == count + 2
+    harness.platform.give(*[sdk.TooManyRequests(None, ())] * count, jobs("a"))
+    await drain_loop(100)
+    assert harness.started == ["a"]
+    assert len(harness.platform.asked) == count + 2
 
 
-async def test_take_that_failed_leaves_no_garbage_behind(bench, monkeypatch):
+async def test_failed_fetch_leaves_no_reference_cycle(harness, monkeypatch):
     monkeypatch.setattr(loop_module, "TOO_MANY_REQUESTS_WAIT_S", 0)
     with garbage_of(sdk.TooManyRequests) as left:
-        bench.platform.give(sdk.TooManyRequests(None, ()))
-        await turn()
-    assert len(bench.platform.asked) == 2
+        harness.platform.give(sdk.TooManyRequests(None, ()))
+        await drain_loop()
+    assert len(harness.platform.asked) == 2
     assert left == []
 
 
-async def test_shutdown_lets_jobs_end_and_takes_no_more(bench):
-    bench.platform.give(jobs("a"))
-    await turn()
-    bench.scaler.kill_worker()
+async def test_shutdown_finishes_running_jobs_and_fetches_no_more(harness):
+    harness.platform.give(jobs("a"))
+    await drain_loop()
+    harness.scaler.kill_worker()
     await asyncio.sleep(0.1)
-    bench.platform.give(jobs("late"))
-    await turn()
-    assert not bench.running.done()
-    bench.finish("a")
-    await asyncio.wait_for(bench.running, 15)
-    assert bench.started == ["a"]
-    assert bench.results == {"a": {"output": ["a"]}}
+    harness.platform.give(jobs("late"))
+    await drain_loop()
+    assert not harness.running.done()
+    harness.finish("a")
+    await asyncio.wait_for(harness.running, 15)
+    assert harness.started == ["a"]
+    assert harness.results == {"a": {"output": ["a"]}}
 
 
-async def test_shutdown_answers_a_job_that_was_handed_out_already(bench, monkeypatch):
-    bench.scaler.kill_worker()
-    bench.platform.give(jobs("a"))
-    await turn()
-    assert bench.started == ["a"]
-    bench.finish("a")
-    await asyncio.wait_for(bench.running, 15)
-    assert bench.results == {"a": {"output": ["a"]}}
+async def test_shutdown_runs_a_job_of_the_final_fetch(harness, monkeypatch):
+    harness.scaler.kill_worker()
+    harness.platform.give(jobs("a"))
+    await drain_loop()
+    assert harness.started == ["a"]
+    harness.finish("a")
+    await asyncio.wait_for(harness.running, 15)
+    assert harness.results == {"a": {"output": ["a"]}}
 
 
-async def test_shutdown_while_all_places_are_taken_ends(bench):
-    bench.platform.give(jobs("a", "b", "c"))
-    await turn()
-    bench.scaler.kill_worker()
+async def test_shutdown_with_all_slots_in_use_ends(harness):
+    harness.platform.give(jobs("a", "b", "c"))
+    await drain_loop()
+    harness.scaler.kill_worker()
     await asyncio.sleep(0.1)
-    bench.finish("a", "b", "c")
-    await asyncio.wait_for(bench.running, 15)
-    assert len(bench.results) == 3
+    harness.finish("a", "b", "c")
+    await asyncio.wait_for(harness.running, 15)
+    assert len(harness.results) == 3
 
 
-async def test_abort_reports_the_reason_for_every_job(bench):
-    bench.platform.give(jobs("a", "b"))
-    await turn()
-    bench.scaler.kill_worker()
-    bench.scaler.abort_jobs(request_error(Code.WORKER_STOPPING, "It ends."))
-    await asyncio.wait_for(bench.running, 15)
+async def test_abort_reports_the_reason_for_every_job(harness):
+    harness.platform.give(jobs("a", "b"))
+    await drain_loop()
+    harness.scaler.kill_worker()
+    harness.scaler.abort_jobs(request_error(Code.WORKER_STOPPING, "It ends."))
+    await asyncio.wait_for(harness.running, 15)
     for job_id in ("a", "b"):
-        error = json.loads(bench.results[job_id]["error"])["error"]
+        error = json.loads(harness.results[job_id]["error"])["error"]
         assert (error["code"], error["message"]) == (Code.WORKER_STOPPING, "It ends.")
-    assert sorted(bench.cancelled) == ["a", "b"]
+    assert sorted(harness.cancelled) == ["a", "b"]
 
 
-async def test_abort_reports_a_job_that_the_last_take_brings_afterwards(bench):
-    bench.scaler.kill_worker()
-    bench.scaler.abort_jobs(request_error(Code.WORKER_STOPPING, "It ends."))
-    bench.platform.give(jobs("late"))
-    await asyncio.wait_for(bench.running, 15)
-    assert bench.started == []
-    error = json.loads(bench.results["late"]["error"])["error"]
+async def test_abort_reports_a_job_of_the_final_fetch(harness):
+    harness.scaler.kill_worker()
+    harness.scaler.abort_jobs(request_error(Code.WORKER_STOPPING, "It ends."))
+    harness.platform.give(jobs("late"))
+    await asyncio.wait_for(harness.running, 15)
+    assert harness.started == []
+    error = json.loads(harness.results["late"]["error"])["error"]
     assert (error["code"], error["message"]) == (Code.WORKER_STOPPING, "It ends.")
 
 
-async def test_abort_reports_a_job_that_has_not_begun(bench):
-    bench.scaler._begin(JobRunner(bench.results), jobs("a")[0])
-    bench.scaler.abort_jobs(request_error(Code.WORKER_STOPPING, "It ends."))
-    await turn()
-    assert bench.started == []
-    assert "It ends." in bench.results["a"]["error"]
+async def test_abort_reports_a_job_that_has_not_started(harness):
+    harness.scaler._begin(JobRunner(harness.results), jobs("a")[0])
+    harness.scaler.abort_jobs(request_error(Code.WORKER_STOPPING, "It ends."))
+    await drain_loop()
+    assert harness.started == []
+    assert "It ends." in harness.results["a"]["error"]
 
 
-async def test_mistake_in_the_loop_itself_ends_the_worker(bench):
-    bench.platform.give(5)  # Not even a list: the SDK never returns this.
+async def test_error_in_the_loop_ends_the_worker(harness):
+    harness.platform.give(5)  # Not even a list: the SDK never returns this.
     with pytest.raises(TypeError):
-        await asyncio.wait_for(bench.running, 15)
+        await asyncio.wait_for(harness.running, 15)
 
 
-async def test_abort_leaves_a_job_alone_whose_result_is_on_its_way(bench, monkeypatch):
+async def test_abort_keeps_a_result_that_is_being_posted(harness, monkeypatch):
     posting = asyncio.Event()
     posted = asyncio.Event()
 
     async def report_result(self, job_id, result) -> dict:
         posting.set()
         await posted.wait()
-        bench.results[job_id] = result
+        harness.results[job_id] = result
         return result
 
     monkeypatch.setattr(JobRunner, "report_result", report_result)
-    bench.platform.give(jobs("a"))
-    await turn()
-    bench.finish("a")
+    harness.platform.give(jobs("a"))
+    await drain_loop()
+    harness.finish("a")
     await posting.wait()
-    bench.scaler.abort_jobs(request_error(Code.WORKER_STOPPING, "stopped"))
-    await turn()
+    harness.scaler.abort_jobs(request_error(Code.WORKER_STOPPING, "stopped"))
+    await drain_loop()
     posted.set()
-    await turn()
-    assert bench.results == {"a": {"output": ["a"]}}
+    await drain_loop()
+    assert harness.results == {"a": {"output": ["a"]}}
 
 
-async def test_frozen_worker_takes_on_a_new_connection(bench, monkeypatch):
+async def test_frozen_worker_fetches_on_a_new_connection(harness, monkeypatch):
     monkeypatch.setattr(loop_module, "CLOCK_POLL_S", 0.01)
     monkeypatch.setattr(loop_module, "MIN_POLL_INTERVAL_S", 0)
-    bench.platform.give(jobs("a"))
-    await turn()
+    harness.platform.give(jobs("a"))
+    await drain_loop()
     now = [0.0]
     monkeypatch.setattr(loop_module.time, "time", lambda: now[0])
     await asyncio.sleep(0.05)
-    takes = len(bench.platform.asked)
+    takes = len(harness.platform.asked)
     now[0] += loop_module.FREEZE_S + 1
     async with asyncio.timeout(5):
-        while len(bench.platform.asked) == takes:
+        while len(harness.platform.asked) == takes:
             await asyncio.sleep(0.01)
-    bench.platform.give(jobs("b"))
-    await turn()
-    assert bench.started == ["a", "b"]
+    harness.platform.give(jobs("b"))
+    await drain_loop()
+    assert harness.started == ["a", "b"]
 
 
-async def test_frozen_worker_listens_for_stop_signals_on_a_new_connection(bench):
+async def test_frozen_worker_listens_for_stop_signals_on_a_new_connection(harness):
     listened = []
 
     async def monitor(session) -> None:
         listened.append(session)
         await asyncio.Event().wait()
 
-    bench.scaler.monitor_stop_signals = monitor
-    watching = asyncio.create_task(bench.scaler._watch_stop_signals("session"))
-    await turn()
+    harness.scaler.monitor_stop_signals = monitor
+    watching = asyncio.create_task(harness.scaler._watch_stop_signals("session"))
+    await drain_loop()
     assert listened == ["session"]
-    bench.scaler._thawed.set()
-    await turn()
+    harness.scaler._thawed.set()
+    await drain_loop()
     assert listened == ["session"] * 2
     watching.cancel()
     await asyncio.wait({watching})
 
 
-async def test_job_leaves_one_line_in_the_log_without_its_text(bench, capsys):
-    bench.platform.give(jobs("job-1"))
-    await turn()
-    bench.finish("job-1")
-    await turn()
+async def test_job_logs_one_line_without_its_content(harness, capsys):
+    harness.platform.give(jobs("job-1"))
+    await drain_loop()
+    harness.finish("job-1")
+    await drain_loop()
     about = [line for line in capsys.readouterr().out.splitlines() if "job-1" in line]
     assert len(about) == 1
     assert "Finished: 0.0" in about[0]
