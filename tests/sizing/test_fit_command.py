@@ -80,7 +80,7 @@ def test_fit_of_fp8_on_an_older_gpu_says_so():
 @pytest.mark.parametrize(
     ("name", "gpus", "code", "message"),
     [
-        ("org/unknown", [], ExitCode.FAILURE, "Nothing is known of org/unknown"),
+        ("org/unknown", [], ExitCode.FAILURE, "No profile has facts about org/unknown"),
         ("qwen3-8", [], ExitCode.CONFIGURATION, "no such profile"),
         ("qwen3-8b", ["H1000"], ExitCode.CONFIGURATION, "Did you mean H100"),
     ],

@@ -52,7 +52,7 @@ def test_weights_that_are_too_large():
     assert warning.where == "profile qwen3-32b:model_name"
     assert warning.message == (
         "cannot fit: 61.0 GiB of weights for each GPU, of 42.7 GiB that vLLM may use; "
-        "`worker fit` says what to change"
+        "run `worker fit` for changes that make it fit"
     )
 
 

@@ -75,7 +75,7 @@ def _enable_thinking(value: Any) -> Translation | None:
 
 
 def _think(value: Any) -> Translation | None:
-    """Translate Ollama's switch, which is a truth value or a level."""
+    """Translate Ollama's switch, which is a boolean or a level."""
     return {"reasoning_effort": value} if isinstance(value, str) else _enable_thinking(value)
 
 

@@ -1,4 +1,4 @@
-"""Planning before paying: which profile, which GPU, how many requests at once."""
+"""Sizing before deployment: which profile, which GPU, how many concurrent requests."""
 
 from worker.sizing.advice import advise
 from worker.sizing.placement import Placement, cheapest, place_all, place_on

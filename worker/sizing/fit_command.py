@@ -1,4 +1,4 @@
-"""`worker fit`: does a model fit a GPU, with what cache, and what to change when not."""
+"""`worker fit`: whether a model fits a GPU, with which cache, and what to change if not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run_fit(
     Args:
         environ: The environment.
         name: Profile or model; None for what the environment says.
-        gpus: RunPod pools or GPUs to look at; none means the machine's own, or else all pools.
+        gpus: RunPod pools or GPUs to check; empty means the machine's own GPUs, else all pools.
         gpu_count: GPUs of one worker; None takes as few as fit.
         console: Where to print; None is stdout.
     """
@@ -53,8 +53,8 @@ def run_fit(
         return ExitCode.CONFIGURATION
     if target.requirement is None:
         out.print(
-            f"Nothing is known of {escape(target.label)}: no profile is for it. A profile of "
-            "your own may hold the facts; see docs/profiles.md.",
+            f"No profile has facts about {escape(target.label)}. Write your own profile with the "
+            "facts of the model; see docs/profiles.md.",
             soft_wrap=True,
         )
         return ExitCode.FAILURE
@@ -116,9 +116,9 @@ def _answer(
     else:
         out.print("\nNo RunPod worker holds it.")
     out.print(
-        "Prices as read in 2026, without what is billed beside them; today's: "
-        f"{PRICES_SOURCE}\nCache and requests are computed from the model's layers; what else "
-        "needs memory is an estimate that vLLM replaces by a measurement at start.",
+        "Prices as of 2026, without storage and other charges; current prices: "
+        f"{PRICES_SOURCE}\nCache and requests are computed from the model's layers. Other memory "
+        "is an estimate; vLLM measures it at start.",
         soft_wrap=True,
         style="dim",
     )

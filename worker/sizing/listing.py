@@ -1,4 +1,4 @@
-"""`worker profiles`: which profiles there are, and all about one of them."""
+"""`worker profiles`: lists the profiles, or shows one of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LABELS = {
     "licence": "licence",
     "gated": "gated",
 }
-"""What the facts are called, in their order."""
+"""Labels of the facts, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Described:
 
     @property
     def fits(self) -> str:
-        """The hardware that it is for, in short."""
+        """The recommended hardware, in short."""
         hardware = self.profile.about.hardware
         pools = " or ".join(hardware.pools) if hardware.pools else "any GPU"
         return f"{hardware.gpus} x {pools}"
@@ -103,7 +103,7 @@ def facts_of(profile: Profile) -> list[tuple[str, str, str]]:
 
 
 def unknown_facts(profile: Profile) -> list[str]:
-    """Return the labels of the facts that nobody knows."""
+    """Return the labels of the unknown facts."""
     return [LABELS[name] for name in FACTS if profile.about.fact(name) is None]
 
 

@@ -1,4 +1,4 @@
-"""Where a configuration fits: on which GPUs, how many of them, and at what price."""
+"""Placements of a configuration: GPUs, their number and their price."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.sizing.target import SizingTarget
 
 SECONDS_PER_HOUR = 3600
 FP8_CAPABILITY = (8, 9)
-"""Older GPUs unpack FP8 weights on the fly, which works and is slower."""
+"""Older GPUs unpack FP8 weights on the fly, which is slower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Placement:
 
     @property
     def usd_per_hour(self) -> float | None:
-        """Price of all GPUs, US dollars an hour; None where none is published."""
+        """Price of all GPUs, US dollars per hour; None if not published."""
         if self.pool is None or self.pool.usd_per_s is None:
             return None
         return self.pool.usd_per_s * self.gpus * SECONDS_PER_HOUR
@@ -47,16 +47,16 @@ class Placement:
 def place_on(
     target: SizingTarget, name: str, memory_bytes: int, gpus: int, pool: Pool | None = None
 ) -> Placement:
-    """Return a configuration on `gpus` GPUs of one kind; it must be known what it asks."""
+    """Return a configuration on `gpus` GPUs of one kind; its requirement must be known."""
     requirement = spread(target, gpus)
     return Placement(name, gpus, memory_bytes, requirement.fit(memory_bytes), pool)
 
 
 def spread(target: SizingTarget, gpus: int) -> MemoryRequirement:
-    """Return what is asked of each GPU when `gpus` of them share the model."""
+    """Return the requirement of each GPU if `gpus` of them share the model."""
     requirement = target.requirement
     if requirement is None:
-        raise ValueError("nothing is known of the model")
+        raise ValueError("the requirement of the model is not known")
     if target.fixed:
         return requirement
     share = max(1, gpus // requirement.layout.pipeline_parallel)
@@ -66,7 +66,7 @@ def spread(target: SizingTarget, gpus: int) -> MemoryRequirement:
 
 
 def counts(target: SizingTarget) -> Sequence[int]:
-    """Return how many GPUs a worker may have, fewest first, so that each gets whole heads."""
+    """Return the possible numbers of GPUs, fewest first; each GPU gets whole attention heads."""
     if target.fixed and target.requirement is not None:
         return (target.requirement.layout.gpus,)
     if target.requirement is None:

@@ -1,4 +1,4 @@
-"""Whether the configured model fits the GPUs that are seen, from the facts of its profile."""
+"""Whether the configured model fits the visible GPUs, from the facts of its profile."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANCHOR = "profiles.md#does-it-fit"
 
 @dataclass(frozen=True, slots=True)
 class MemoryRequirement:
-    """What a configuration asks of each GPU.
+    """What a configuration requires of each GPU.
 
     Attributes:
         profile: Whose facts these are.
@@ -54,7 +54,7 @@ class MemoryRequirement:
 def memory_requirement(
     view: ConfigView, profile: Profile | None, profiles: Path
 ) -> MemoryRequirement | None:
-    """Return what the configuration asks of a GPU; None when too little is known of the model.
+    """Return what the configuration requires of a GPU; None if the model is not known well enough.
 
     Args:
         view: The resolved values.
@@ -107,7 +107,7 @@ def _weights(name: str, profile: Profile, view: ConfigView) -> tuple[int, str, b
 
 
 def _online(quantization: str) -> str | None:
-    """Return the precision of weights that vLLM itself quantises while it loads them."""
+    """Return the precision of weights that vLLM quantises at load."""
     return "fp8" if quantization.startswith("fp8") else None
 
 
@@ -120,7 +120,7 @@ def check_capacity(settings: Settings, profiles: Path = PROFILES) -> list[Proble
     """
     view = view_settings(settings)
     gpus = view.machine.gpu_bytes
-    # A size that somebody set, and weights outside the GPU, are their own business.
+    # An explicit cache size or weights outside the GPU are the user's choice.
     overridden = any(view.get(key) for key in ("kv_cache_memory_bytes", "cpu_offload_gb"))
     if not gpus or overridden:
         return []
@@ -143,5 +143,5 @@ def check_capacity(settings: Settings, profiles: Path = PROFILES) -> list[Proble
         )
     expected = f"at most {fit.longest} tokens" if fit.longest else None
     problem = view.problem(key, message, expected)
-    advice = f"{problem.message}; `worker fit` says what to change"
+    advice = f"{problem.message}; run `worker fit` for changes that make it fit"
     return [Problem(problem.where, advice, None, expected, anchor=ANCHOR)]

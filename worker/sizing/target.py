@@ -1,4 +1,4 @@
-"""What is to be placed: a profile, a model, or the configuration in the environment."""
+"""The configuration to place: a profile, a model, or the environment's."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from worker.settings.values import ResolvedValue
 from worker.sizing.requirement import MemoryRequirement, memory_requirement
 
 MOST_GPUS = 8
-"""GPUs of the largest worker; a plan may use any part of them."""
+"""GPUs of the largest worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class SizingTarget:
-    """A configuration and what it asks of a GPU.
+    """A configuration and its requirement.
 
     Attributes:
         settings: The configuration, as it would be on a machine with enough GPUs.
-        requirement: What it asks; None when too little is known of the model.
-        fixed: Whether somebody chose how many GPUs share a layer.
+        requirement: What it requires of a GPU; None if the model is not known well enough.
+        fixed: Whether `tensor_parallel_size` is set explicitly.
     """
 
     settings: Settings
@@ -34,7 +34,7 @@ class SizingTarget:
 
     @property
     def label(self) -> str:
-        """The model, as a reader of the answer knows it."""
+        """The model's name."""
         return self.settings.model.name
 
 
@@ -45,7 +45,7 @@ def load_target(
 
     Args:
         environ: The environment.
-        name: A profile, or a model's repository id; None for what the environment says.
+        name: A profile, or a model's repository id; None means the environment's.
         profiles: The built-in profiles.
 
     Raises:
@@ -62,11 +62,11 @@ def load_target(
 
 
 _REPLACED = ("MODEL_NAME", "PROFILE", "WORKER_PROFILE")
-"""What the environment says of these does not count when a name is given."""
+"""Variables that a given name replaces."""
 
 
 def is_model(name: str) -> bool:
-    """Whether a name means a repository and no profile."""
+    """Whether a name is a repository id, not a profile."""
     return "/" in name and not Path(name).exists() and not name.endswith((".yaml", ".yml"))
 
 
