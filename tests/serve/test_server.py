@@ -10,6 +10,7 @@ import orjson
 import pytest
 from aiohttp import web
 from fake_vllm import BODY, CHAT, DONE, EVENT, REPLY, STREAM, code_of, say, stream
+from yarl import URL
 
 from worker.errors import UnavailableError
 from worker.request import Code
@@ -361,3 +362,12 @@ async def test_drain_ends_what_runs_too_long_with_an_error(ready):
         assert Code.WORKER_STOPPING in (await response.content.read()).decode()
     async with asyncio.timeout(5):
         await ready.left.wait()
+
+
+async def test_path_with_a_line_end_is_refused_with_an_error_object(ready, caplog):
+    path = "/v1/responses/a%0aERROR%20forged"
+    url = URL(f"http://127.0.0.1:{ready.port}{path}", encoded=True)
+    async with ready.session.get(url) as response:
+        body = await response.json()
+    assert (response.status, body["error"]["code"]) == (400, Code.INVALID_ROUTE)
+    assert "forged" not in caplog.text

@@ -24,7 +24,7 @@ ENDPOINT_ID = "local"
 BASE = f"/v2/{ENDPOINT_ID}"
 HOST_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 """Names by which a request may call this machine; others point at DNS rebinding."""
-API_KEY = "local"
+API_KEY = "key-of-the-local-endpoint"
 """What workers send as their key; nothing checks it."""
 GPU = "local"
 """What workers report as their GPU type, in every URL of the platform."""

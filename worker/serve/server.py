@@ -92,7 +92,7 @@ class HttpServer:
         config = self._config
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         self._add_health(app)
-        app.router.add_route("*", "/{path:.*}", self._answer, expect_handler=meet_expectation)
+        app.router.add_route("*", "/{path:(?s:.*)}", self._answer, expect_handler=meet_expectation)
         await self._listen(app, config.port)
         if config.health_port != config.port:
             health = web.Application()
@@ -176,6 +176,7 @@ class HttpServer:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         """Answer any request but a health check; errors get the form of the API."""
+        path = request.rel_url.raw_path  # Encoded, so a line end in it adds no line to the log.
         begun: list[web.StreamResponse] = []
         try:
             self._check(request)
@@ -192,12 +193,12 @@ class HttpServer:
         except (aiohttp.ClientError, ConnectionError) as error:
             if request.transport is None or request.transport.is_closing():
                 raise
-            log.error("%s: the engine did not answer: %s", request.path, type(error).__name__)
+            log.error("%s: the engine did not answer: %s", path, type(error).__name__)
             message = "The engine ended before the answer did; send it again."
             failure = request_error(Code.ENGINE_DIED, message)
         except Exception:
             # The client gets a code; the cause belongs in the log.
-            log.exception("%s: the worker failed", request.path)
+            log.exception("%s: the worker failed", path)
             failure = request_error(
                 Code.INTERNAL_ERROR, "The worker failed; its log has the cause."
             )
