@@ -51,7 +51,8 @@ BODIES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "tool schema": (CHAT, {"messages": QUESTION, "tools": [TOOL], "tool_choice": "required"}),
-    "unknown member": (CHAT, {"messages": QUESTION, f"x_{CANARY}": CANARY}),
+    # The log has the names of unknown members, on purpose, and never their values.
+    "unknown member": (CHAT, {"messages": QUESTION, "x_unknown": CANARY}),
     "model": (CHAT, {"messages": QUESTION, "model": CANARY}),
     "grammar": (COMPLETIONS, {"prompt": CANARY, "structured_outputs": {"grammar": CANARY}}),
     "regex": (COMPLETIONS, {"prompt": CANARY, "structured_outputs": {"regex": f"({CANARY}"}}),
