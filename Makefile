@@ -28,30 +28,31 @@ test-clients: install ## Clients that users have, from LangChain to GuideLLM, ag
 browser: install ## Chromium, for the test with a page of another origin
 	@$(BIN)/python scripts/browser.py
 
-image-test: install ## The image, built with buildah and run; skipped where that cannot be had
+image-test: install ## The image, built with buildah and run; skipped without buildah
 	$(BIN)/pytest tests/image --timeout=900 --durations=10
 
 lint: install ## Everything that must hold without running a test; changes nothing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_prose.py
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python scripts/lint_bake.py
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --offline --quiet --strict-collection .github/workflows
 
-audit: ## Known vulnerabilities of the locked packages; skipped where no advisories can be had
+audit: ## Known vulnerabilities of the locked packages; skipped without advisories
 	@$(PYTHON) scripts/audit.py
 
 fix: install ## What ruff can put right by itself
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-render: install ## Write all generated files anew
+render: install ## Write all generated files
 	$(BIN)/python -m worker.render
 
-lock: ## Resolve requirements/*.lock anew from pyproject.toml
+lock: ## Resolve requirements/*.lock from pyproject.toml
 	@$(PYTHON) scripts/environment.py lock
 
 clean: ## Remove .venv and every cache in this directory (the demo model stays, in ~/.cache)

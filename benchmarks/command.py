@@ -163,7 +163,7 @@ def run_in_order(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def end_in_order(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work`; SIGTERM cancels it, so that everything that it has started ends."""
+    """Await `work`; SIGTERM cancels it, which ends all that it has started."""
     task = asyncio.create_task(work)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task

@@ -17,7 +17,7 @@ BURST_TIMEOUT_S = 120
 """A burst that takes longer has failed."""
 
 SETTLE_S = 0.2
-"""Between two bursts, so that the one before has ended everywhere."""
+"""Pause between two bursts; the first must have ended everywhere."""
 
 QUIET_LOOK_S = 0.1
 """How long systems are looked at to tell whether they are idle."""
@@ -81,7 +81,7 @@ async def measure_bursts(
     """
     for turn in range(rounds):
         for burst in bursts:
-            # Each turn begins with another system, so that none is always the first.
+            # Rotate the order: no system is always the first.
             start = turn % len(systems)
             for system in [*systems[start:], *systems[:start]]:
                 key = make_key(system.name, burst)

@@ -77,7 +77,7 @@ def build_sized_model(directory: Path, size: Size, *, max_model_len: int) -> Pat
 def grow_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
     """Give a byte-level BPE tokenizer words of up to three syllables, `VOCABULARY` tokens in all.
 
-    A text of its words is encoded into the tokens that it was decoded from, so that a random prompt
+    A text of its words is encoded into the tokens that it was decoded from. A random prompt then
     has the length that was asked for.
     """
     known = {

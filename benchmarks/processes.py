@@ -57,7 +57,7 @@ def measure_tree(root: int, proc: Path = Path("/proc")) -> Usage:
 
 
 def reset_peaks(root: int, proc: Path = Path("/proc")) -> None:
-    """Let the peak sizes below `root` begin anew at the present sizes."""
+    """Let the peak sizes below `root` start again at the present sizes."""
     for pid in find_tree(root, proc):
         with suppress(OSError):
             (proc / str(pid) / "clear_refs").write_text("5")

@@ -1,4 +1,4 @@
-"""A whole measurement as JSON, so that its report can be written again without measuring again."""
+"""A whole measurement as JSON, to write its report again without measuring."""
 
 from __future__ import annotations
 

@@ -244,7 +244,7 @@ class Deployed:
         )
 
     def forget(self, job: Job) -> None:
-        """Drop a job with all that it holds, so that one burst does not burden the next."""
+        """Drop a job with all that it holds; one burst must not burden the next."""
         self.endpoint.store.cancel(job)
         job.clear_timer()
         self.endpoint.jobs.pop(job.id, None)

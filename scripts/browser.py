@@ -2,7 +2,7 @@
 
     .venv/bin/python scripts/browser.py
 
-Ends with 0 also where neither can be had: the test then says that it was skipped.
+Also exits with 0 where neither is available: the test then reports that it was skipped.
 """
 
 from __future__ import annotations

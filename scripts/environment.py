@@ -280,7 +280,7 @@ def sync_packages(project: Project) -> None:
 
 
 def add_worker(project: Project) -> None:
-    """Install the checkout itself, so that an edit needs no reinstall."""
+    """Install the checkout itself in editable mode."""
     options = ["--python", str(project.python), "--quiet", "--no-deps", "--editable"]
     environ = read_uv_environment(project)
     run([project.uv, "pip", "install", *options, project.root], project, environ)
@@ -313,7 +313,7 @@ def install(project: Project) -> None:
 
 
 def write_stamp(project: Project, fingerprints: Sequence[str]) -> None:
-    """Note the finished steps, so that whatever interrupts the next one is noticed."""
+    """Record the finished steps; an interrupted step is not among them."""
     if project.venv.is_dir():
         partial = project.stamp.with_suffix(".partial")
         partial.write_text("\n".join(fingerprints), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The code blocks of the README, so that tests can run what it promises."""
+"""The code blocks of the README, for tests that run them."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.env
 
 @pytest.fixture
 def run():
-    """Run a command line and return its result; a wide terminal, so that no line is wrapped."""
+    """Run a command line and return its result; a wide terminal wraps no line."""
     runner = CliRunner()
 
     def run_line(*line: str, **environ: str):

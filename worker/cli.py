@@ -1,4 +1,4 @@
-"""The `worker` command; each command imports what it needs when it runs, so that all start fast."""
+"""The `worker` command; each command imports what it needs when it runs, to start fast."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def render(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print, change nothing.")] = False,
 ) -> None:
-    """Write the generated files anew: docs tables, console forms, schemas. For developers.
+    """Write the generated files: docs tables, console forms, schemas. For developers.
 
     Each comes from the one definition of a setting or request parameter.
     """

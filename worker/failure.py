@@ -1,7 +1,7 @@
 """The last handler of every command: what nobody foresaw becomes one readable error.
 
 A traceback is no answer to a user, and its text can hold a part of a secret: libraries repeat their
-input, often shortened, so that redaction by value cannot find it.
+input, often shortened; redaction by value cannot find it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One question in the four ways to ask it, so that a parameter's effect is tested in each.
+"""One question in the four ways to ask it: a parameter's effect is tested in each.
 
 An effect is a function that asks twice or more and compares; `@effect` registers it for the
 parameters that it shows, and `test_parameters.py` runs it for every way that takes them.

@@ -1,7 +1,7 @@
 """Random weights for a tiny model of any kind, always the same, large enough for it to care.
 
 vLLM's own (`load_format=dummy`) are so small that every token is as likely as any other, whatever
-was asked. Run as a program, so that nobody else imports transformers: FOLDER of the model.
+was asked. Run as a program, to keep transformers out of other processes: FOLDER of the model.
 """
 
 from __future__ import annotations

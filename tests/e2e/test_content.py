@@ -89,7 +89,7 @@ async def test_request_that_vllm_dislikes_is_not_in_the_log(
     before = len(worker_output)
     sent = {**body, "stream": True} if stream else body
     await api.runsync({"openai_route": route, "openai_input": sent})
-    # One job more, so that lines about the first one have arrived.
+    # One more job: lines about the first one have arrived then.
     await api.runsync({"prompt": "x", "sampling_params": {"max_tokens": 1}})
     printed = worker_output[before:]
     assert printed, "the worker prints a line for each job"

@@ -1,6 +1,6 @@
 """Streams whose events hold several tokens say what the whole answer says, to the last token.
 
-Texts are forced, byte by byte, so that a batch's rounding cannot change them; an event of several
+Texts are forced, byte by byte, so a batch's rounding cannot change them; an event of several
 tokens then often ends within a character.
 """
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TEXT = "世界🎉ß" * 8
 SINGLE = {str(token): -100 for token in range(len(SPECIAL_TOKENS) + 256, VOCABULARY)}
-"""Keeps the model from tokens of several bytes, so that each text has one way to be said."""
+"""Keeps the model from tokens of several bytes: each text has one tokenization."""
 
 COARSE = 8
 """Tokens per event that a client asks for."""
@@ -156,7 +156,7 @@ class Told:
     Attributes:
         thinks: Whether chats began with thoughts.
         whole: Answers that were not streamed.
-        loaded: Streams that all ran at once, so that the worker chose how coarse they are.
+        loaded: Streams that all ran at once; the worker chose their stream interval.
         coarse: Streams of which a client chose it.
     """
 

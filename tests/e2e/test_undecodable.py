@@ -42,7 +42,7 @@ async def test_job_that_cannot_be_decoded_fails_and_its_take_is_answered(
 ) -> None:
     raw, code, param = BAD[name]
     good = {"prompt": "Once", "sampling_params": {"max_tokens": 3}}
-    # Submitted without a pause, so that one take brings them all.
+    # Submitted without a pause: one fetch brings them all.
     jobs = [submit(deployment, good) for _ in range(GOOD // 2)]
     bad = submit(deployment, orjson.Fragment(raw))
     jobs += [submit(deployment, good) for _ in range(GOOD // 2, GOOD)]

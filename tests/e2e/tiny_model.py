@@ -2,7 +2,7 @@
 
 A random Llama (its weights are vLLM's own, `load_format=dummy`) with a byte-level tokenizer: any
 text in any script goes through it byte by byte, and characters outside ASCII are always several
-tokens, so that a stream cuts them unless somebody takes care.
+tokens; a careless stream would cut them.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ CORE = "(EngineCore pid=4711) ERROR 11-23 10:00:00 [core.py:1100] "
             [],
             1,
             "One of the model's JSON files, or the head of a weight file, is damaged: delete it "
-            "from the cache, so that it is downloaded again. vLLM said: ValidationError: "
+            "from the cache to download it again. vLLM said: ValidationError: "
             "Unterminated string starting at: line 1 column 2 (char 1)",
             id="damaged-head",
         ),

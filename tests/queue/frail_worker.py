@@ -1,6 +1,6 @@
 """The queue worker on a frail network: no name resolves while the file OUTAGE is there.
 
-Its limits are short, so that no test waits for the real ones.
+Its limits are short; no test waits for the real ones.
 """
 
 import os

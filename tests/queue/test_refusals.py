@@ -49,7 +49,7 @@ DEEP = b'{"prompt": %s%s}' % (b"[" * 1200, b"]" * 1200)
 async def test_job_that_cannot_be_decoded_fails_and_the_rest_of_its_take_is_answered(
     queue, raw, code, param
 ):
-    # Submitted without a pause, so that one take brings them all.
+    # Submitted without a pause: one fetch brings them all.
     first = [queue.submit(outputs=[number]) for number in range(3)]
     bad = queue.submit_input(orjson.Fragment(raw))
     last = [queue.submit(outputs=[number]) for number in range(3, 5)]

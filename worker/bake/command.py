@@ -140,7 +140,7 @@ def refuse_folder(model: str) -> None:
 
 
 def write_manifest(baked: ImageManifest, path: Path) -> None:
-    """Write the manifest in one step, so that a build that is cut off leaves none."""
+    """Write the manifest in one step; an interrupted build leaves none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new")
     temporary.write_text(baked.model_dump_json(indent=2) + "\n", encoding="utf-8")

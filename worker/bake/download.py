@@ -125,7 +125,7 @@ class Hub:
         path = Path(
             self._api.snapshot_download(
                 wanted.repo,
-                # By its name, so that the cache also knows which commit the branch is at.
+                # By its name: the cache then also knows the branch's commit.
                 revision=wanted.revision or "main",
                 cache_dir=self._cache,
                 allow_patterns=names,

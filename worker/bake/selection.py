@@ -61,7 +61,7 @@ FAMILIES: Mapping[str, tuple[WeightFamily, ...]] = {
     "dummy": (),
 }
 """Load format -> where vLLM looks for weights, the first that exists wins. Other formats have
-their own layouts, so that everything is taken."""
+their own layouts; all files are taken."""
 
 
 def find_family(names: Iterable[str], load_format: str) -> WeightFamily | None:

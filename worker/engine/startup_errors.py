@@ -99,7 +99,7 @@ REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
             r"|Expecting property name enclosed|Expecting ',' delimiter"
         ),
         "One of the model's JSON files, or the head of a weight file, is damaged: delete it from "
-        "the cache, so that it is downloaded again",
+        "the cache to download it again",
     ),
     (
         re.compile(r"Cannot find any model weights"),
@@ -109,7 +109,7 @@ REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(r"weights were not initialized from checkpoint|exceeds dimension size"),
         "The weights are not those that config.json describes: the model's files are incomplete "
-        "or of different versions; delete them from the cache, so that they are downloaded again",
+        "or of different versions; delete them from the cache to download them again",
     ),
     (
         re.compile(r"contains custom code which must be executed"),

@@ -54,7 +54,7 @@ def hub(registry: OptionRegistry) -> dict[str, Any]:
 
 
 def _presets(registry: OptionRegistry) -> list[dict[str, Any]]:
-    """Return one preset for each profile; the form asks for the model, so that it is named too."""
+    """Return one preset for each profile; the form asks for the model, so it is named too."""
     model = registry.by_vllm_name["model"].name
     return [
         {
@@ -119,8 +119,8 @@ def worker_config(registry: OptionRegistry) -> dict[str, Any]:
 def form_choices(option: Option) -> list[tuple[str, str]]:
     """Return label and value of each choice; empty for a field of free text.
 
-    The empty value comes first where nothing is promised: it means "not set", so that a form
-    left alone leaves the choice to vLLM.
+    The empty value comes first where nothing is promised: it means "not set". An
+    untouched form then leaves the choice to vLLM.
     """
     if is_toggle(option):
         return []

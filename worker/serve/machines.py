@@ -32,7 +32,7 @@ MACHINE = "machine"
 class Followers:
     """The machines that machine 0 answers for: each is there as long as it asks for health.
 
-    Whoever else asks in the name of one can only keep it, so that no key is needed.
+    Needs no key: a spoofed poll can only keep a machine marked alive.
 
     Args:
         machines: Of the cluster, machine 0 included.

@@ -28,7 +28,7 @@ from worker.stream.flush_policy import StreamLoad
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 300.0
-"""Longer than proxies keep an idle connection, so that they are the ones to close it."""
+"""Longer than proxies keep an idle connection: the proxy should close it first."""
 
 ABORT_S = 5.0
 """How long requests may take to say that they were ended."""

@@ -135,7 +135,7 @@ async def _connect(client: web.WebSocketResponse, engine: aiohttp.ClientWebSocke
 
 
 async def _pass_on(source: AnySocket, target: AnySocket) -> None:
-    # Whoever does not take a message any more is noticed by the other direction, too.
+    # The other direction also notices a client that takes no more messages.
     with contextlib.suppress(ConnectionError):
         async for message in source:
             if message.type is WSMsgType.TEXT:

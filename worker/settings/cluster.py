@@ -87,7 +87,7 @@ class ClusterSettings(SettingsModel):
         Field(ge=1, le=64),
     ] = None
     """GPUs of each machine. RunPod sets it; a machine that sees another number does not start,
-    because the others would wait for it in vain."""
+    because the others would wait for it for ever."""
 
     @property
     def size(self) -> int:

@@ -2,7 +2,7 @@
 
 Three ways to be gone: translated (the value still takes effect through another setting), removed
 (nothing reads it; setting it is reported), obsolete by default (a console may still send its old
-default, which is not worth a word).
+default, which needs no warning).
 """
 
 from __future__ import annotations

@@ -88,8 +88,8 @@ class ServingSettings(SettingsModel):
         Field(gt=0, le=86_400),
     ] = 420.0
     """Longest time that loading the model may take before the worker gives up. The platform marks a
-    worker unhealthy after 420 s unless RUNPOD_INIT_TIMEOUT says otherwise, so that variable counts
-    here too: raise it for a model that needs longer."""
+    worker unhealthy after 420 s unless RUNPOD_INIT_TIMEOUT is set; that variable counts here too.
+    Raise it for a model that needs longer."""
     request_timeout_s: Annotated[
         float,
         Meta("REQUEST_TIMEOUT_S", "REQUEST_TIMEOUT", unit="seconds", title="Request timeout"),
@@ -177,12 +177,12 @@ class RequestSettings(SettingsModel):
     vLLM's own rules."""
     open_control_routes: Annotated[bool, Meta(console=False)] = False
     """Let jobs call the routes that control or inspect the server: metrics, sleep, adapters.
-    Whoever can send a job can then stop or change what others use; a route may also need vLLM's own
-    setting."""
+    Anybody who can send a job can then stop or change what others use. A route may also need
+    vLLM's own setting."""
     allow_private_media: Annotated[bool, Meta(console=False)] = False
     """Fetch media that requests name by URL from private, loopback and link-local addresses too.
-    Whoever can send a job then reaches what only this machine can: other services in its network,
-    and the cloud's metadata."""
+    Anybody who can send a job then reaches what only this machine can: other services in its
+    network, and the cloud's metadata."""
     max_grammar_bytes: Annotated[
         int,
         Meta("MAX_GRAMMAR_BYTES", title="Max grammar size", unit="bytes"),

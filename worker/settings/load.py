@@ -147,5 +147,5 @@ def _check_streaming(values: Values) -> list[Problem]:
     first, largest = values["DEFAULT_MIN_BATCH_SIZE"], values["DEFAULT_BATCH_SIZE"]
     if first.value <= largest.value:
         return []
-    message = f"above {largest.option.name}, so that every piece has {largest.value} tokens"
+    message = f"above {largest.option.name}; every piece has {largest.value} tokens"
     return [Problem(first.location, message, got=str(first.value), anchor=first.option.anchor)]

@@ -75,9 +75,8 @@ def _keep_name(values: Values, model: ResolvedValue, registry: OptionRegistry) -
 def _incomplete(named: ResolvedValue, copy: CachedSnapshot) -> Problem:
     names = ", ".join(copy.missing[:3])
     more = len(copy.missing) - 3
-    message = (
-        f"the copy in {copy.path} is not complete, so that what is missing is downloaded: {names}"
-        + (f" and {more} more" if more > 0 else "")
+    message = f"the copy in {copy.path} is not complete; missing files are downloaded: {names}" + (
+        f" and {more} more" if more > 0 else ""
     )
     return Problem(named.location, message, anchor=CACHE_ANCHOR)
 

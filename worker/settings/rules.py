@@ -31,7 +31,7 @@ class ConfigView:
         registry: All options.
         machine: What it will run on.
         environ: For what vLLM reads itself.
-        is_local: Whether it will run on the machine that we are on, so that paths can be looked at.
+        is_local: Whether it will run on this machine, where paths can be checked.
     """
 
     values: Values

@@ -1,4 +1,4 @@
-"""Which values are secret, whoever reads them."""
+"""Which values are secret."""
 
 from __future__ import annotations
 

@@ -70,8 +70,8 @@ class Inputs:
 class SettingsSource(PydanticBaseSettingsSource):
     """Base of all sources.
 
-    A source validates what it read by itself, so that a problem names the place where the value was
-    written and `current_state` holds typed values.
+    A source validates what it read by itself. A problem then names the place where the value was
+    written, and `current_state` holds typed values.
 
     Args:
         settings_cls: The settings.

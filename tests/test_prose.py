@@ -1,0 +1,47 @@
+"""A lint for phrases that are not plain technical English, over all text written by hand."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+BANNED = {
+    r", so that ": "two sentences, or `to`",
+    r"\bwhoever\b": "`anybody who`, or name who it is",
+    r"\banew\b": "`again`",
+    r"\bin vain\b": "what fails",
+    r"\bbe had\b": "`is available`",
+    r"\bworth a word\b": "what is reported",
+    r"\bone that is none\b": "what it is",
+    r"\bthe way that it\b": "`how it`",
+    r"\blifeline\b|\bwishes\b": "the standard term",
+}
+"""Pattern, and what to write instead."""
+
+WRITTEN_BY_OTHERS = ("worker/vllm_options/schema.json", "docs/engine-options.md", "schemas/")
+"""Descriptions that come from vLLM."""
+
+
+def written_files() -> list[str]:
+    """Return the text files of the repository, without those whose text is vLLM's or recorded."""
+    names = ["ls-files", "*.py", "*.md", "*.j2", "*.yaml", "Makefile", "Dockerfile"]
+    listed = subprocess.run(["git", *names], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [
+        name
+        for name in listed.stdout.splitlines()
+        if not name.startswith(WRITTEN_BY_OTHERS) and name != "tests/test_prose.py"
+    ]
+
+
+@pytest.mark.parametrize("pattern", BANNED)
+def test_text_has_no_phrase_that_needs_a_second_reading(pattern):
+    found = [
+        f"{name}:{number}: {line.strip()[:80]}"
+        for name in written_files()
+        for number, line in enumerate((ROOT / name).read_text().splitlines(), 1)
+        if re.search(pattern, line, re.IGNORECASE)
+    ]
+    assert not found, f"write {BANNED[pattern]} instead:\n" + "\n".join(found)
