@@ -1,0 +1,27 @@
+"""The architecture page names modules that exist and the layers as they are."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs/architecture.md").read_text()
+NAMED = sorted(set(re.findall(r"`((?:worker|tests|profiles)/[\w./-]*)`", PAGE)))
+DRAWN = sorted(set(re.findall(r"\[((?:\w+/)*\w+\.py|\w+/\w+)(?:<br>|\])", PAGE)))
+
+
+@pytest.mark.parametrize("path", [*NAMED, *(f"worker/{path}" for path in DRAWN)])
+def test_named_file_or_folder_exists(path):
+    assert (ROOT / path).exists()
+
+
+def test_page_names_and_draws_files():
+    assert "worker/settings/groups.py" in NAMED
+    assert {"settings/sources", "engine/child.py", "handler.py"} <= set(DRAWN)
+
+
+def test_lowest_layer_is_the_one_that_the_page_names():
+    layers = (ROOT / "pyproject.toml").read_text().partition("layers = [")[2].partition("]")[0]
+    lowest = re.findall(r'"(.+)"', layers)[-1]
+    assert f"`worker/{lowest}.py`" in PAGE
