@@ -1,4 +1,4 @@
-"""Errors as HTTP answers, and the check of the key."""
+"""One request and its response; errors as HTTP answers; the check of the key."""
 
 from __future__ import annotations
 
@@ -15,6 +15,24 @@ RETRY_AFTER_S = 5
 """What a client is told to wait where another attempt may succeed."""
 
 
+class Exchange:
+    """A client's request and the response to it.
+
+    Attributes:
+        request: As it came.
+        response: The response as soon as its status is sent; None before.
+    """
+
+    def __init__(self, request: web.Request) -> None:
+        self.request = request
+        self.response: web.StreamResponse | None = None
+
+    async def start(self, response: web.StreamResponse) -> None:
+        """Send the status and the headers of the response."""
+        self.response = response
+        await response.prepare(self.request)
+
+
 def error_response(error: RequestError, path: str) -> web.Response:
     """Return an error with its real status, in the form of the API at `path`."""
     headers = {"Retry-After": str(RETRY_AFTER_S)} if error.extra.get("retryable") else None
@@ -27,10 +45,10 @@ def error_response(error: RequestError, path: str) -> web.Response:
 
 
 async def fail_stream(response: web.StreamResponse, error: RequestError, path: str) -> None:
-    """End a stream that has begun: an error event if it is one of events, else a cut.
+    """End a stream that has started: an error event if it is one of events, else a cut.
 
     Args:
-        response: Already begun.
+        response: Already started.
         error: Why it ends.
         path: Route, whose events have their own form.
     """

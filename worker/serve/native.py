@@ -14,26 +14,24 @@ from worker.errors import RequestError
 from worker.handler import Handler, Output
 from worker.request import EngineRequest
 from worker.request.members import ignored_header
+from worker.serve.answer import Exchange
 from worker.serve.relay import not_json, read_body
 
 PATH = "/runsync"
 END = b"data: [DONE]\n\n"
 
 
-async def answer_job(
-    request: web.Request, handler: Handler, begun: list[web.StreamResponse]
-) -> web.StreamResponse | None:
-    """Run the job in the body, `{"input": …}`; return its result, or None after a stream.
+async def answer_job(exchange: Exchange, handler: Handler) -> web.StreamResponse:
+    """Run the job in the body, `{"input": …}`; return its result, or its stream after the end.
 
     Args:
-        request: As it came.
+        exchange: Knows the stream as soon as its status is sent.
         handler: Answers jobs.
-        begun: Gets the response of a stream as soon as its status is sent.
 
     Raises:
         RequestError: The job failed before anything was sent.
     """
-    body = await read_body(request)
+    body = await read_body(exchange.request)
     if body is None or "input" not in body:
         raise not_json('Expected {"input": {…}}, with the same input that a RunPod job has.')
     job = {"id": uuid.uuid4().hex, "input": body["input"]}
@@ -45,8 +43,7 @@ async def answer_job(
 
     async with aclosing(handler.handle(job, name_ignored)) as answer:
         if wants_stream(body["input"]):
-            await _stream(request, answer, begun, headers)
-            return None
+            return await _stream(exchange, answer, headers)
         async for output in answer:
             raise_failure(output)
             outputs.append(output)
@@ -55,33 +52,30 @@ async def answer_job(
 
 
 async def _stream(
-    request: web.Request,
-    answer: Any,
-    begun: list[web.StreamResponse],
-    headers: Mapping[str, str],
-) -> None:
+    exchange: Exchange, answer: Any, headers: Mapping[str, str]
+) -> web.StreamResponse:
     """Send each output as one event, or as the events that it already is.
 
     `headers` are those of the response, complete as soon as there is an output.
     """
-    response: web.StreamResponse | None = None
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     raw = False
     async for output in answer:
-        if response is None:
+        if exchange.response is None:
             # The first output decides: a refused job keeps its real status.
             if not isinstance(output, str):
                 raise_failure(output)
-            response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **headers})
-            begun.append(response)
-            await response.prepare(request)
+            response.headers.update(headers)
+            await exchange.start(response)
         if isinstance(output, str):
             raw = True
             await response.write(output.encode())
         elif not raw or _failure(output) is None:
             # Raw events have reported their error already.
             await response.write(b"data: " + orjson.dumps(_failure(output) or output) + b"\n\n")
-    if response is not None:
+    if exchange.response is not None:
         await response.write_eof(b"" if raw else END)
+    return response
 
 
 def wants_stream(job_input: object) -> bool:

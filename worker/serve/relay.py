@@ -25,6 +25,7 @@ from worker.request import (
 )
 from worker.request.members import ignored_header
 from worker.request.routes import resolve_route
+from worker.serve.answer import Exchange
 from worker.stream.events import EventBuffer
 
 HOP_BY_HOP = frozenset(
@@ -72,28 +73,28 @@ class Relay:
         self._client = client
         self._options = options
 
-    async def answer(self, request: web.Request, begun: list[web.StreamResponse]) -> None:
-        """Answer one request; leaving it early aborts it in vLLM.
+    async def answer(self, exchange: Exchange) -> web.StreamResponse:
+        """Answer one request and return the response; leaving early aborts it in vLLM.
 
         Args:
-            request: As it came.
-            begun: Gets the response as soon as its status is sent.
+            exchange: Knows the response as soon as its status is sent.
 
         Raises:
             RequestError: Refused here or by vLLM.
             aiohttp.ClientError: vLLM went away.
         """
+        request = exchange.request
         headers = forwarded_headers(request.headers)
         if request.content_type == "multipart/form-data":
             call = self._check_form(request)
             headers["Content-Type"] = request.headers["Content-Type"]
             form = io.BytesIO(await request.read())
             opened = self._client.forward(call.method, call.path, form, headers)
-            return await self._pass_on(request, call, opened, begun)
+            return await self._pass_on(exchange, call, opened)
         call = self._check(request, await read_body(request))
         report_ignored(call, self._options)
         opened = self._client.request(call.method, call.path, call.body, call.upload, headers)
-        return await self._pass_on(request, call, opened, begun)
+        return await self._pass_on(exchange, call, opened)
 
     def _check(self, request: web.Request, body: dict[str, Any] | None) -> EngineRequest:
         """Return what is asked for, refused where a job would be."""
@@ -118,11 +119,10 @@ class Relay:
 
     async def _pass_on(
         self,
-        request: web.Request,
+        exchange: Exchange,
         call: EngineRequest,
         opened: contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse],
-        begun: list[web.StreamResponse],
-    ) -> None:
+    ) -> web.StreamResponse:
         async with opened as answer:
             if answer.status >= 400:
                 raise map_engine_error(answer.status, await read_whole(answer), call)
@@ -132,13 +132,11 @@ class Relay:
                 whole = orjson.dumps(build_reply(call, orjson.loads(await read_whole(answer))))
                 headers["Content-Length"] = str(len(whole))
                 response = web.StreamResponse(status=answer.status, headers=headers)
-                begun.append(response)
-                await response.prepare(request)
+                await exchange.start(response)
                 await response.write_eof(whole)
-                return
+                return response
             response = web.StreamResponse(status=answer.status, headers=headers)
-            begun.append(response)
-            await response.prepare(request)
+            await exchange.start(response)
             buffer = EventBuffer()
             async for piece in answer.content.iter_any():
                 if call.stream:
@@ -147,6 +145,7 @@ class Relay:
                 if piece:
                     await response.write(piece)
             await response.write_eof(buffer.rest)
+            return response
 
 
 async def read_body(request: web.Request) -> dict[str, Any] | None:

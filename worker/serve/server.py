@@ -14,7 +14,13 @@ from worker.errors import RequestError, UnavailableError
 from worker.handler import Handler, HandlerOptions
 from worker.request import Code, request_error
 from worker.request.engine_request import MAX_BODY_BYTES
-from worker.serve.answer import check_key, error_response, fail_stream, meet_expectation
+from worker.serve.answer import (
+    Exchange,
+    check_key,
+    error_response,
+    fail_stream,
+    meet_expectation,
+)
 from worker.serve.connections import ConnectionLimits, Connections, RequestEnds, receive_body
 from worker.serve.cors import Cors
 from worker.serve.health import State, health_response
@@ -177,15 +183,14 @@ class HttpServer:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         """Answer any request but a health check; errors get the form of the API."""
         path = request.rel_url.raw_path  # Encoded, so a line end in it adds no line to the log.
-        begun: list[web.StreamResponse] = []
+        exchange = Exchange(request)
         try:
             self._check(request)
             if not is_socket(request):
                 # A slow body takes no place of those that are answered.
                 await receive_body(request, self._config.limits.body_timeout_s, MAX_BODY_BYTES)
                 self._check(request)
-            whole = await self._within_time(request, begun)
-            return whole or begun[0]
+            return await self._within_time(exchange)
         except RequestError as error:
             failure = error.detached()
         except TimeoutError:
@@ -202,43 +207,39 @@ class HttpServer:
             failure = request_error(
                 Code.INTERNAL_ERROR, "The worker failed; its log has the cause."
             )
-        if begun:
-            if isinstance(begun[0], web.WebSocketResponse):
-                await fail_socket(begun[0], failure)
-            else:
-                await fail_stream(begun[0], failure, request.path)
-            return begun[0]
-        return self._refusal(failure, request.path)
+        started = exchange.response
+        if started is None:
+            return self._refusal(failure, request.path)
+        if isinstance(started, web.WebSocketResponse):
+            await fail_socket(started, failure)
+        else:
+            await fail_stream(started, failure, request.path)
+        return started
 
-    async def _within_time(
-        self, request: web.Request, begun: list[web.StreamResponse]
-    ) -> web.StreamResponse | None:
+    async def _within_time(self, exchange: Exchange) -> web.StreamResponse:
         """Answer, counted among those that run; `drain` can end it by its timer."""
         async with asyncio.timeout(self._timeout_s) as timer:
             self._timers.add(timer)
             self._idle.clear()
             try:
-                return await self._dispatch(request, begun)
+                return await self._dispatch(exchange)
             finally:
                 self._timers.discard(timer)
                 if not self._timers:
                     self._idle.set()
 
-    async def _dispatch(
-        self, request: web.Request, begun: list[web.StreamResponse]
-    ) -> web.StreamResponse | None:
+    async def _dispatch(self, exchange: Exchange) -> web.StreamResponse:
+        request = exchange.request
         if self._handler is None or self._relay is None or self._client is None:
             raise request_error(
                 Code.ENGINE_UNAVAILABLE, "The model is still loading; send it again."
             )
         if is_socket(request):
-            await relay_socket(request, self._client, begun)
-            return None
+            return await relay_socket(exchange, self._client)
         check_plain(request.path)
         if request.path == NATIVE_PATH and request.method == "POST":
-            return await answer_job(request, self._handler, begun)
-        await self._relay.answer(request, begun)
-        return None
+            return await answer_job(exchange, self._handler)
+        return await self._relay.answer(exchange)
 
     def _check(self, request: web.Request) -> None:
         """Refuse what cannot be answered now, or not for this client.

@@ -12,6 +12,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from worker.engine.client import EngineClient
 from worker.errors import RequestError
 from worker.request import Code, request_error
+from worker.serve.answer import Exchange
 from worker.serve.relay import forwarded_headers
 
 ROUTES = ("/v1/realtime",)
@@ -57,20 +58,18 @@ def check_plain(path: str) -> None:
         raise request_error(Code.METHOD_NOT_ALLOWED, message, "route", status=426)
 
 
-async def relay_socket(
-    request: web.Request, client: EngineClient, begun: list[web.StreamResponse]
-) -> None:
-    """Connect a client with vLLM until either of them closes.
+async def relay_socket(exchange: Exchange, client: EngineClient) -> web.StreamResponse:
+    """Connect a client with vLLM until either of them closes; return the client's socket.
 
     Args:
-        request: Asks for the WebSocket.
+        exchange: Knows the client's socket as soon as it is open.
         client: The connections to vLLM.
-        begun: Gets the client's socket as soon as it is open.
 
     Raises:
         RequestError: No such WebSocket, or vLLM refuses it.
         aiohttp.ClientError: vLLM went away.
     """
+    request = exchange.request
     route = find_route(request.path)
     if route is None:
         known = ", ".join(ROUTES)
@@ -92,9 +91,9 @@ async def relay_socket(
                 compress=False,
                 max_msg_size=MAX_MESSAGE_BYTES,
             )
-            begun.append(socket)
-            await socket.prepare(request)
+            await exchange.start(socket)
             await _connect(socket, engine)
+            return socket
     except aiohttp.WSServerHandshakeError as error:
         raise request_error(
             Code.ROUTE_NOT_SERVED,
