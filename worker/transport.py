@@ -17,10 +17,10 @@ from worker.request import Batching, Code, RequestDefaults, request_error
 from worker.serve import (
     ConnectionLimits,
     Cors,
-    Followers,
+    FollowerMonitor,
     HttpServer,
     HttpServerConfig,
-    Leader,
+    LeaderMonitor,
     State,
 )
 from worker.settings import Settings
@@ -129,7 +129,7 @@ class HttpTransport:
         port, health_port = choose_ports(endpoint, mode)
         key = endpoint.api_key
         machines = settings.cluster.size
-        self._followers = Followers(machines) if machines > 1 else None
+        self._followers = FollowerMonitor(machines) if machines > 1 else None
         self._server = HttpServer(
             HttpServerConfig(
                 port,
@@ -177,7 +177,7 @@ class FollowerTransport:
         leader: The node that serves requests.
     """
 
-    def __init__(self, leader: Leader) -> None:
+    def __init__(self, leader: LeaderMonitor) -> None:
         self._leader = leader
         self._watch: asyncio.Task[str | None] | None = None
 
@@ -203,7 +203,7 @@ class FollowerTransport:
         await self._leader.close()
 
 
-def build_transport(settings: Settings, mode: Mode, leader: Leader | None) -> Transport:
+def build_transport(settings: Settings, mode: Mode, leader: LeaderMonitor | None) -> Transport:
     """Return the transport for this mode; a node with a leader serves no requests."""
     if leader is not None:
         return FollowerTransport(leader)
@@ -214,7 +214,7 @@ def build_transport(settings: Settings, mode: Mode, leader: Leader | None) -> Tr
     return QueueTransport(settings)
 
 
-def find_leader(settings: Settings, mode: Mode) -> Leader | None:
+def find_leader(settings: Settings, mode: Mode) -> LeaderMonitor | None:
     """Return the node that serves requests for this one; None if this one serves itself."""
     cluster, endpoint = settings.cluster, settings.endpoint
     if not cluster.is_follower:
@@ -222,7 +222,7 @@ def find_leader(settings: Settings, mode: Mode) -> Leader | None:
     # All nodes have the same settings, hence the same ports.
     _port, health_port = choose_ports(endpoint, mode)
     url = f"http://{cluster.first_address}:{health_port}{endpoint.health_path}"
-    return Leader(url, cluster.rank)
+    return LeaderMonitor(url, cluster.rank)
 
 
 def build_stream_load(settings: Settings) -> StreamLoad:

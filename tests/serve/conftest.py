@@ -15,7 +15,7 @@ from aiohttp import web
 from worker.engine.client import EngineClient
 from worker.handler import HandlerOptions
 from worker.request import Batching, RequestDefaults
-from worker.serve import Followers, HttpServer, HttpServerConfig
+from worker.serve import FollowerMonitor, HttpServer, HttpServerConfig
 from worker.stream.flush_policy import StreamLoad
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -41,7 +41,7 @@ class Bench:
         self.timeout_s = 30.0
         self.client: EngineClient
         self.server: HttpServer
-        self.followers: Followers | None = None
+        self.followers: FollowerMonitor | None = None
         self.port = 0
         self.health_port = 0
 

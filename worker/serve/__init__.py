@@ -1,17 +1,17 @@
 """HTTP to the clients themselves: behind RunPod's load balancer, or on a pod."""
 
+from worker.serve.cluster import FollowerMonitor, LeaderMonitor
 from worker.serve.connections import ConnectionLimits
 from worker.serve.cors import Cors
 from worker.serve.health import State
-from worker.serve.machines import Followers, Leader
 from worker.serve.server import HttpServer, HttpServerConfig
 
 __all__ = [
     "ConnectionLimits",
     "Cors",
-    "Followers",
+    "FollowerMonitor",
     "HttpServer",
     "HttpServerConfig",
-    "Leader",
+    "LeaderMonitor",
     "State",
 ]

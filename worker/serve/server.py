@@ -21,10 +21,10 @@ from worker.serve.answer import (
     fail_stream,
     meet_expectation,
 )
+from worker.serve.cluster import NODE, FollowerMonitor
 from worker.serve.connections import ConnectionLimits, Connections, RequestEnds, receive_body
 from worker.serve.cors import Cors
 from worker.serve.health import State, health_response
-from worker.serve.machines import MACHINE, Followers
 from worker.serve.native import PATH as NATIVE_PATH
 from worker.serve.native import answer_job
 from worker.serve.relay import Relay
@@ -75,7 +75,7 @@ class HttpServer:
         followers: Machines that this one answers for, to be told of their health checks.
     """
 
-    def __init__(self, config: HttpServerConfig, followers: Followers | None = None) -> None:
+    def __init__(self, config: HttpServerConfig, followers: FollowerMonitor | None = None) -> None:
         self._config = config
         self._followers = followers
         self._state = State.STARTING
@@ -177,7 +177,7 @@ class HttpServer:
 
     async def _health(self, request: web.Request) -> web.Response:
         if self._followers is not None:
-            self._followers.note(request.query.get(MACHINE))
+            self._followers.record_poll(request.query.get(NODE))
         return health_response(self._state)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:

@@ -45,24 +45,24 @@ class ClusterSettings(SettingsModel):
             "PRIMARY_ADDR",
             "MASTER_ADDR",
             vllm_name="master_addr",
-            title="Address of machine 0",
+            title="Address of node 0",
             example="10.65.0.2",
             default_text="needed on a cluster",
         ),
         Field(min_length=1),
     ] = None
-    """Address of machine 0 in the cluster's own network. RunPod sets it."""
+    """Address of node 0 in the cluster's own network. RunPod sets it."""
     first_port: Annotated[
         Port,
         Meta(
             "PRIMARY_PORT",
             "MASTER_PORT",
             vllm_name="master_port",
-            title="Port of machine 0",
+            title="Port of node 0",
             unit="port number",
         ),
     ] = 29501
-    """Port of machine 0 at which vLLM's machines meet. RunPod sets it."""
+    """Port of node 0 on which vLLM's nodes connect. RunPod sets it."""
     own_address: Annotated[
         str | None,
         Meta(

@@ -1,4 +1,4 @@
-"""Variables of the original worker and of vLLM that are gone, as data: old name, since, instead.
+"""Variables of worker-vllm and of vLLM that are gone, as data: old name, since, instead.
 
 Three ways to be gone: translated (the value still takes effect through another setting), removed
 (nothing reads it; setting it is reported), obsolete by default (a console may still send its old
@@ -23,7 +23,7 @@ class Removed:
     Attributes:
         since: What removed it.
         instead: What to do now, as a sentence.
-        default: Text that the original's console form sent; setting that is not reported.
+        default: Text that worker-vllm's console form sent; setting that is not reported.
     """
 
     since: str
@@ -40,7 +40,7 @@ class Renamed:
         target: vLLM's name of the option that it feeds.
         kind: How the old text is written: `string`, `integer`, `boolean`.
         convert: From the old value to the option's; None leaves the option alone.
-        default: Text that the original's console form sent, which is not passed on.
+        default: Text that worker-vllm's console form sent, which is not passed on.
     """
 
     since: str
@@ -59,7 +59,7 @@ def _member(key: str) -> Callable[[Any], dict[str, Any]]:
 
 
 def _draft(value: str) -> dict[str, Any]:
-    """Convert a draft model's name; the original spelt n-gram lookup as `[ngram]`."""
+    """Convert a draft model's name; worker-vllm spelt n-gram lookup as `[ngram]`."""
     return {"method": "ngram"} if value == "[ngram]" else {"model": value}
 
 
@@ -116,7 +116,7 @@ RETIRED: Mapping[str, Mapping[str, str]] = {
     },
     "tokenizer_mode": {"slow": "auto, or hf for Hugging Face's own tokenizer"},
 }
-"""Values that the original offered and the pinned vLLM no longer has, with what to use instead."""
+"""Values that worker-vllm offered and the pinned vLLM no longer has, with what to use instead."""
 
 REMOVED: Mapping[str, Removed] = {
     "QUANTIZATION_PARAM_PATH": Removed(

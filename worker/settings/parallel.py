@@ -71,7 +71,7 @@ def _check_cluster(view: ConfigView, cluster: ClusterSettings) -> Iterator[Probl
     elif rank >= nodes:
         yield problem("NODE_RANK", "no such machine", f"0 to {nodes - 1}, by NUM_NODES")
     if cluster.first_address is None:
-        yield problem("PRIMARY_ADDR", "not set", "the address of machine 0; RunPod sets it")
+        yield problem("PRIMARY_ADDR", "not set", "the address of node 0; RunPod sets it")
     stated = cluster.gpus
     if stated is not None and view.machine.has_gpu and stated != view.machine.gpus:
         seen = f"{view.machine.gpus}, the GPUs that this machine sees"

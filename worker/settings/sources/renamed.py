@@ -13,7 +13,7 @@ TYPES: Mapping[str, Any] = {"boolean": bool, "integer": int, "string": str}
 
 
 def is_set(raw: Any, default: str | None) -> bool:
-    """Whether a value differs from what the original worker's form sends untouched."""
+    """Whether a value differs from what worker-vllm's form sends untouched."""
     text = str(raw).strip().lower() if raw is not None else ""
     if text in ("", "none", "null"):
         return False

@@ -1,4 +1,4 @@
-"""Machines of a cluster: each notices when another has gone."""
+"""Nodes of a cluster: each notices when another has gone."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import asyncio
 import pytest
 
 from worker.errors import UnavailableError
-from worker.serve import Followers, Leader, State
-from worker.serve.machines import MACHINE
+from worker.serve import FollowerMonitor, LeaderMonitor, State
+from worker.serve.cluster import NODE
 
 
-def leader_of(bench, silence_s=0.05, number=1):
-    return Leader(f"http://127.0.0.1:{bench.port}/ping", number, silence_s)
+def leader_of(bench, timeout_s=0.05, number=1):
+    return LeaderMonitor(f"http://127.0.0.1:{bench.port}/ping", number, timeout_s)
 
 
 @pytest.fixture
-def looks_often(monkeypatch):
-    monkeypatch.setattr("worker.serve.machines.LOOK_INTERVAL_S", 0.01)
+def polls_often(monkeypatch):
+    monkeypatch.setattr("worker.serve.cluster.POLL_INTERVAL_S", 0.01)
 
 
 async def test_leader_is_ready_when_it_answers(bench):
@@ -29,24 +29,24 @@ async def test_leader_is_ready_when_it_answers(bench):
     await leader.close()
 
 
-async def test_leader_that_was_never_there_may_still_come(bench):
-    leader = Leader("http://127.0.0.1:9/ping", 1, silence_s=0)
+async def test_leader_that_was_never_seen_counts_as_starting(bench):
+    leader = LeaderMonitor("http://127.0.0.1:9/ping", 1, timeout_s=0)
     assert not await leader.is_ready()
     assert not await leader.is_ready()
     await leader.close()
 
 
 @pytest.mark.parametrize("state", [State.STOPPING, State.FAILED])
-async def test_leader_that_stops_while_this_machine_loads_ends_the_start(bench, state):
+async def test_leader_that_stops_while_this_node_loads_ends_the_start(bench, state):
     await bench.open()
     leader = leader_of(bench)
     bench.server.stop_accepting(state)
-    with pytest.raises(UnavailableError, match=r"machine 0 .* gone again: http://127.*/ping"):
+    with pytest.raises(UnavailableError, match=r"node 0 .* has gone: http://127.*/ping"):
         await leader.is_ready()
     await leader.close()
 
 
-async def test_leader_that_stops_ends_its_followers_in_order(bench, looks_often):
+async def test_leader_that_stops_ends_its_followers_in_order(bench, polls_often):
     await bench.open()
     bench.begin()
     leader = leader_of(bench)
@@ -58,7 +58,7 @@ async def test_leader_that_stops_ends_its_followers_in_order(bench, looks_often)
     await leader.close()
 
 
-async def test_leader_whose_worker_has_ended_ends_its_followers(bench, looks_often):
+async def test_leader_whose_worker_has_ended_ends_its_followers(bench, polls_often):
     await bench.open()
     bench.begin()
     leader = leader_of(bench)
@@ -68,8 +68,8 @@ async def test_leader_whose_worker_has_ended_ends_its_followers(bench, looks_oft
     await leader.close()
 
 
-async def test_leader_that_does_not_answer_any_more_is_a_loss(looks_often, monkeypatch):
-    monkeypatch.setattr("worker.serve.machines.LOOK_TIMEOUT_S", 0.1)
+async def test_leader_that_does_not_respond_any_more_is_a_failure(polls_often, monkeypatch):
+    monkeypatch.setattr("worker.serve.cluster.POLL_TIMEOUT_S", 0.1)
     heard = asyncio.Event()
 
     async def answer_once(reader, writer):
@@ -83,14 +83,14 @@ async def test_leader_that_does_not_answer_any_more_is_a_loss(looks_often, monke
 
     async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        leader = Leader(f"http://127.0.0.1:{port}/ping", 1, silence_s=0.05)
-        assert "machine 0 has gone" in await asyncio.wait_for(leader.wait_gone(), 5)
+        leader = LeaderMonitor(f"http://127.0.0.1:{port}/ping", 1, timeout_s=0.05)
+        assert "node 0 does not respond" in await asyncio.wait_for(leader.wait_gone(), 5)
         assert heard.is_set()
         await leader.close()
 
 
-async def test_follower_that_asks_is_there_and_one_that_stops_asking_has_gone(bench, looks_often):
-    bench.followers = Followers(3, silence_s=0.2)
+async def test_follower_that_stops_polling_is_a_failure(bench, polls_often):
+    bench.followers = FollowerMonitor(3, timeout_s=0.2)
     await bench.open()
     bench.begin()
     gone = asyncio.create_task(bench.followers.wait_gone())
@@ -104,14 +104,14 @@ async def test_follower_that_asks_is_there_and_one_that_stops_asking_has_gone(be
     while not gone.done():
         assert await stays.is_ready()
         await asyncio.sleep(0.01)
-    assert gone.result() == "machine 2 has gone: it asks no more"
+    assert gone.result() == "node 2 stopped polling"
     await stays.close()
 
 
 @pytest.mark.parametrize("name", ["0", "3", "x", "", "-1"])
-async def test_nobody_else_can_be_missed(bench, looks_often, name):
-    bench.followers = Followers(3, silence_s=0)
+async def test_other_clients_of_the_health_check_are_ignored(bench, polls_often, name):
+    bench.followers = FollowerMonitor(3, timeout_s=0)
     await bench.open()
-    assert (await bench.ask("GET", "/ping", params={MACHINE: name}))[0] == 204
+    assert (await bench.ask("GET", "/ping", params={NODE: name}))[0] == 204
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(bench.followers.wait_gone(), 0.05)
