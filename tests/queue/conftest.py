@@ -1,7 +1,14 @@
-"""Import the SDK once and without its look at the processor, which takes longer than all tests."""
+"""Import the SDK once and without its look at the processor, which takes longer than all tests.
+
+The fixture `queue` is a local endpoint with one worker, shared by a module's tests.
+"""
 
 import sys
 import types
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
 
 if "runpod" not in sys.modules:
     stub = types.ModuleType("cpuinfo")
@@ -13,3 +20,17 @@ if "runpod" not in sys.modules:
     del sys.modules["cpuinfo"]
     if genuine is not None:
         sys.modules["cpuinfo"] = genuine
+
+from queue_bench import Queue, deploy
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def event_driven() -> AsyncIterator[Queue]:
+    async with deploy() as queue:
+        yield queue
+
+
+@pytest.fixture
+def queue(event_driven: Queue) -> Iterator[Queue]:
+    yield event_driven
+    event_driven.endpoint.faults.clear()

@@ -5,12 +5,10 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
-import pytest_asyncio
-from queue_bench import ENVIRON, LIMITS, LONG_S, PLACES, WORKER, Queue, deploy, error_of
+from queue_bench import ENVIRON, LIMITS, LONG_S, PLACES, WORKER, deploy, error_of
 
 from worker.dev import Fault, LocalEndpoint
 from worker.dev.deployment import DEFAULTS
@@ -19,18 +17,6 @@ from worker.engine.parent_death import group_is_alive
 from worker.request.codes import Code
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def event_driven() -> AsyncIterator[Queue]:
-    async with deploy() as queue:
-        yield queue
-
-
-@pytest.fixture
-def queue(event_driven: Queue):
-    yield event_driven
-    event_driven.endpoint.faults.clear()
 
 
 async def test_outputs_arrive_in_order_and_the_result_is_complete(queue):

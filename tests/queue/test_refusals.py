@@ -1,29 +1,14 @@
 """Jobs that cannot be decoded, and results that the platform refuses."""
 
-from collections.abc import AsyncIterator
-
 import orjson
 import pytest
-import pytest_asyncio
-from queue_bench import Queue, deploy, error_of
+from queue_bench import error_of
 
 from worker.dev import Fault
 from worker.dev.job import JobStatus
 from worker.request.codes import Code
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def event_driven() -> AsyncIterator[Queue]:
-    async with deploy() as queue:
-        yield queue
-
-
-@pytest.fixture
-def queue(event_driven: Queue):
-    yield event_driven
-    event_driven.endpoint.faults.clear()
 
 
 DEEP = b'{"prompt": %s%s}' % (b"[" * 1200, b"]" * 1200)
