@@ -306,6 +306,15 @@ def configure(arguments: Sequence[str], report: Reporter) -> None:
     report.phase("configured")
 
 
+def patch_process(arguments: Sequence[str]) -> None:
+    """Apply the patches that each of vLLM's processes needs, whether it is forked or spawned."""
+    register_media_connectors()
+    disable_sched_yield()
+    hide_requests_in_dumps()
+    content.hide_from(GRAMMAR_LOGGERS)
+    key_startup_plan(arguments)
+
+
 def serve(arguments: Sequence[str], report: Reporter) -> None:
     """Run vLLM's API server with `arguments` until it ends."""
     parsed = parse(arguments, report)
@@ -314,12 +323,8 @@ def serve(arguments: Sequence[str], report: Reporter) -> None:
 
     parsed.middleware = [*parsed.middleware, SERVE_START_HOOK]
 
-    register_media_connectors()
-    disable_sched_yield()
-    hide_requests_in_dumps()
-    content.hide_from(GRAMMAR_LOGGERS)
+    patch_process(arguments)
     fork_api_servers()
-    key_startup_plan(arguments)
     patch_model_inspection()
     create_engine_config = fork_engine_processes(AsyncEngineArgs.create_engine_config)
 
@@ -359,8 +364,4 @@ elif __name__ == "__mp_main__":
     # Prepare that process like a forked one; it may be an API server.
     die_with_parent()
     permit_amx()
-    register_media_connectors()
-    disable_sched_yield()
-    hide_requests_in_dumps()
-    content.hide_from(GRAMMAR_LOGGERS)
-    key_startup_plan(sys.argv[3:])
+    patch_process(sys.argv[3:])
