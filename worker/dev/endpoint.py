@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from worker.dev.batch import BatchStore
+from worker.dev.batch_api import BatchApi
 from worker.dev.client_api import ClientApi
 from worker.dev.faults import Faults
 from worker.dev.gateway import Gateway
@@ -87,6 +89,7 @@ class LocalEndpoint:
         """
         app = web.Application(middlewares=[self._guard])
         app.add_routes(ClientApi(self.store).routes(BASE))
+        app.add_routes(BatchApi(BatchStore(self.store)).routes(BASE))
         app.add_routes(WorkerApi(self.store, self.faults, lambda: self.rtt_ms).routes(BASE))
         app.add_routes(Gateway(self.store).routes(BASE))
         self._runner = web.AppRunner(

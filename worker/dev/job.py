@@ -39,6 +39,7 @@ class JobRequest:
         retention_s: Seconds that the result is kept.
         webhook: URL that gets the result, if any.
         s3_config: The client's `s3Config`, passed to the handler as it is.
+        batch_id: The batch that it belongs to, if any.
     """
 
     input: Any
@@ -48,6 +49,7 @@ class JobRequest:
     retention_s: float
     webhook: str | None = None
     s3_config: dict[str, Any] | None = None
+    batch_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,48 @@ class Limits(BaseModel):
         description="Hosts that a webhook may name; a webhook to any other host is not called.",
         json_schema_extra=LOCAL,
     )
+    batch_requests: int = Field(
+        default=5000,
+        gt=0,
+        description="Most requests of a batch; more are answered 400.",
+        json_schema_extra=DOCUMENTED,
+    )
+    batch_body_bytes: int = Field(
+        default=10 * MIB,
+        gt=0,
+        description="Largest body of a batch operation, in bytes; more is answered 400.",
+        json_schema_extra=DOCUMENTED,
+    )
+    batch_active: int = Field(
+        default=10,
+        gt=0,
+        description="Most batches that are drafts or have unfinished requests; more are 429.",
+        json_schema_extra=DOCUMENTED,
+    )
+    batch_queued: int = Field(
+        default=50_000,
+        gt=0,
+        description="Most queued requests of all batches; a batch beyond them is not finalized.",
+        json_schema_extra=DOCUMENTED,
+    )
+    batch_page: int = Field(
+        default=50,
+        gt=0,
+        description="Requests in a page of a batch's list unless ?limit= says otherwise.",
+        json_schema_extra=DOCUMENTED,
+    )
+    batch_page_max: int = Field(
+        default=1000,
+        gt=0,
+        description="Most requests in such a page.",
+        json_schema_extra=INFERRED,
+    )
+    batch_retention_s: float = Field(
+        default=86_400,
+        gt=0,
+        description="Seconds after which /status no longer knows a batch's finished request.",
+        json_schema_extra=INFERRED,
+    )
     rate_limits: bool = Field(
         default=False,
         description="Whether RunPod's documented request rates are enforced.",

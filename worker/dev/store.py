@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -32,7 +32,8 @@ class JobStore:
         self.workers = WorkerRegistry(limits.worker_timeout_s, self._check_silence)
         self.retried = 0
         self.on_finish = on_finish
-        self._queue: deque[Job] = deque()
+        self._queue: OrderedDict[str, Job] = OrderedDict()
+        self._batch_queue: OrderedDict[str, Job] = OrderedDict()
         self._takers: deque[asyncio.Future[None]] = deque()
         self._finished: Counter[JobStatus] = Counter()
         self._draining = False
@@ -42,10 +43,14 @@ class JobStore:
     def submit(self, request: JobRequest) -> Job:
         """Queue a new job."""
         job = Job(request)
-        self.jobs[job.id] = job
-        job.set_timer("ttl", request.ttl_ms / 1000, self._expire)
-        self._enqueue(job)
+        self.enqueue(job)
         return job
+
+    def enqueue(self, job: Job) -> None:
+        """Queue a job that is new to the store."""
+        self.jobs[job.id] = job
+        job.set_timer("ttl", job.request.ttl_ms / 1000, self._expire)
+        self._enqueue(job)
 
     def cancel(self, job: Job) -> None:
         """End a job that has not ended; its worker is told through job-stop."""
@@ -63,7 +68,7 @@ class JobStore:
 
     def purge(self) -> int:
         """Cancel all queued jobs and return how many there were."""
-        queued = list(self._queue)
+        queued = [*self._queue.values(), *self._batch_queue.values()]
         for job in queued:
             self.cancel(job)
         return len(queued)
@@ -76,9 +81,13 @@ class JobStore:
             "completed": self._finished[JobStatus.COMPLETED],
             "failed": failed,
             "inProgress": running,
-            "inQueue": len(self._queue),
+            "inQueue": len(self._queue) + len(self._batch_queue),
             "retried": self.retried,
         }
+
+    def queued_of_batches(self) -> int:
+        """Return how many requests of batches are queued."""
+        return len(self._batch_queue)
 
     # Worker side
 
@@ -103,8 +112,9 @@ class JobStore:
             worker.polls -= 1
             self.workers.touch(worker_id)
         jobs: list[Job] = []
-        while self._queue and len(jobs) < count:
-            job = self._queue.popleft()
+        while self._queued and len(jobs) < count:
+            # The requests of batches must not delay others.
+            _, job = (self._queue or self._batch_queue).popitem(last=False)
             self._start(job, worker)
             jobs.append(job)
         self._wake_taker()
@@ -210,7 +220,7 @@ class JobStore:
         hold_s = DRAIN_HOLD_S if self._draining else self.limits.take_hold_s
         try:
             async with asyncio.timeout(hold_s):
-                while not self._queue or self._draining:
+                while not self._queued or self._draining:
                     await self._take_turn()
                     if self._draining:
                         return False
@@ -232,18 +242,25 @@ class JobStore:
             raise
 
     def _wake_taker(self) -> None:
-        while self._takers and self._queue and not self._draining:
+        while self._takers and self._queued and not self._draining:
             waiter = self._takers.popleft()
             if not waiter.done():
                 waiter.set_result(None)
                 return
 
     def _enqueue(self, job: Job, *, front: bool = False) -> None:
+        queue = self._queue_of(job)
+        queue[job.id] = job
         if front:
-            self._queue.appendleft(job)
-        else:
-            self._queue.append(job)
+            queue.move_to_end(job.id, last=False)
         self._wake_taker()
+
+    @property
+    def _queued(self) -> bool:
+        return bool(self._queue or self._batch_queue)
+
+    def _queue_of(self, job: Job) -> OrderedDict[str, Job]:
+        return self._queue if job.request.batch_id is None else self._batch_queue
 
     def _requeue(self, job: Job, *, front: bool = False) -> None:
         self._detach(job)
@@ -283,7 +300,7 @@ class JobStore:
     def _stop(self, job: Job, status: JobStatus) -> None:
         """End a job that its worker did not end, and tell the worker if it has it."""
         if job.status is JobStatus.IN_QUEUE:
-            self._queue.remove(job)
+            del self._queue_of(job)[job.id]
         elif job.delivered:
             self._announce_stop(job)
         self._finish(job, status)

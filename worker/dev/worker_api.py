@@ -136,6 +136,8 @@ class WorkerApi:
                 body["webhook"] = job.request.webhook
             if job.request.s3_config is not None:
                 body["s3Config"] = job.request.s3_config
+            if job.request.batch_id is not None:
+                body["batchId"] = job.request.batch_id
             bodies.append(body)
         return Outcome(
             reply_json(bodies if batch else bodies[0]),
