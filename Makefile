@@ -18,8 +18,8 @@ run: install ## Ask a small model a question through the whole worker, on this m
 dev: install ## A local RunPod endpoint that stays up, with the demo model or MODEL_NAME=...
 	@$(BIN)/worker dev
 
-test: install ## All tests: units in seconds, then end to end with one real vLLM
-	$(BIN)/pytest -m "not e2e" --durations=10
+test: install ## All tests: units on every core, then end to end with one real vLLM
+	$(BIN)/pytest -m "not e2e" -n logical --dist worksteal --durations=10
 	$(BIN)/pytest -m e2e --durations=10
 
 test-clients: install ## Clients that users have, from LangChain to GuideLLM, against one worker
