@@ -1,5 +1,6 @@
 import asyncio
 
+import orjson
 import pytest
 from aiohttp import web
 from handler_bench import (
@@ -135,3 +136,27 @@ async def test_stream_interval_is_not_sent_to_other_routes(build):
     bench = await build(stream(b"event: message_stop\ndata: {}\n\n"))
     await bench.run(openai(route="/v1/messages", max_tokens=5))
     assert "stream_interval" not in bench.engine.asked[0][2]
+
+
+BATCH_LINE = {
+    "custom_id": "r-1",
+    "method": "POST",
+    "url": CHAT,
+    "body": {"messages": MESSAGES},
+}
+
+
+async def test_batch_line_is_answered_as_a_line_of_the_output_file(build):
+    bench = await build(say(REPLY))
+    [output] = await bench.run(BATCH_LINE)
+    assert output["custom_id"] == "r-1"
+    assert output["response"]["status_code"] == 200
+    assert output["response"]["body"] == REPLY
+    assert output["error"] is None
+
+
+async def test_error_of_a_batch_line_has_its_custom_id(build):
+    bench = await build(say(REPLY))
+    [output] = await bench.run({**BATCH_LINE, "url": "/v1/nothing"})
+    error = orjson.loads(output["error"])["error"]
+    assert (error["custom_id"], error["code"]) == ("r-1", "unknown_route")

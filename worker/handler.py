@@ -33,6 +33,7 @@ from worker.request import (
     parse_job,
     request_error,
 )
+from worker.request.batch_line import build_batch_line, find_custom_id
 from worker.request.engine_error import read_error
 from worker.request.engine_request import MAX_BODY_BYTES
 from worker.request.members import NameLog
@@ -151,6 +152,8 @@ class Handler:
             failure = request_error(
                 Code.INTERNAL_ERROR, "The worker failed; its log has the cause."
             )
+        if (custom_id := find_custom_id(job.get("input"))) is not None:
+            failure.extra["custom_id"] = custom_id
         if (path := _streamed_route(job.get("input"), call)) is not None:
             # A client that reads the stream does not see the job's result; this event reports it.
             yield self._raw(error_events(failure, path))
@@ -170,7 +173,8 @@ class Handler:
     async def _answer(self, call: EngineRequest) -> AsyncGenerator[Output, None]:
         if not call.stream:
             async with self._send(call, call.body) as response:
-                yield await _read_reply(call, response)
+                reply = await _read_reply(call, response)
+            yield reply if call.custom_id is None else build_batch_line(call.custom_id, reply)
             return
         with self._stream_load.stream():
             # Count all jobs that arrived together before the first one chooses its interval.

@@ -127,3 +127,9 @@ def test_summary_line_of_a_failure_has_its_code(error, start):
     line = JobStats().summary_line({"error": error})
     assert line.startswith(start)
     assert "secret" not in line
+
+
+def test_find_usage_reads_the_body_of_a_batch_line():
+    body = {"usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+    line = {"custom_id": "1", "response": {"status_code": 200, "body": body}, "error": None}
+    assert find_usage([line]) == (3, 2)

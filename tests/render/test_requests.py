@@ -10,12 +10,19 @@ from worker.render.requests import native_schema, render_errors, render_requests
 from worker.request import ERROR_SPECS
 from worker.request.field import aliases_of
 from worker.request.foreign import CONTAINERS, FOREIGN
-from worker.request.job_input import BatchingInput, GatewayInput, NativeInput, RouteInput
+from worker.request.job_input import (
+    BatchingInput,
+    BatchLineInput,
+    GatewayInput,
+    NativeInput,
+    RouteInput,
+)
 from worker.request.sampling import RepetitionDetection, SamplingParameters, StructuredOutputs
 
 MODELS = (
     BatchingInput,
     GatewayInput,
+    BatchLineInput,
     RouteInput,
     NativeInput,
     SamplingParameters,

@@ -139,10 +139,17 @@ def _messages_from_the_end(outputs: list[Any], mark: str) -> Iterator[Mapping[st
     """Yield the objects in the last outputs, and the events that contain `mark`."""
     for output in reversed(outputs[-2:]):
         if isinstance(output, Mapping):
-            yield output
+            yield _unwrap(output)
         elif isinstance(output, list):
             yield from (item for item in reversed(output) if isinstance(item, Mapping))
         elif isinstance(output, str) and mark in output:
             for line in reversed(output.splitlines()):
                 if line.startswith("data: {") and mark in line:
                     yield orjson.loads(line.removeprefix("data: "))
+
+
+def _unwrap(output: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the body inside a line of OpenAI's batch format; any other output as it is."""
+    response = output.get("response")
+    body = response.get("body") if isinstance(response, Mapping) else None
+    return body if isinstance(body, Mapping) else output

@@ -11,7 +11,13 @@ from worker.metadata import ALIASES, DEFAULT_TEXT, KINDS, SETTING, UNIT
 from worker.request.codes import ERROR_SPECS
 from worker.request.field import Parameters, aliases_of, input_modes_of
 from worker.request.foreign import CONTAINERS, FOREIGN
-from worker.request.job_input import BatchingInput, GatewayInput, NativeInput, RouteInput
+from worker.request.job_input import (
+    BatchingInput,
+    BatchLineInput,
+    GatewayInput,
+    NativeInput,
+    RouteInput,
+)
 from worker.request.members import IGNORED_HEADER
 from worker.request.members import SETTING as REJECT
 from worker.request.native_input import BEAM_PARAMETERS
@@ -211,9 +217,14 @@ def _shape_table() -> list[str]:
         ("Native", "`prompt` or `messages`", "the native answer"),
         ("OpenAI gateway", _names(GatewayInput), "vLLM's own answer"),
         ("Any route", _names(RouteInput), "vLLM's own answer"),
+        ("Line of an OpenAI batch", _names(BatchLineInput), "a line of OpenAI's output file"),
     ]
     batching = ", ".join(f"`{name}`" for name in BatchingInput.model_fields)
-    return [*_table(("Shape", "Fields", "Answer"), rows), "", f"All shapes also take {batching}."]
+    return [
+        *_table(("Shape", "Fields", "Answer"), rows),
+        "",
+        f"All shapes but the last also take {batching}.",
+    ]
 
 
 def _names(model: type[Parameters]) -> str:

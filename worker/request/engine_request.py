@@ -82,6 +82,7 @@ class EngineRequest:
         drop_reasoning: True removes the reasoning from a native response.
         note: Warning for a native response that reaches the default limit; None if not used.
         ignored: Names of parameters that have no effect.
+        custom_id: Identifier of a line of OpenAI's batch format; None for other jobs.
     """
 
     method: Method
@@ -97,3 +98,4 @@ class EngineRequest:
     drop_reasoning: bool = False
     note: str | None = None
     ignored: tuple[str, ...] = ()
+    custom_id: str | None = None

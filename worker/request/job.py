@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from worker.errors import RequestError
+from worker.request.batch_line import refuse_stream
 from worker.request.codes import Code, request_error
 from worker.request.defaults import RequestDefaults, choose_batching
 from worker.request.engine_request import BestOf, EngineRequest, Upload
-from worker.request.job_input import BatchingInput, GatewayInput, NativeInput, RouteInput
+from worker.request.job_input import (
+    BatchingInput,
+    BatchLineInput,
+    GatewayInput,
+    NativeInput,
+    RouteInput,
+)
 from worker.request.json_value import check_json, json_type_name
 from worker.request.members import find_misspelt, reject
 from worker.request.native_input import build_native_request, parse_native
@@ -29,10 +36,12 @@ SHAPES = (
     '{"messages": […], "sampling_params": {…}}',
     '{"openai_route": "/v1/chat/completions", "openai_input": {…}}',
     '{"route": "/v1/embeddings", "body": {…}}',
+    '{"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": {…}}',
 )
 """The accepted shapes, as errors show them."""
 
 _GATEWAY = frozenset({"openai_route", "openai_input"})
+_BATCH_LINE = frozenset({"custom_id", "url"})
 _GENERIC = frozenset({"route", "body", "method"})
 _START = frozenset({"prompt", "messages"})
 _NATIVE_ONLY = frozenset({"sampling_params", "apply_chat_template", *BatchingInput.model_fields})
@@ -72,8 +81,11 @@ def parse_job(job_input: object, defaults: RequestDefaults) -> EngineRequest:
 def _parse_shape(job_input: dict[str, Any], defaults: RequestDefaults) -> EngineRequest:
     present = {name for name, value in job_input.items() if not _is_absent(name, value)}
     if present & _GATEWAY:
-        _refuse_mixture(present, _GATEWAY, _GENERIC - {"method"} | _START)
+        _refuse_mixture(present, _GATEWAY, _BATCH_LINE | _GENERIC - {"method"} | _START)
         return _parse_gateway(job_input, defaults)
+    if present & _BATCH_LINE:
+        _refuse_mixture(present, _BATCH_LINE, {"route"} | _START)
+        return _parse_batch_line(job_input, defaults)
     if present & _GENERIC:
         _refuse_mixture(present, _GENERIC, _START)
         return _parse_generic(job_input, defaults)
@@ -113,6 +125,13 @@ def _parse_generic(job_input: Mapping[str, Any], defaults: RequestDefaults) -> E
     ignored = tuple(name for name in unknown if name not in misspelt)
     named = validate(RouteInput, {name: members[name] for name in members.keys() - set(ignored)})
     return _call_route(named, "route", "body", defaults, ignored)
+
+
+def _parse_batch_line(job_input: Mapping[str, Any], defaults: RequestDefaults) -> EngineRequest:
+    line = validate(BatchLineInput, job_input)
+    refuse_stream(line)
+    named = RouteInput(route=line.url, method=line.method, body=line.body)
+    return replace(_call_route(named, "url", "body", defaults), custom_id=line.custom_id)
 
 
 def _call_route(
@@ -199,7 +218,7 @@ def _is_openai_body(present: set[str]) -> bool:
     return bool(present & (names - NativeInput.model_fields.keys()))
 
 
-def _refuse_mixture(present: set[str], own: frozenset[str], foreign: frozenset[str]) -> None:
+def _refuse_mixture(present: set[str], own: frozenset[str], foreign: Set[str]) -> None:
     mixed = sorted(present & foreign)
     if mixed:
         mine = " and ".join(sorted(present & own))
@@ -212,7 +231,7 @@ def _explain_unknown(job_input: Mapping[str, Any]) -> RequestError:
         return _unknown_shape("the input is empty")
     if "input" in job_input:
         return _unknown_shape("`input` does not say which route it is for; name it in `route`")
-    starts = sorted(_GATEWAY | _GENERIC | _START)
+    starts = sorted(_GATEWAY | _BATCH_LINE | _GENERIC | _START)
     for name in sorted(job_input)[:32]:
         near = suggest(name, starts)
         if near and name not in starts:

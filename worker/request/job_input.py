@@ -69,6 +69,23 @@ class RouteInput(BatchingInput):
     """JSON body; absent for GET."""
 
 
+MAX_CUSTOM_ID = 512
+"""Characters of a `custom_id`; every error of its line repeats it."""
+
+
+class BatchLineInput(Parameters):
+    """A line of OpenAI's batch format; the answer is a line of its output file."""
+
+    custom_id: Annotated[str, Field(min_length=1, max_length=MAX_CUSTOM_ID)]
+    """Identifier of the line; the answer and every error repeat it."""
+    url: Annotated[str, Field(min_length=1)]
+    """Route, e.g. `/v1/chat/completions`."""
+    method: Annotated[str | None, Meta(default_text="by route and body")] = None
+    """HTTP method."""
+    body: dict[str, Any] | None = None
+    """JSON body."""
+
+
 class NativeInput(BatchingInput):
     """The worker's own shape: a prompt or messages, and sampling parameters."""
 
