@@ -106,6 +106,7 @@ class RequestError(WorkerError):
         param: JSON path of the field at fault, e.g. `sampling_params.max_tokens`.
         extra: Further members of the error object, e.g. `retryable`.
         raised_at: Module and line that created the error, for the log only.
+        stream_path: Route whose stream the client of a refused job reads; None without a stream.
     """
 
     message: str
@@ -115,6 +116,7 @@ class RequestError(WorkerError):
     param: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     raised_at: str = field(default="", compare=False)
+    stream_path: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         Exception.__init__(self, self.message)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +27,6 @@ from worker.request import (
     NativeStream,
     RequestDefaults,
     build_reply,
-    error_event,
     error_events,
     map_engine_error,
     parse_job,
@@ -109,68 +108,59 @@ class Handler:
         self._stream_load = stream_load
         self._options = options
 
-    async def handle(
-        self, job: Mapping[str, Any], accepted: Callable[[EngineRequest], None] | None = None
-    ) -> AsyncGenerator[Output, None]:
-        """Yield the outputs of one job. Closing the generator aborts its request in vLLM.
+    def parse(self, job: Mapping[str, Any]) -> EngineRequest:
+        """Return the request to vLLM that answers a job; log its ignored parameters.
+
+        Raises:
+            RequestError: The input is invalid.
+        """
+        call = parse_job(job.get("input"), self._options.defaults)
+        report_ignored(call, self._options, job.get("id"))
+        return call
+
+    async def handle(self, job: Mapping[str, Any]) -> AsyncGenerator[Output, None]:
+        """Yield the outputs of one job, the last one the failure of a job that fails.
+
+        Closing the generator aborts its request in vLLM.
 
         Args:
             job: The job, with its `input`.
-            accepted: Called once with the parsed job, before it is answered.
         """
-        call: EngineRequest | None = None
+        stream_path: str | None = None
         now = asyncio.get_running_loop().time
         deadline = now() + self._options.request_timeout_s
         try:
-            call = parse_job(job.get("input"), self._options.defaults)
-            report_ignored(call, self._options, job.get("id"))
-            if accepted is not None:
-                accepted(call)
+            call = self.parse(job)
+            stream_path = call.stream_path
             async with (
-                aclosing(self._answer(call)) as answer,
+                aclosing(self.answer(call)) as answer,
                 aclosing(_with_deadline(deadline, answer)) as outputs,
             ):
                 async for output in outputs:
                     yield output
             return
-        except RequestError as error:
-            failure = error.detached()
-        except TimeoutError:
-            failure = self._timed_out(expired=now() >= deadline)
-        except (aiohttp.ClientError, OSError) as error:
-            log.error(
-                "the engine did not answer: %s",
-                type(error).__name__,
-                extra=job_extra(job.get("id")),
-            )
-            failure = request_error(
-                Code.ENGINE_DIED, "The engine ended before the answer did; send it again."
-            )
-        except Exception:
-            # The client gets a code only; the cause is logged.
-            log.exception("the handler failed", extra=job_extra(job.get("id")))
-            failure = request_error(
-                Code.INTERNAL_ERROR, "The worker failed; its log has the cause."
-            )
+        except TimeoutError as error:
+            if now() >= deadline:
+                failure = timeout_error(self._options.request_timeout_s)
+            else:
+                failure = describe_failure(error)
+        except Exception as error:  # noqa: BLE001  a failed job must not affect the others
+            failure = describe_failure(error, job_id=job.get("id"))
         if (custom_id := find_custom_id(job.get("input"))) is not None:
             failure.extra["custom_id"] = custom_id
-        if (path := _streamed_route(job.get("input"), call)) is not None:
+        stream_path = stream_path or failure.stream_path
+        if stream_path is not None:
             # A client that reads the stream does not see the job's result; this event reports it.
-            yield self._raw(error_events(failure, path))
-        yield report_failure(failure)
+            yield self._raw(error_events(failure, stream_path))
+        yield {"error": failure.json(), "raised_at": failure.raised_at}
 
-    def _timed_out(self, *, expired: bool) -> RequestError:
-        if not expired:
-            return request_error(
-                Code.ENGINE_UNAVAILABLE, "The engine took no connection; send it again."
-            )
-        return request_error(
-            Code.ENGINE_TIMEOUT,
-            f"The job ran longer than {self._options.request_timeout_s:g} s and was stopped. Ask "
-            "for fewer tokens, or raise REQUEST_TIMEOUT_S on the endpoint.",
-        )
+    async def answer(self, call: EngineRequest) -> AsyncGenerator[Output, None]:
+        """Yield the outputs of one request. Closing the generator aborts the request in vLLM.
 
-    async def _answer(self, call: EngineRequest) -> AsyncGenerator[Output, None]:
+        Raises:
+            RequestError: vLLM refused the request, or reported an error within its stream.
+            aiohttp.ClientError, TimeoutError: vLLM could not be reached, or has ended.
+        """
         if not call.stream:
             async with self._send(call, call.body) as response:
                 reply = await _read_reply(call, response)
@@ -206,15 +196,12 @@ class Handler:
     async def _openai(
         self, call: EngineRequest, pieces: AsyncIterator[bytes]
     ) -> AsyncIterator[Output]:
-        failure: RequestError | None = None
         async for piece in pieces:
-            translated, error = translate_stream_errors(piece, call)
-            failure = failure or error
-            if output := self._raw(translated):
+            events, error = split_at_error(piece, call)
+            if output := self._raw(events):
                 yield output
-        if failure is not None:
-            # The client got the error event, but the job must not count as completed.
-            yield report_failure(failure)
+            if error is not None:
+                raise error
 
     async def _native(
         self, call: EngineRequest, pieces: AsyncIterator[bytes]
@@ -233,9 +220,39 @@ class Handler:
         return list(_parse_events(events))
 
 
-def report_failure(error: RequestError) -> Output:
-    """Return the output that fails a job; only its `error` is sent to the platform."""
-    return {"error": error.json(), "raised_at": error.raised_at}
+def describe_failure(error: Exception, path: str = "", job_id: object = None) -> RequestError:
+    """Return the error that a client gets for an exception, and log the exception.
+
+    Args:
+        error: What ended the answer.
+        path: Path of an HTTP request, for the log.
+        job_id: Id of a job, for the log.
+    """
+    if isinstance(error, RequestError):
+        return error.detached()
+    if isinstance(error, TimeoutError):
+        return request_error(
+            Code.ENGINE_UNAVAILABLE, "The engine took no connection; send it again."
+        )
+    where = f"{path}: " if path else ""
+    extra = job_extra(job_id)
+    if isinstance(error, aiohttp.ClientError | OSError):
+        log.error("%sthe engine did not answer: %s", where, type(error).__name__, extra=extra)
+        return request_error(
+            Code.ENGINE_DIED, "The engine ended before the answer did; send it again."
+        )
+    # The client gets a code only; the cause is logged.
+    log.error("%sthe worker failed", where, exc_info=error, extra=extra)
+    return request_error(Code.INTERNAL_ERROR, "The worker failed; its log has the cause.")
+
+
+def timeout_error(timeout_s: float) -> RequestError:
+    """Return the error for a request that ran longer than the limit."""
+    return request_error(
+        Code.ENGINE_TIMEOUT,
+        f"The request ran longer than {timeout_s:g} s and was stopped. Ask for fewer tokens, or "
+        "raise REQUEST_TIMEOUT_S on the endpoint.",
+    )
 
 
 async def _with_deadline(
@@ -252,21 +269,6 @@ async def _with_deadline(
             except StopAsyncIteration:
                 return
         yield output
-
-
-def _streamed_route(job_input: object, call: EngineRequest | None) -> str | None:
-    """Return the route if an OpenAI client reads the stream of this job; None otherwise.
-
-    Args:
-        job_input: The job's input, not validated.
-        call: The parsed job; None if it was rejected.
-    """
-    if call is not None:
-        return call.path if call.stream and call.shape == "openai" else None
-    match job_input:
-        case {"openai_route": str(route), "openai_input": {"stream": True}}:
-            return route
-    return None
 
 
 async def read_whole(response: aiohttp.ClientResponse) -> bytes:
@@ -309,25 +311,18 @@ def _parse_events(events: bytes) -> Iterator[Any]:
                 yield orjson.loads(line.removeprefix(b"data: "))
 
 
-def translate_stream_errors(
-    events: bytes, call: EngineRequest
-) -> tuple[bytes, RequestError | None]:
-    """Replace vLLM's error event within a stream by one with the worker's codes.
+def split_at_error(events: bytes, call: EngineRequest) -> tuple[bytes, RequestError | None]:
+    """Return the events before vLLM's error event, and the error if there is one.
 
     Args:
         events: Whole server-sent events.
-        call: The call that is answered.
-
-    Returns:
-        The events, and the error if there was one.
+        call: The request that is answered.
     """
     if not any(mark in events for mark in ERROR_EVENTS):
         return events, None
-    found: RequestError | None = None
-    translated = []
+    before: list[bytes] = []
     for event in split_events(events):
         if event.startswith(ERROR_EVENTS):
-            found = read_error(None, next(_parse_events(event), {}), call)
-            event = error_event(found, call.path)
-        translated.append(event)
-    return b"".join(translated), found
+            return b"".join(before), read_error(None, next(_parse_events(event), {}), call)
+        before.append(event)
+    return events, None

@@ -99,3 +99,8 @@ class EngineRequest:
     note: str | None = None
     ignored: tuple[str, ...] = ()
     custom_id: str | None = None
+
+    @property
+    def stream_path(self) -> str | None:
+        """The route whose events the client reads; None without a stream and for a native one."""
+        return self.path if self.stream and self.shape == "openai" else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -23,8 +23,8 @@ from worker.request.job_input import (
 from worker.request.json_value import check_json, json_type_name
 from worker.request.members import find_misspelt, reject
 from worker.request.native_input import build_native_request, parse_native
-from worker.request.openai import complete_body, known_fields
-from worker.request.routes import CHAT, COMPLETIONS, Route, resolve_route
+from worker.request.openai import complete_body, known_fields, requests_stream
+from worker.request.routes import CHAT, COMPLETIONS, Route, find_path, resolve_route
 from worker.request.sampling import SamplingParameters
 from worker.request.structured_output import check_grammar_size
 from worker.request.upload import FORM_ROUTES, take_upload
@@ -39,6 +39,8 @@ SHAPES = (
     '{"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": {…}}',
 )
 """The accepted shapes, as errors show them."""
+
+InputShape = Literal["gateway", "batch_line", "route", "openai", "native"]
 
 _GATEWAY = frozenset({"openai_route", "openai_input"})
 _BATCH_LINE = frozenset({"custom_id", "url"})
@@ -66,41 +68,90 @@ def parse_job(job_input: object, defaults: RequestDefaults) -> EngineRequest:
         defaults: What a request gets where it says nothing.
 
     Raises:
-        RequestError: The input is invalid.
+        RequestError: The input is invalid. Its `stream_path` is set if the client reads a stream.
     """
     if isinstance(job_input, UndecodableInput):
         raise job_input.error
     if not isinstance(job_input, dict):
         raise _unknown_shape(f"expected an object, got {json_type_name(job_input)}")
-    check_json(job_input)
-    call = _parse_shape(job_input, defaults)
-    check_grammar_size(call.body or {}, defaults.max_grammar_bytes)
+    try:
+        check_json(job_input)
+        call = _parse_shape(job_input, defaults)
+        check_grammar_size(call.body or {}, defaults.max_grammar_bytes)
+    except RequestError as error:
+        error.stream_path = _find_stream_path(job_input)
+        raise
     return call
 
 
 def _parse_shape(job_input: dict[str, Any], defaults: RequestDefaults) -> EngineRequest:
-    present = {name for name, value in job_input.items() if not _is_absent(name, value)}
+    present = _present_names(job_input)
+    match _find_shape(job_input, present):
+        case "gateway":
+            _refuse_mixture(present, _GATEWAY, _BATCH_LINE | _GENERIC - {"method"} | _START)
+            return _parse_gateway(job_input, defaults)
+        case "batch_line":
+            _refuse_mixture(present, _BATCH_LINE, {"route"} | _START)
+            return _parse_batch_line(job_input, defaults)
+        case "route":
+            _refuse_mixture(present, _GENERIC, _START)
+            return _parse_generic(job_input, defaults)
+        case "openai":
+            named = RouteInput(route=_openai_route(present), body=job_input)
+            return _call_route(named, "route", "body", defaults)
+        case "native":
+            native, ignored = parse_native(job_input, defaults)
+            return build_native_request(native, defaults, ignored)
+        case None:
+            raise _explain_unknown(job_input)
+
+
+def _find_shape(job_input: Mapping[str, Any], present: set[str]) -> InputShape | None:
+    """Return the shape of an input by the names in it; None if it has none."""
     if present & _GATEWAY:
-        _refuse_mixture(present, _GATEWAY, _BATCH_LINE | _GENERIC - {"method"} | _START)
-        return _parse_gateway(job_input, defaults)
+        return "gateway"
     if present & _BATCH_LINE:
-        _refuse_mixture(present, _BATCH_LINE, {"route"} | _START)
-        return _parse_batch_line(job_input, defaults)
+        return "batch_line"
     if present & _GENERIC:
-        _refuse_mixture(present, _GENERIC, _START)
-        return _parse_generic(job_input, defaults)
+        return "route"
     if _is_openai_body(present):
-        route = CHAT if "messages" in present else COMPLETIONS
-        return _call_route(RouteInput(route=route, body=job_input), "route", "body", defaults)
-    if job_input.keys() & _START or present & _NATIVE_ONLY:
-        native, ignored = parse_native(job_input, defaults)
-        return build_native_request(native, defaults, ignored)
-    raise _explain_unknown(job_input)
+        return "openai"
+    return "native" if job_input.keys() & _START or present & _NATIVE_ONLY else None
 
 
-def _is_absent(name: str, value: object) -> bool:
-    """Return whether a member is empty; clients send unused members empty."""
-    return value is None or (name in _START and value in ("", []))
+def _find_stream_path(job_input: Mapping[str, Any]) -> str | None:
+    """Return the route if the client of an invalid input reads the route's own stream."""
+    present = _present_names(job_input)
+    match _find_shape(job_input, present):
+        case "gateway":
+            route, body = job_input.get("openai_route"), job_input.get("openai_input")
+        case "route":
+            route, body = job_input.get("route"), job_input.get("body")
+        case "openai":
+            route, body = _openai_route(present), job_input
+        case _:
+            return None
+    if isinstance(body, str):
+        try:
+            body = _decode(body)
+        except RequestError:
+            return None
+    if isinstance(route, str) and isinstance(body, dict):
+        return route if requests_stream(find_path(route), body) else None
+    return None
+
+
+def _present_names(job_input: Mapping[str, Any]) -> set[str]:
+    """Return the names of members with a value; clients send unused members empty."""
+    return {
+        name
+        for name, value in job_input.items()
+        if value is not None and not (name in _START and value in ("", []))
+    }
+
+
+def _openai_route(present: set[str]) -> str:
+    return CHAT if "messages" in present else COMPLETIONS
 
 
 def _parse_gateway(job_input: Mapping[str, Any], defaults: RequestDefaults) -> EngineRequest:
@@ -213,7 +264,7 @@ def _is_openai_body(present: set[str]) -> bool:
     """
     if "model" not in present or not present & _START or present & _NATIVE_ONLY:
         return False
-    fields = known_fields()[CHAT if "messages" in present else COMPLETIONS]
+    fields = known_fields()[_openai_route(present)]
     names = fields.known | fields.official | SamplingParameters.model_fields.keys()
     return bool(present & (names - NativeInput.model_fields.keys()))
 

@@ -94,8 +94,7 @@ def complete_body(route: str, body: Mapping[str, Any], defaults: RequestDefaults
     fields = known_fields().get(route)
     if fields is None or not fields.known:
         return Completed(dict(body), None)
-    containers = CONTAINERS.keys() if route in _SIBLINGS else {"extra_body"}
-    members = unfold(body, containers - fields.known)
+    members = unfold(body, _containers_of(route))
     if route in _SIBLINGS:
         members.values = drop_removed(members.values, {**REMOVED, **UNREACHABLE})
     ignored = _replace_unknown(route, members, fields)
@@ -114,6 +113,30 @@ def complete_body(route: str, body: Mapping[str, Any], defaults: RequestDefaults
         )
     selection = _take_best_of(route, complete) if route in _SIBLINGS else None
     return Completed(complete, selection, ignored)
+
+
+def _containers_of(route: str) -> frozenset[str]:
+    """Return the names of objects whose members belong beside them."""
+    fields = known_fields().get(route)
+    containers = frozenset(CONTAINERS) if route in _SIBLINGS else frozenset({"extra_body"})
+    return containers - fields.known if fields is not None else containers
+
+
+def requests_stream(route: str, body: Mapping[str, Any]) -> bool:
+    """Return whether a body requests a stream, also if the body is invalid.
+
+    Args:
+        route: Path of the route, which may be unknown.
+        body: The client's body.
+    """
+    containers = _containers_of(route)
+    waiting = [body]
+    while waiting:
+        values = waiting.pop()
+        if values.get("stream") is True:
+            return True
+        waiting += [v for name, v in values.items() if name in containers and isinstance(v, dict)]
+    return False
 
 
 def _check_stream(route: str, body: Mapping[str, Any], fields: RouteFields) -> None:

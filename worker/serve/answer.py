@@ -19,12 +19,14 @@ class Exchange:
     """A client's request and the response to it.
 
     Attributes:
-        request: As it came.
+        request: The client's request.
+        path: Route whose error format the response has.
         response: The response as soon as its status is sent; None before.
     """
 
     def __init__(self, request: web.Request) -> None:
         self.request = request
+        self.path = request.path
         self.response: web.StreamResponse | None = None
 
     async def start(self, response: web.StreamResponse) -> None:

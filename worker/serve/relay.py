@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 
 from worker.engine.client import EngineClient
 from worker.errors import RequestError
-from worker.handler import HandlerOptions, read_whole, report_ignored, translate_stream_errors
+from worker.handler import HandlerOptions, read_whole, report_ignored, split_at_error
 from worker.request import (
     Code,
     EngineRequest,
@@ -139,11 +139,14 @@ class Relay:
             await exchange.start(response)
             buffer = EventBuffer()
             async for piece in answer.content.iter_any():
+                error = None
                 if call.stream:
                     buffer.feed(piece)
-                    piece, _error = translate_stream_errors(buffer.pop(buffer.size), call)
+                    piece, error = split_at_error(buffer.pop(buffer.size), call)
                 if piece:
                     await response.write(piece)
+                if error is not None:
+                    raise error
             await response.write_eof(buffer.rest)
             return response
 

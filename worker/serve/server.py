@@ -11,7 +11,7 @@ from aiohttp import web
 
 from worker.engine.client import EngineClient
 from worker.errors import RequestError, UnavailableError
-from worker.handler import Handler, HandlerOptions
+from worker.handler import Handler, HandlerOptions, describe_failure, timeout_error
 from worker.request import Code, request_error
 from worker.request.engine_request import MAX_BODY_BYTES
 from worker.serve.answer import (
@@ -191,29 +191,21 @@ class HttpServer:
                 await receive_body(request, self._config.limits.body_timeout_s, MAX_BODY_BYTES)
                 self._check(request)
             return await self._within_time(exchange)
-        except RequestError as error:
-            failure = error.detached()
-        except TimeoutError:
-            failure = self._ended()
-        except (aiohttp.ClientError, ConnectionError) as error:
-            if request.transport is None or request.transport.is_closing():
+        except Exception as error:
+            is_closed = request.transport is None or request.transport.is_closing()
+            if isinstance(error, aiohttp.ClientError | ConnectionError) and is_closed:
                 raise
-            log.error("%s: the engine did not answer: %s", path, type(error).__name__)
-            message = "The engine ended before the answer did; send it again."
-            failure = request_error(Code.ENGINE_DIED, message)
-        except Exception:
-            # The client gets a code; the cause belongs in the log.
-            log.exception("%s: the worker failed", path)
-            failure = request_error(
-                Code.INTERNAL_ERROR, "The worker failed; its log has the cause."
-            )
+            if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
+                failure = self._ended()
+            else:
+                failure = describe_failure(error, path)
         started = exchange.response
         if started is None:
             return self._refusal(failure, request.path)
         if isinstance(started, web.WebSocketResponse):
             await fail_socket(started, failure)
         else:
-            await fail_stream(started, failure, request.path)
+            await fail_stream(started, failure, exchange.path)
         return started
 
     async def _within_time(self, exchange: Exchange) -> web.StreamResponse:
@@ -267,11 +259,7 @@ class HttpServer:
         if self._state is State.STOPPING:
             message = "The worker was stopped and the answer did not end in time; send it again."
             return request_error(Code.WORKER_STOPPING, message)
-        return request_error(
-            Code.ENGINE_TIMEOUT,
-            f"The request ran longer than {self._timeout_s:g} s and was stopped. Ask for fewer "
-            "tokens, or raise REQUEST_TIMEOUT_S.",
-        )
+        return timeout_error(self._timeout_s)
 
     def _refusal(self, failure: RequestError, path: str) -> web.Response:
         response = error_response(failure, path)
