@@ -49,6 +49,9 @@ may have gone without closing it; the SDK's session would wait 600 s."""
 MAX_RESULT_BYTES = 20_000_000
 """RunPod refuses larger results, and the client would wait forever."""
 
+POST_FRAME_BYTES = len('{"output":""}')
+"""Bytes of a streamed post that are not in the result."""
+
 LONGEST_TEXT = 2_000_000
 """Characters of a streamed text in one post. RunPod splits texts above 1 MB at any character, but
 refuses a post as large as one event of vLLM with many log-probabilities."""
@@ -76,23 +79,36 @@ class JobRunner:
     async def run(
         self, handler: Handler, job: Mapping[str, Any], stats: JobStats
     ) -> dict[str, Any]:
-        """Run one job's handler, post its outputs, and return the result for `report_result`."""
+        """Run one job's handler, post its outputs, and return the result for `report_result`.
+
+        The result repeats all outputs. Once they are larger than RunPod accepts as a result, they
+        are no longer kept. The rest is still streamed, and the job then fails with an error that
+        says so.
+        """
         job_id = job["id"]
         outputs: list[Output] = []
+        count = 0
+        size = 0
         async with aclosing(handler(job)) as stream:
             async for output in stream:
                 if isinstance(output, dict) and output.get("error"):
                     stats.record_failure(output["error"], output.get("raised_at", ""))
                     return {"error": output["error"]}
                 outputs.append(output)
+                count += 1
                 for part in _cut(output):
                     body = orjson.dumps({"output": part})
                     if len(body) > MAX_RESULT_BYTES:
                         return {"error": _too_large(len(body), pieces=1).json()}
+                    size += len(body) - POST_FRAME_BYTES
+                    if size > MAX_RESULT_BYTES:
+                        outputs.clear()
                     stats.record_post(len(body))
                     status = await self._post(self._stream_client, job_id, job_stream_url, body)
                     if not _accepted(status):
                         stats.record_rejected_post()
+        if size > MAX_RESULT_BYTES:
+            return {"error": _too_large(size, count).json()}
         return {"output": outputs}
 
     async def report_result(self, job_id: str, result: dict[str, Any]) -> dict[str, Any]:
