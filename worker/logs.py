@@ -79,6 +79,8 @@ def configure_logging(level: str, redact: Redactor, *, as_json: bool = False) ->
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("worker").setLevel(level.upper())
+    # It logs every form that it cannot parse; vLLM answers those.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)
     log = logging.getLogger(__name__)
 

@@ -68,7 +68,9 @@ A body is passed to vLLM, which validates it. The worker changes and rejects onl
 - Removed, misspelt and other routes' names are rejected with the right name, unless their value has
   no effect. For all other names see
   [Unknown parameters](#unknown-parameters).
-- Audio routes take `file` as base64 text or as a `data:` URL, with an optional `filename`."""
+- Audio routes take `file` as base64 text or as a `data:` URL, with an optional `filename`; over
+  HTTP also a multipart form. A misspelt field of a form is rejected and an unknown one is reported,
+  but parameters of other servers are not translated."""
 
 _SHAPES = """\
 A bare OpenAI body without a route is accepted if it cannot be native input: it has `model`,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -189,13 +189,44 @@ def _replace_unknown(route: str, members: Members, fields: RouteFields) -> tuple
             ignored.append(name)
         elif foreign is None and name not in fields.official and not _asks_nothing(name, value):
             left.append(name)
-    for name, meant in find_misspelt(left, _suggested(route)).items():
-        raise request_error(
-            Code.UNKNOWN_PARAMETER,
-            f"{name}: unknown name, which vLLM would ignore.{did_you_mean(meant)}",
-            name,
-        )
+    _refuse_misspelt(route, left)
     return (*ignored, *left)
+
+
+def check_form(route: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Check the names of a multipart form's fields; return those that have no effect.
+
+    Args:
+        route: Path of a route that takes a form.
+        names: Names of the fields, in order; vLLM checks their values.
+
+    Raises:
+        RequestError: A name is misspelt, or vLLM has another name for it.
+    """
+    known = known_fields()[route].known
+    unknown = [name for name in dict.fromkeys(names) if name not in known]
+    ignored: list[str] = []
+    for name in unknown:
+        foreign = FOREIGN.get(name)
+        if foreign is not None and foreign.target in known:
+            raise _unknown_name(name, (str(foreign.target),))
+        if foreign is None or foreign.effect:
+            ignored.append(name)
+    _refuse_misspelt(route, [name for name in ignored if name not in FOREIGN])
+    return tuple(ignored)
+
+
+def _refuse_misspelt(route: str, names: Sequence[str]) -> None:
+    for name, meant in find_misspelt(names, _suggested(route)).items():
+        raise _unknown_name(name, meant)
+
+
+def _unknown_name(name: str, meant: tuple[str, ...]) -> RequestError:
+    return request_error(
+        Code.UNKNOWN_PARAMETER,
+        f"{name}: unknown name, which vLLM would ignore.{did_you_mean(meant)}",
+        name,
+    )
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Converts audio in a JSON job, base64 text or a data URL, to vLLM's form upload."""
+"""Form uploads: converts a JSON job with audio to one, and reads the names of a form's fields."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import mimetypes
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from worker.request.codes import Code, request_error
 from worker.request.engine_request import Upload
@@ -19,6 +22,9 @@ FORM_ROUTES = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations"})
 FILE = "file"
 FILENAME = "filename"
 """Field of the job's body, beside `file`, that names the file; vLLM itself does not see it."""
+
+MAX_FIELDS = 1000
+"""Fields of a form; vLLM's server refuses more."""
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.+=-]+)*;base64,")
 _DEFAULT_NAME = "audio.wav"
@@ -91,3 +97,50 @@ def _form_value(key: str, value: Any) -> Any:
     raise request_error(
         Code.INVALID_PARAMETER, f"{key}: a form cannot hold {json_type_name(value)}", key
     )
+
+
+def read_field_names(content_type: str, body: bytes) -> list[str]:
+    """Return the names of a multipart form's fields; empty if the form cannot be parsed.
+
+    Args:
+        content_type: Header of the request, with the form's boundary.
+        body: The form.
+    """
+    names: list[str] = []
+    header: list[bytes] = [b"", b""]
+
+    def begin_part() -> None:
+        if len(names) == MAX_FIELDS:
+            raise FormParserError(f"more than {MAX_FIELDS} fields")
+
+    def add_name(data: bytes, start: int, end: int) -> None:
+        header[0] += data[start:end]
+
+    def add_value(data: bytes, start: int, end: int) -> None:
+        header[1] += data[start:end]
+
+    def end_header() -> None:
+        name, value = header
+        header[:] = b"", b""
+        if name.lower() == b"content-disposition":
+            name = parse_options_header(value)[1].get(b"name", b"")
+            names.append(name.decode(errors="replace"))
+
+    # Headers are decoded with `surrogateescape`, and the parser expects bytes or Latin-1.
+    options = parse_options_header(content_type.encode(errors="surrogateescape"))[1]
+    boundary = options.get(b"boundary", b"")
+    try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": begin_part,
+                "on_header_field": add_name,
+                "on_header_value": add_value,
+                "on_header_end": end_header,
+            },
+        )
+        parser.write(body)
+        parser.finalize()
+    except FormParserError:
+        return []
+    return names

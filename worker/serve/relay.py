@@ -23,8 +23,10 @@ from worker.request import (
     parse_job,
     request_error,
 )
-from worker.request.members import ignored_header
+from worker.request.members import ignored_header, reject
+from worker.request.openai import check_form
 from worker.request.routes import resolve_route
+from worker.request.upload import FORM_ROUTES, read_field_names
 from worker.serve.answer import Exchange
 from worker.stream.events import EventBuffer
 
@@ -86,10 +88,11 @@ class Relay:
         request = exchange.request
         headers = forwarded_headers(request.headers)
         if request.content_type == "multipart/form-data":
-            call = self._check_form(request)
             headers["Content-Type"] = request.headers["Content-Type"]
-            form = io.BytesIO(await request.read())
-            opened = self._client.forward(call.method, call.path, form, headers)
+            form = await request.read()
+            call = self._check_form(request, form)
+            report_ignored(call, self._options)
+            opened = self._client.forward(call.method, call.path, io.BytesIO(form), headers)
             return await self._pass_on(exchange, call, opened)
         call = self._check(request, await read_body(request))
         report_ignored(call, self._options)
@@ -103,18 +106,30 @@ class Relay:
             asked["body"] = body
         return parse_job(asked, self._options.defaults)
 
-    def _check_form(self, request: web.Request) -> EngineRequest:
-        """Return the call of a form, whose fields vLLM checks: only its route is refused here."""
+    def _check_form(self, request: web.Request, form: bytes) -> EngineRequest:
+        """Check the route of a form and the names of its fields; vLLM checks their values."""
         defaults = self._options.defaults
-        method, path, _route = resolve_route(
+        method, path, route = resolve_route(
             request.path_qs,
             request.method,
             has_body=True,
             open_control=defaults.open_control_routes,
             param="route",
         )
+        ignored: tuple[str, ...] = ()
+        if route.path in FORM_ROUTES:
+            names = read_field_names(request.headers["Content-Type"], form)
+            ignored = check_form(route.path, names)
+        if ignored and defaults.reject_unknown:
+            raise reject(ignored)
         return EngineRequest(
-            method, path, None, stream=False, shape="openai", batching=defaults.batching
+            method,
+            path,
+            None,
+            stream=False,
+            shape="openai",
+            batching=defaults.batching,
+            ignored=ignored,
         )
 
     async def _pass_on(
@@ -138,9 +153,10 @@ class Relay:
             response = web.StreamResponse(status=answer.status, headers=headers)
             await exchange.start(response)
             buffer = EventBuffer()
+            is_stream = answer.content_type == "text/event-stream"
             async for piece in answer.content.iter_any():
                 error = None
-                if call.stream:
+                if is_stream:
                     buffer.feed(piece)
                     piece, error = split_at_error(buffer.pop(buffer.size), call)
                 if piece:
