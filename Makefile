@@ -40,6 +40,9 @@ lint: install ## Everything that must hold without running a test; changes nothi
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python scripts/lint_bake.py
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
 	$(BIN)/zizmor --offline --quiet --strict-collection .github/workflows
 
 audit: ## Known vulnerabilities of the locked packages; skipped without advisories
