@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from served import connect, deploy
+import pytest_asyncio
+from served import Api, connect, connect_engine, deploy, read_metric
 from tiny_model import MAX_MODEL_LEN
 
 from worker.dev import LocalDeployment
@@ -31,6 +33,9 @@ about:
       context: {context}
       weight_bytes: 1000000
       attention: [{{layers: 2, kv_heads: 1, head_size: 64}}]
+  speculation:
+    config: {{method: ngram, num_speculative_tokens: 5, prompt_lookup_max: 4}}
+    source: this test
 model_name: Org/Tiny
 load_format: dummy
 max_model_len: auto
@@ -60,32 +65,64 @@ async def test_cache_of_the_tiny_model_is_what_vllm_says(
     assert tokens == pytest.approx(expected * context, rel=0.01)
 
 
-async def test_profile_alone_serves_a_cached_model_under_its_id(
-    tiny_model: Path, tmp_path: Path
-) -> None:
-    commit = "c" * 40
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def own_output() -> list[str]:
+    """Every line that the worker with a profile of its own has printed."""
+    return []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def own_deployment(
+    tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, own_output: list[str]
+) -> AsyncIterator[LocalDeployment]:
+    """A worker with PROFILE and SPECULATION alone, for a model in the hub's cache."""
+    commit, cache = "c" * 40, tmp_path_factory.mktemp("profile")
     # In lower case, as RunPod writes it; without a hub that could answer.
-    folder = tmp_path / "hub" / "models--org--tiny"
+    folder = cache / "hub" / "models--org--tiny"
     shutil.copytree(tiny_model, folder / "snapshots" / commit)
     (folder / "snapshots" / commit / "model.safetensors").touch()
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text(commit)
-    profile = tmp_path / "tiny.yaml"
+    profile = cache / "tiny.yaml"
     profile.write_text(PROFILE.format(context=MAX_MODEL_LEN))
-    output: list[str] = []
+    environ = {**os.environ, "HF_HOME": str(cache), "PROFILE": str(profile), "SPECULATION": "on"}
+    async with deploy(environ, own_output) as deployment:
+        yield deployment
 
-    environ = {**os.environ, "HF_HOME": str(tmp_path), "PROFILE": str(profile)}
-    async with deploy(environ, output) as deployment, connect(deployment) as api:
+
+async def test_profile_alone_serves_a_cached_model_under_its_id(
+    own_deployment: LocalDeployment, own_output: list[str]
+) -> None:
+    async with connect(own_deployment) as api:
         answer = await api.runsync(
             {"openai_route": "/v1/chat/completions", "openai_input": QUESTION}
         )
 
     assert answer["output"][0]["model"] == "Org/Tiny"
-    _tokens, context, requests = cache_of(output)
+    _tokens, context, requests = cache_of(own_output)
     assert context == MAX_MODEL_LEN
     expected = 64 * 1024**2 / request_bytes(TINY, context, Layout())
     assert requests == pytest.approx(expected, rel=0.02)
-    assert any("profile tiny" in line for line in output)
+    assert any("profile tiny" in line for line in own_output)
+
+
+async def test_speculation_with_ngrams_drafts_and_changes_no_answer(
+    own_deployment: LocalDeployment, api: Api
+) -> None:
+    engine = connect_engine(own_deployment.processes[0].pid)
+    job = {
+        "prompt": "one two three four one two three four one two three",
+        "sampling_params": {"max_tokens": 200, "temperature": 0, "ignore_eos": True},
+    }
+
+    plain = await api.runsync(job)
+    async with connect(own_deployment) as own_api:
+        drafted = await own_api.runsync(job)
+    accepted = await read_metric(engine, "vllm:spec_decode_num_accepted_tokens_total")
+    await engine.close()
+
+    assert drafted["output"][0]["choices"] == plain["output"][0]["choices"]
+    assert accepted > 0
 
 
 QUESTION = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}

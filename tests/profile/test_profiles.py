@@ -10,7 +10,7 @@ import yaml
 
 from worker.machine import GIB, MachineInfo
 from worker.profile import builtin_folder, load_all
-from worker.profile.model import FACTS
+from worker.profile.model import FACTS, UNCONFIRMED
 from worker.profile.pools import find_pool
 from worker.settings import load_settings
 from worker.sizing import load_target, place_on
@@ -111,6 +111,17 @@ def test_hardware_is_what_the_facts_say(name):
         assert place_on(question, pool.name, pool.memory_bytes, hardware.gpus, pool).fit.fits
     just_enough = place_on(question, "", int(hardware.memory_gib * GIB), hardware.gpus)
     assert just_enough.fit.fits
+
+
+@pytest.mark.parametrize("name", [name for name in PROFILES if PROFILES[name].about.speculation])
+def test_preset_for_speculation_has_a_method_and_a_source(name):
+    about = PROFILES[name].about
+    preset = about.speculation
+
+    assert about.task == "generate"
+    assert preset.source != UNCONFIRMED
+    assert preset.config["num_speculative_tokens"] > 0
+    assert (preset.config["method"] == "ngram") == (preset.weight_bytes == 0)
 
 
 def test_there_are_profiles_for_what_people_serve():

@@ -18,6 +18,7 @@ WITHIN = {
     ("endpoint", "health_port"): "becomes a port in `choose_ports`",
     ("endpoint", "mode"): "decides the mode in `choose_mode`",
     ("logging", "engine_level"): "becomes vLLM's own variable",
+    ("model", "speculation"): "becomes vLLM's `speculative_config`",
     ("requests", "max_stop_strings"): "becomes vLLM's own variable",
     ("startup", "cache_path"): "becomes `Settings.cache`",
     ("startup", "profile"): "becomes options of vLLM",

@@ -3,8 +3,11 @@
 import pytest
 
 from worker.machine import GIB, MachineInfo
+from worker.profile import PROFILES
+from worker.profile.memory import Layout, request_bytes
 from worker.settings import load_settings
-from worker.sizing.requirement import check_capacity
+from worker.settings.rules import view_settings
+from worker.sizing.requirement import check_capacity, memory_requirement
 
 SIZES = {"L4": 23034 / 1024, "A40": 46068 / 1024, "H100": 81559 / 1024}
 
@@ -68,3 +71,37 @@ def test_switched_off_profile_still_knows_the_model():
     [warning] = warnings_of({"MODEL_NAME": "Qwen/Qwen3-32B", "AUTO_PROFILE": "false"}, "A40")
 
     assert warning.where == "MODEL_NAME"
+
+
+def requirement_of(**environ):
+    settings = load_settings(environ, machine=MachineInfo(1, 64 * GIB))
+    return memory_requirement(view_settings(settings), settings.profile, PROFILES)
+
+
+def test_speculation_counts_the_weights_and_the_cache_of_the_draft():
+    plain = requirement_of(PROFILE="llama-3.1-8b")
+    drafted = requirement_of(PROFILE="llama-3.1-8b", SPECULATION="on")
+
+    draft = drafted.profile.about.speculation
+    assert drafted.draft == draft
+    assert drafted.model.weight_bytes == plain.model.weight_bytes + draft.weight_bytes
+    assert request_bytes(drafted.model.attention, 1024, Layout()) == pytest.approx(
+        request_bytes(plain.model.attention, 1024, Layout()) * 33 / 32
+    )
+
+
+def test_speculation_counts_a_recurrent_state_for_each_drafted_token():
+    [*_, recurrent] = requirement_of(PROFILE="qwen3.6-27b").model.attention
+    drafted = requirement_of(PROFILE="qwen3.6-27b", SPECULATION="on")
+
+    assert drafted.layout.draft_tokens == 3
+    assert request_bytes([recurrent], 1024, drafted.layout) == pytest.approx(
+        request_bytes([recurrent], 1024, Layout()) * 5 / 2
+    )
+
+
+def test_speculation_of_ones_own_is_no_preset():
+    own = '{"method": "suffix", "num_speculative_tokens": 4}'
+    found = requirement_of(PROFILE="llama-3.1-8b", SPECULATIVE_CONFIG=own)
+
+    assert (found.draft, found.layout.draft_tokens) == (None, 4)

@@ -19,6 +19,7 @@ from worker.profile.model import (
     Profile,
     RecommendedHardware,
     SourcedFact,
+    Speculation,
     Variant,
 )
 from worker.profile.selection import all_ids, find_by_model, find_profile, find_variant
@@ -35,6 +36,7 @@ __all__ = [
     "Profile",
     "RecommendedHardware",
     "SourcedFact",
+    "Speculation",
     "Variant",
     "all_ids",
     "builtin_folder",

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from worker.errors import WorkerError
 from worker.profile.model import ModelInfo, Profile
+from worker.profile.precision import share_precision
 
 SUFFIX = ".yaml"
 ABOUT, EXTENDS = "about", "extends"
@@ -101,7 +102,20 @@ def _load(path: Path, folder: Path, chain: tuple[Path, ...]) -> Profile:
         checked = ModelInfo.model_validate(about)
     except ValidationError as error:
         raise BrokenProfileError(path, describe(error)) from None
-    return Profile(name=name, settings=settings, about=checked, origins=origins)
+    profile = Profile(name=name, settings=settings, about=checked, origins=origins)
+    _check_matches(path, profile)
+    return profile
+
+
+def _check_matches(path: Path, profile: Profile) -> None:
+    """Refuse a match in another precision, which would get the size of the wrong weights."""
+    own = profile.model
+    for item in profile.about.matches:
+        if own is not None and "*" not in item and not share_precision(own, item):
+            advice = "list it under variants, with its own precision and weights"
+            raise BrokenProfileError(
+                path, f"{ABOUT}.matches: {item} has another precision than {own}; {advice}"
+            )
 
 
 def _load_base(name: Any, path: Path, folder: Path, chain: tuple[Path, ...]) -> Profile | None:
@@ -115,11 +129,14 @@ def _load_base(name: Any, path: Path, folder: Path, chain: tuple[Path, ...]) -> 
 
 
 def _inherit(base: ModelInfo, own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a description merged with its base: facts are collected, hardware is merged."""
+    """Return a description merged with its base: facts are collected, other parts are merged."""
     inherited = base.model_dump(exclude=set(OWN), exclude_unset=True)
     facts = [*inherited.get("facts", ()), *(own.get("facts") or ())]
     hardware = {**inherited.get("hardware", {}), **(own.get("hardware") or {})}
-    return {**inherited, **own, "facts": facts, "hardware": hardware}
+    merged = {**inherited, **own, "facts": facts, "hardware": hardware}
+    if isinstance(own.get("speculation"), Mapping):
+        merged["speculation"] = {**(inherited.get("speculation") or {}), **own["speculation"]}
+    return merged
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

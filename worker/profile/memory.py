@@ -25,7 +25,8 @@ cautious one elsewhere, since layers with a window keep that many more."""
 
 STATES = 2
 """States that a request holds in each recurrent layer: the present one and, for prefix caching,
-one at the last block boundary (`mamba_cache_mode` align)."""
+one at the last block boundary (`mamba_cache_mode` align). Each drafted token needs a further one,
+to which a rejected draft returns."""
 
 RESERVE_BYTES = int(1.5 * GIB)
 RESERVE_SHARE = 0.03
@@ -61,12 +62,14 @@ class Layout:
         pipeline_parallel: Groups of GPUs that share the layers.
         kv_bytes: Bytes of one element of the cache.
         batched_tokens: Tokens of one step.
+        draft_tokens: Tokens that are drafted ahead in one step; 0 without speculative decoding.
     """
 
     tensor_parallel: int = 1
     pipeline_parallel: int = 1
     kv_bytes: float = 2.0
     batched_tokens: int = BATCHED_TOKENS
+    draft_tokens: int = 0
 
     @property
     def gpus(self) -> int:
@@ -158,7 +161,8 @@ def request_bytes(attention: Sequence[Attention], context: int, layout: Layout) 
 
 def _layer_bytes(part: Attention, context: int, layout: Layout) -> float:
     if isinstance(part, Recurrent):
-        return STATES * _share(part.layers, layout) * part.state_bytes / layout.tensor_parallel
+        states = STATES + layout.draft_tokens
+        return states * _share(part.layers, layout) * part.state_bytes / layout.tensor_parallel
     if isinstance(part, Latent):
         per_token = part.width * layout.kv_bytes
         return _share(part.layers, layout) * per_token * _blocks(context)

@@ -97,6 +97,21 @@ class Variant(Part):
     source: str = Field(UNCONFIRMED, description="Where this is from.")
 
 
+class Speculation(Part):
+    """How to decode speculatively, and what the draft takes beside the model."""
+
+    config: Mapping[str, Any] = Field(
+        {}, description="vLLM's `speculative_config`, as SPECULATION=on sets it."
+    )
+    weight_bytes: int = Field(
+        0, ge=0, description="Weights of the draft as they are loaded, bytes; none for n-grams."
+    )
+    attention: tuple[Annotated[AnyAttention, BeforeValidator(_default_kind)], ...] = Field(
+        (), description="What the draft's own layers keep."
+    )
+    source: str = Field(UNCONFIRMED, description="Where this is from.")
+
+
 class RecommendedHardware(Part):
     """What the profile is made for."""
 
@@ -132,6 +147,9 @@ class ModelInfo(Part):
     )
     hardware: RecommendedHardware = Field(
         RecommendedHardware(), description="What the profile is made for."
+    )
+    speculation: Speculation | None = Field(
+        None, description="The preset of SPECULATION=on; unset, that setting is refused."
     )
     facts: tuple[Facts, ...] = Field((), description="What is known of the model, by source.")
     checked: tuple[Checked, ...] = Field((), description="What was tried, and on what.")

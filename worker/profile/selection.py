@@ -8,6 +8,7 @@ from pathlib import Path
 
 from worker.profile.loader import BrokenProfileError, load_all
 from worker.profile.model import Profile, Variant
+from worker.profile.precision import share_precision
 
 
 def find_by_model(model: str, folder: Path) -> Profile | None:
@@ -37,7 +38,11 @@ def _is_variant(profile: Profile, model: str) -> bool:
 
 
 def _is_pattern(profile: Profile, model: str) -> bool:
-    return any(fnmatch.fnmatchcase(model, item.lower()) for item in profile.about.matches)
+    """Whether a pattern fits; weights of another precision than the profile's are not its own."""
+    own = profile.model
+    return any(fnmatch.fnmatchcase(model, item.lower()) for item in profile.about.matches) and (
+        own is None or share_precision(own, model)
+    )
 
 
 def find_variant(profile: Profile, model: str) -> Variant | None:

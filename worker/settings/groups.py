@@ -69,6 +69,11 @@ class ModelSettings(SettingsModel):
     """Hugging Face access token, for gated and private models. It reaches the engine through its
     environment and is never printed; unset means public models only."""
 
+    speculation: Annotated[bool, Meta("SPECULATION", title="Speculation")] = False
+    """Draft tokens ahead with the preset of the model's profile. The draft comes from a head in the
+    checkpoint, a draft model, or n-grams of the prompt. Answers come faster while few requests run;
+    many at once may get slower. Members of SPECULATIVE_CONFIG win over the preset's."""
+
 
 class ServingSettings(SettingsModel):
     """How many jobs run at once and how long anything may take."""

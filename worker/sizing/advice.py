@@ -57,6 +57,8 @@ def _variants(target: SizingTarget, placement: Placement) -> Iterator[str]:
         size = variant_bytes(variant, None if parameters is None else parameters.value)
         if size is None:
             continue
+        draft = requirement.draft
+        size += 0 if draft is None else draft.weight_bytes
         model = Model(size, requirement.model.attention, requirement.model.context)
         if dataclasses.replace(requirement, model=model).fit(placement.memory_bytes).fits:
             yield (

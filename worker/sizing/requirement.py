@@ -7,7 +7,7 @@ from pathlib import Path
 
 from worker.errors import Problem
 from worker.models.name import served_model_name
-from worker.profile import PROFILES, Profile, find_profile, find_variant
+from worker.profile import PROFILES, Profile, Speculation, find_profile, find_variant
 from worker.profile.memory import (
     BATCHED_TOKENS,
     GIB,
@@ -36,6 +36,8 @@ class MemoryRequirement:
         context: Context to serve, tokens; None: the longest that fits.
         estimated: Whether the weights' size is an estimate and no fact.
         precision: How the weights are stored.
+        unconfirmed: Names of the facts used that nobody could look up.
+        draft: What speculative decoding adds; it is counted in `model`.
     """
 
     profile: Profile
@@ -45,6 +47,8 @@ class MemoryRequirement:
     context: int | None
     estimated: bool
     precision: str
+    unconfirmed: tuple[str, ...] = ()
+    draft: Speculation | None = None
 
     def fit(self, gpu_bytes: int) -> Fit:
         """Return how it fits GPUs of `gpu_bytes` each."""
@@ -70,22 +74,49 @@ def memory_requirement(
     if attention is None or context is None or weights is None:
         return None
     weight_bytes, precision, estimated = weights
+    draft, draft_tokens = _draft(known, view)
+    layers = attention.value
+    if draft is not None:
+        weight_bytes, layers = weight_bytes + draft.weight_bytes, (*layers, *draft.attention)
     asked = view.get("max_model_len")
     automatic = asked == "auto" or asked == -1
     return MemoryRequirement(
         profile=known,
-        model=Model(weight_bytes, attention.value, context.value),
+        model=Model(weight_bytes, layers, context.value),
         layout=Layout(
             tensor_parallel=view.get("tensor_parallel_size") or 1,
             pipeline_parallel=view.get("pipeline_parallel_size") or 1,
             kv_bytes=kv_element_bytes(view.get("kv_cache_dtype")),
             batched_tokens=view.get("max_num_batched_tokens") or BATCHED_TOKENS,
+            draft_tokens=draft_tokens,
         ),
         utilization=view.get("gpu_memory_utilization"),
         context=None if automatic else asked or context.value,
         estimated=estimated,
         precision=precision,
+        unconfirmed=_unconfirmed(known),
+        draft=draft,
     )
+
+
+USED_FACTS = ("architecture", "weight_bytes", "context", "attention")
+"""Facts that a start succeeds or fails by."""
+
+
+def _unconfirmed(profile: Profile) -> tuple[str, ...]:
+    facts = {name: profile.about.fact(name) for name in USED_FACTS}
+    return tuple(name for name, fact in facts.items() if fact is not None and not fact.confirmed)
+
+
+def _draft(profile: Profile, view: ConfigView) -> tuple[Speculation | None, int]:
+    """Return the profile's preset if it is in use, and how many tokens are drafted at once."""
+    config = view.get("speculative_config") or {}
+    tokens = config.get("num_speculative_tokens") or 0
+    preset = profile.about.speculation
+    is_preset = preset is not None and all(
+        preset.config.get(key) == config.get(key) for key in ("method", "model")
+    )
+    return (preset if config and is_preset else None), int(tokens)
 
 
 def _weights(name: str, profile: Profile, view: ConfigView) -> tuple[int, str, bool] | None:

@@ -25,6 +25,8 @@ from worker.settings.values import ResolvedValue, Values
 from worker.suggest import HINT, suggest
 
 PROFILES_ANCHOR = "profiles.md"
+CONFIG = "speculative_config"
+NO_PROFILE = "there is no profile of this model, and so no preset"
 
 
 class ProfileSource(YamlSource):
@@ -40,7 +42,8 @@ class ProfileSource(YamlSource):
     def read(self) -> Values:
         """Return the values of the profile; report a profile that cannot be read."""
         if self.inputs.given_profile is not None:
-            return self.validate(self.inputs.given_profile)
+            values = self.validate(self.inputs.given_profile)
+            return {**values, **self._speculate(values)}
         named, manifest = self.inputs.find("PROFILE"), find_manifest(self.inputs)
         chosen: Values = {}
         if named is not None:
@@ -50,11 +53,40 @@ class ProfileSource(YamlSource):
         else:
             profile, chosen = self._choose()
         if profile is None:
-            return {}
+            return self._speculate({})
         self.inputs.profile = profile
         location = next((item.location for item in chosen.values()), None)
         self._origin = f"profile {profile.name}" + (f" (by {location})" if location else "")
-        return {**self.validate(profile.settings), **chosen}
+        values = self.validate(profile.settings)
+        return {**values, **self._speculate(values), **chosen}
+
+    def _speculate(self, own: Values) -> Values:
+        """Return the profile's preset for speculative decoding; report why it cannot be used.
+
+        Args:
+            own: The values that the profile sets.
+        """
+        registry, profile = self.inputs.registry, self.inputs.profile
+        option, target = registry.by_variable["SPECULATION"], registry.by_vllm_name[CONFIG]
+        asked = self.inputs.find(option.name) or own.get(option.name)
+        if asked is None or not asked.value:
+            return {}
+        preset = None if profile is None else profile.about.speculation
+        written = self.inputs.find(target.name) or own.get(target.name)
+        if profile is None or preset is None or not preset.config:
+            reason = f"the profile {profile.name} has no preset" if profile else NO_PROFILE
+            advice = f"off, or {target.name}, e.g. {target.example}"
+        elif written is not None and not {"method", "model"}.isdisjoint(written.value):
+            reason = f"{written.location} chooses a draft, too"
+            advice = f"one of the two; beside a preset, {target.name} may set other members"
+        else:
+            origin = f"preset of profile {profile.name}"
+            config = dict(preset.config)
+            found = self.check(target, config, asked.location, target.anchor, origin=origin)
+            return {} if found is None else {target.name: found}
+        problem = Problem(asked.location, reason, "on", advice, anchor=option.anchor)
+        self.inputs.diagnostics.problems.append(problem)
+        return {}
 
     def _read_named(self, name: str, location: str) -> Profile | None:
         found = read_profile(name, location, self.inputs.profiles)
