@@ -9,7 +9,7 @@ BIN := .venv/bin
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14
 
-install: ## .venv with the `worker` command, from the lock; instant when nothing has changed
+install: ## .venv with the `worker` command and its tools, from the lock; instant when nothing has changed
 	@$(PYTHON) scripts/environment.py install
 
 run: install ## Ask a small model a question through the whole worker, on this machine
@@ -53,7 +53,7 @@ fix: install ## What ruff can put right by itself
 	$(BIN)/ruff format
 
 render: install ## Write all generated files
-	$(BIN)/python -m worker.render
+	$(BIN)/python -m worker_tools.render
 
 lock: ## Resolve requirements/*.lock from pyproject.toml
 	@$(PYTHON) scripts/environment.py lock

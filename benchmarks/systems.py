@@ -15,11 +15,11 @@ from typing import Any, Protocol
 import orjson
 
 from benchmarks.load import Burst, Stream, build_input, build_prompts
-from worker.dev import LocalDeployment, LocalEndpoint
-from worker.dev.job import Job, JobRequest, JobStatus
 from worker.engine.environment import build_environment
 from worker.engine.parent_death import die_with_parent
 from worker.settings import load_settings
+from worker_tools.dev import LocalDeployment, LocalEndpoint
+from worker_tools.dev.job import Job, JobRequest, JobStatus
 
 START_TIMEOUT_S = 300
 """The peer imports vLLM three times on a machine without GPU."""

@@ -23,8 +23,8 @@ from pathlib import Path
 import environment
 from environment import CLIENT_GROUPS, InstallError, Project
 
-from worker.demo.model import find_cache_dir, prepare_demo_model
-from worker.render.clients import list_clients
+from worker_tools.demo.model import find_cache_dir, prepare_demo_model
+from worker_tools.render.clients import list_clients
 
 SETTINGS = {
     "ENABLE_AUTO_TOOL_CHOICE": "true",

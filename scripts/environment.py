@@ -28,7 +28,8 @@ UV = "uv==0.13.9"
 LOCK_TARGET = ["--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28"]
 """What the lock is resolved for; resolving for 3.12 or 3.13 against it changes no version."""
 
-LOCKED_PARTS = ["pyproject.toml", "--extra", "cpu", "--extra", "demo", "--group", "dev"]
+LOCKED_PARTS = ["pyproject.toml", "tools/pyproject.toml", "--extra", "cpu", "--extra", "demo"]
+LOCKED_PARTS += ["--group", "dev", "--no-emit-package", "runpod-vllm-worker"]
 
 CLIENT_GROUPS = ("clients", "clients-earlier")
 """Dependency groups that have a lock and an environment of their own; see scripts/clients.py."""
@@ -84,8 +85,13 @@ class Project:
 
     @property
     def pyproject(self) -> Path:
-        """What the lock is made from."""
+        """What the production worker needs."""
         return self.root / "pyproject.toml"
+
+    @property
+    def packages(self) -> tuple[Path, Path]:
+        """Folders of the packages that are installed in editable mode: the worker, the tools."""
+        return self.root, self.root / "tools"
 
 
 def check_machine(project: Project, python: tuple[int, int], platform: str) -> None:
@@ -127,7 +133,7 @@ def compute_fingerprints(project: Project, python: str) -> list[str]:
     for part in (
         f"{python}\n{project.root}\n{UV}".encode(),
         project.lock.read_bytes(),
-        project.pyproject.read_bytes(),
+        b"".join((folder / "pyproject.toml").read_bytes() for folder in project.packages),
     ):
         digest.update(hashlib.sha256(part).digest())
         fingerprints.append(digest.hexdigest())
@@ -280,10 +286,10 @@ def sync_packages(project: Project) -> None:
 
 
 def add_worker(project: Project) -> None:
-    """Install the checkout itself in editable mode."""
-    options = ["--python", str(project.python), "--quiet", "--no-deps", "--editable"]
-    environ = read_uv_environment(project)
-    run([project.uv, "pip", "install", *options, project.root], project, environ)
+    """Install the worker and the tools in editable mode."""
+    options = ["--python", str(project.python), "--quiet", "--no-deps"]
+    options += [f"--editable={folder}" for folder in project.packages]
+    run([project.uv, "pip", "install", *options], project, read_uv_environment(project))
 
 
 def install(project: Project) -> None:
@@ -302,7 +308,7 @@ def install(project: Project) -> None:
     steps: list[tuple[str, Callable[[Project], None]]] = [
         (f"virtual environment with {UV}", create_venv),
         (f"{count} locked packages, 2 GB", sync_packages),
-        ("the worker itself, editable", add_worker),
+        ("the worker and its tools, editable", add_worker),
     ]
     for number, (title, step) in enumerate(steps[finished:], start=finished + 1):
         write_stamp(project, fingerprints[: number - 1])

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from worker.dev import Limits, LocalDeployment, LocalEndpoint
-from worker.dev.job import Job, JobRequest, JobStatus
+from worker_tools.dev import Limits, LocalDeployment, LocalEndpoint
+from worker_tools.dev.job import Job, JobRequest, JobStatus
 
 WORKER = Path(__file__).parent / "queue" / "queue_worker.py"
 ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}

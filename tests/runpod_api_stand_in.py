@@ -13,7 +13,7 @@ import jsonschema
 import yaml
 from loopback_server import LoopbackServer
 
-SCHEMA = Path(__file__).parent / "deploy" / "create_endpoint.yaml"
+SCHEMA = Path(__file__).parent / "tools" / "deploy" / "create_endpoint.yaml"
 VALIDATOR = jsonschema.Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
 ENDPOINTS = "/v2/serverless"
 KEY = "rpa_CANARY0123456789abcdefghijklmnop"

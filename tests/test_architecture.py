@@ -1,13 +1,14 @@
 """The architecture page names modules that exist and the layers as they are."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/architecture.md").read_text()
-NAMED = sorted(set(re.findall(r"`((?:worker|tests|profiles)/[\w./-]*)`", PAGE)))
+NAMED = sorted(set(re.findall(r"`((?:worker|tools|tests|profiles)/[\w./-]*)`", PAGE)))
 DRAWN = sorted(set(re.findall(r"\[((?:\w+/)*\w+\.py|\w+/\w+)(?:<br>|\])", PAGE)))
 
 
@@ -22,6 +23,10 @@ def test_page_names_and_draws_files():
 
 
 def test_lowest_layer_is_the_one_that_the_page_names():
-    layers = (ROOT / "pyproject.toml").read_text().partition("layers = [")[2].partition("]")[0]
-    lowest = re.findall(r'"(.+)"', layers)[-1]
-    assert f"`worker/{lowest}.py`" in PAGE
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    [layers] = [
+        contract["layers"]
+        for contract in contracts["contracts"]
+        if contract.get("containers") == ["worker"]
+    ]
+    assert f"`worker/{layers[-1]}.py`" in PAGE

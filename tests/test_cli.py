@@ -7,8 +7,13 @@ from typer.testing import CliRunner
 
 from worker.cli import app
 from worker.errors import ExitCode
+from worker_tools.cli import app as tools
 
-COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)
+REGISTERED = {
+    command.name or command.callback.__name__: command
+    for command in (*app.registered_commands, *tools.registered_commands)
+}
+COMMANDS = sorted(REGISTERED)
 HEAVY = {"runpod", "aiohttp", "vllm", "torch", "transformers"}
 """Imports that cost a tenth of a second to ten seconds."""
 
@@ -32,12 +37,7 @@ def run():
 def test_help_of_a_command_is_its_docstring(run, command):
     result = run(command, "--help")
     assert result.exit_code == 0
-    callback = next(
-        registered.callback
-        for registered in app.registered_commands
-        if command in (registered.name, registered.callback.__name__)
-    )
-    first = callback.__doc__.splitlines()[0]
+    first = REGISTERED[command].callback.__doc__.splitlines()[0]
     assert first in result.output
     assert f"Usage: worker {command}" in result.output
 
@@ -54,6 +54,7 @@ def test_help_lists_every_command(run, line):
     ("line", "environ", "status", "words"),
     [
         pytest.param(["nonsense"], {}, 2, "No such command", id="unknown-command"),
+        pytest.param(["depploy"], {}, 2, "deploy", id="misspelt-command"),
         pytest.param(["dev", "--port", "x"], {}, 2, "--port", id="port-not-a-number"),
         pytest.param(["dev", "--workers", "0"], {}, 2, "--workers", id="no-workers"),
         pytest.param(["dev", "--rtt-ms", "-1"], {}, 2, "--rtt-ms", id="negative-round-trip"),

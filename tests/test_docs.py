@@ -15,11 +15,11 @@ from readme_blocks import RUNPOD_URL, Block, read_blocks
 
 from worker.engine.startup_timing import COMPILE_NOT_CACHED, StartupTimings
 from worker.queue.job_stats import JobStats
-from worker.render.build_arguments import BUILD_ARGUMENTS
-from worker.render.deployment import find_sizes
 from worker.request import Code
 from worker.settings.deprecated import REMOVED, RENAMED
 from worker.settings.registry import load_registry
+from worker_tools.render.build_arguments import BUILD_ARGUMENTS
+from worker_tools.render.deployment import find_sizes
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("deployment", "image", "observability", "troubleshooting")

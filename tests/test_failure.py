@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from worker.dev import LocalEndpoint
-from worker.dev.deployment import DEFAULTS
 from worker.errors import ExitCode
 from worker.failure import UnforeseenError, holds_part
+from worker_tools.dev import LocalEndpoint
+from worker_tools.dev.deployment import DEFAULTS
 
 ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
 TOKEN = "hf_averysecretvalue"

@@ -35,7 +35,7 @@ def test_page_lists_every_matched_text() -> None:
 
 
 def test_page_names_files_and_checks_that_exist() -> None:
-    paths = re.findall(r"(?:tests|worker)/[\w/.-]+\.(?:py|yaml)", PAGE)
+    paths = re.findall(r"(?:tests|tools|worker)/[\w/.-]+\.(?:py|yaml)", PAGE)
     table = PAGE.partition("| Guarded by |")[2].partition("\n\n")[0]
     guards = [
         guard

@@ -13,15 +13,28 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MODULES = sorted((ROOT / "worker").rglob("*.py"))
+PACKAGES = (ROOT / "worker", ROOT / "tools/worker_tools")
+MODULES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 MODULE_LINES = 400
 FUNCTION_LINES = 50
+HOMES = {
+    "scripts": ROOT / "scripts",
+    "benchmarks": ROOT / "benchmarks",
+    "tools": ROOT / "tools/worker_tools",
+}
+"""Folders of tests that do not mirror a part of the worker -> what they test."""
+
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base"}
 
-READS_ENVIRONMENT = {"worker/cli.py", "worker/engine/child.py", "worker/capture"}
-"""The command line, which passes it on; and what runs as a process of vLLM's, which reads it."""
+READS_ENVIRONMENT = {
+    "worker/cli.py",
+    "worker/engine/child.py",
+    "tools/worker_tools/cli.py",
+    "tools/worker_tools/capture",
+}
+"""The command lines, which passes it on; and what runs as a process of vLLM's, which reads it."""
 
 
 def name_of(path: Path) -> str:
@@ -83,8 +96,8 @@ def test_tests_lie_where_what_they_test_does() -> None:
         place = path.relative_to(ROOT / "tests").parent
         if place.as_posix() in (".", "e2e", "clients", "image"):
             continue
-        home = ROOT if place.as_posix() in ("scripts", "benchmarks") else ROOT / "worker"
-        if not (home / place).is_dir():
+        first, *rest = place.parts
+        if not HOMES.get(first, ROOT / "worker" / first).joinpath(*rest).is_dir():
             strays.append(name_of(path))
     assert strays == []
 
@@ -104,7 +117,7 @@ def test_files_name_no_place_of_a_machine() -> None:
 
 def test_command_line_starts_light() -> None:
     heavy = "{'vllm', 'torch', 'runpod', 'aiohttp', 'openai', 'transformers'}"
-    code = f"import sys, worker.cli; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, worker.cli, worker_tools.cli; print(sorted({heavy} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (run.stdout, run.stderr) == ("[]\n", "")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from readme_blocks import DEMO_MODEL, LOCAL_URL, README, Block, read_blocks
 
-from worker.demo.conversation import NATIVE_QUESTION, STREAMED_QUESTION
-from worker.demo.model import MODEL_NAME
+from worker_tools.demo.conversation import NATIVE_QUESTION, STREAMED_QUESTION
+from worker_tools.demo.model import MODEL_NAME
 
 ROOT = README.parent
 TEXT = README.read_text(encoding="utf-8")
@@ -56,13 +56,15 @@ def test_requests_go_to_the_demo_model_in_three_forms() -> None:
 
 def test_links_and_paths_exist() -> None:
     linked = re.findall(r"\]\((?!https?:)([^)#]+)", TEXT)
-    mapped = re.findall(r"`((?:worker|docs|schemas|tests|profiles)/[\w/.]*)`", TEXT)
+    mapped = re.findall(r"`((?:worker|tools|docs|schemas|tests|profiles)/[\w/.]*)`", TEXT)
     assert len(linked) > 3
     assert len(mapped) > 8
     missing = [path for path in (*linked, *mapped) if not (ROOT / path).exists()]
     assert missing == []
 
 
-def test_map_has_every_part_of_the_package() -> None:
-    parts = {path.parent.name for path in Path(ROOT, "worker").glob("*/__init__.py")}
-    assert parts <= set(re.findall(r"`worker/(\w+)/`", TEXT))
+@pytest.mark.parametrize("package", ["worker", "tools/worker_tools"])
+def test_map_has_every_part_of_the_package(package: str) -> None:
+    parts = {path.parent.name for path in Path(ROOT, package).glob("*/__init__.py")}
+    assert parts
+    assert parts <= set(re.findall(rf"`{package}/(\w+)/`", TEXT))

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from worker.dev import LocalDeployment, LocalEndpoint
-from worker.dev.deployment import DEFAULTS
-from worker.dev.job import Job, JobRequest, JobStatus
 from worker.engine.parent_death import group_is_alive
 from worker.errors import ExitCode
 from worker.request import Code
 from worker.settings.mode import JOB_SOURCE
 from worker.start import run_worker
+from worker_tools.dev import LocalDeployment, LocalEndpoint
+from worker_tools.dev.deployment import DEFAULTS
+from worker_tools.dev.job import Job, JobRequest, JobStatus
 
 WORKER = Path(__file__).parent / "fake_engine_worker.py"
 ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}

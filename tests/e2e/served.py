@@ -16,9 +16,9 @@ import pytest
 from tiny_model import MAX_MODEL_LEN
 
 from benchmarks.processes import find_socket
-from worker.dev import LocalDeployment
 from worker.engine.client import EngineClient
 from worker.errors import WorkerError
+from worker_tools.dev import LocalDeployment
 
 MODEL = "tiny"
 

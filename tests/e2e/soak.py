@@ -26,11 +26,11 @@ from process_tree import descendants, find_process
 from served import TEXT, make_environ
 from tiny_model import build_tiny_model
 
-from worker.dev import Fault, Limits, LocalEndpoint
-from worker.dev.deployment import DEFAULTS, exit_status
-from worker.dev.faults import WorkerCall
-from worker.dev.job import Job, JobRequest, JobStatus
-from worker.dev.process import WorkerProcess
+from worker_tools.dev import Fault, Limits, LocalEndpoint
+from worker_tools.dev.deployment import DEFAULTS, exit_status
+from worker_tools.dev.faults import WorkerCall
+from worker_tools.dev.job import Job, JobRequest, JobStatus
+from worker_tools.dev.process import WorkerProcess
 
 COMMAND = (sys.executable, "-m", "worker", "start")
 PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024

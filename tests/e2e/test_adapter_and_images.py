@@ -19,8 +19,8 @@ from served import MODEL, Api, connect, deploy, make_environ
 from tiny_adapter import build_tiny_adapter
 from tiny_vision import CONTEXT, IMAGE_TOKENS, build_tiny_vision
 
-from worker.dev import LocalDeployment
 from worker.request.routes import CHAT, ROUTES
+from worker_tools.dev import LocalDeployment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

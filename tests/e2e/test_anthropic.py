@@ -11,7 +11,7 @@ import pytest_asyncio
 from effects_answer import STRICT
 from served import MODEL
 
-from worker.dev import LocalDeployment
+from worker_tools.dev import LocalDeployment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -18,10 +18,10 @@ from test_faults_model import DATA_URL, chat
 from tiny_vision import CONTEXT, build_tiny_vision
 
 from benchmarks.processes import find_socket
-from worker.dev import LocalDeployment
-from worker.dev.process import WorkerProcess
 from worker.engine import heartbeat
 from worker.errors import ExitCode
+from worker_tools.dev import LocalDeployment
+from worker_tools.dev.process import WorkerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

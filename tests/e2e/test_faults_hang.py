@@ -17,9 +17,9 @@ import pytest_asyncio
 from process_tree import descendants, find_process, wait_gone
 from served import LONG, Api, connect, make_environ
 
-from worker.dev import Fault, LocalDeployment, LocalEndpoint
-from worker.dev import endpoint as endpoint_module
 from worker.errors import ExitCode
+from worker_tools.dev import Fault, LocalDeployment, LocalEndpoint
+from worker_tools.dev import endpoint as endpoint_module
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -17,9 +17,9 @@ from process_tree import descendants, find_process, wait_gone
 from served import LONG, TEXT, Api, connect, make_environ
 from tiny_model import MAX_MODEL_LEN
 
-from worker.dev import Fault, Limits, LocalDeployment, LocalEndpoint
-from worker.dev.job import Job, JobRequest, JobStatus
 from worker.errors import ExitCode
+from worker_tools.dev import Fault, Limits, LocalDeployment, LocalEndpoint
+from worker_tools.dev.job import Job, JobRequest, JobStatus
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

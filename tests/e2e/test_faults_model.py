@@ -23,10 +23,10 @@ from process_tree import descendants, wait_gone
 from served import Api, connect, deploy, make_environ
 from tiny_vision import CONTEXT, build_tiny_vision
 
-from worker.dev import LocalDeployment
-from worker.dev.deployment import DEFAULTS
-from worker.dev.process import WorkerProcess
 from worker.errors import ExitCode
+from worker_tools.dev import LocalDeployment
+from worker_tools.dev.deployment import DEFAULTS
+from worker_tools.dev.process import WorkerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -13,10 +13,10 @@ from served import deploy, make_environ
 from tiny_model import build_tiny_model
 from tiny_weights import write_weights
 
-from worker.dev import LocalDeployment
-from worker.dev.deployment import WorkerExitError
 from worker.engine.startup_timing import DOWNLOAD
 from worker.errors import ExitCode
+from worker_tools.dev import LocalDeployment
+from worker_tools.dev.deployment import WorkerExitError
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -17,9 +17,9 @@ from process_tree import descendants, find_process, wait_gone
 from served import LONG, Api, make_environ
 from tiny_model import build_tiny_model
 
-from worker.dev import LocalDeployment
-from worker.dev.deployment import WorkerExitError
 from worker.errors import ExitCode
+from worker_tools.dev import LocalDeployment
+from worker_tools.dev.deployment import WorkerExitError
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

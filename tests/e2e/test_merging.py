@@ -23,7 +23,7 @@ from http_worker import serve_http
 from served import MODEL, Api, make_environ
 from tiny_model import SPECIAL_TOKENS, THINKING, VOCABULARY, build_tiny_model
 
-from worker.dev import LocalDeployment
+from worker_tools.dev import LocalDeployment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

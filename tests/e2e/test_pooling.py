@@ -12,7 +12,7 @@ import pytest_asyncio
 from served import MODEL, Api, connect, deploy, make_environ
 from tiny_model import CLASSIFIER, build_tiny_model
 
-from worker.dev import LocalDeployment
+from worker_tools.dev import LocalDeployment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -13,10 +13,10 @@ import pytest_asyncio
 from served import Api, connect, connect_engine, deploy, read_metric
 from tiny_model import MAX_MODEL_LEN
 
-from worker.dev import LocalDeployment
 from worker.profile.attention import Full
 from worker.profile.memory import Layout, request_bytes
 from worker.settings import load_settings
+from worker_tools.dev import LocalDeployment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -10,7 +10,7 @@ import pytest
 from readme_blocks import README, Block, read_blocks
 from served import MODEL
 
-from worker.dev import LocalDeployment
+from worker_tools.dev import LocalDeployment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -23,8 +23,8 @@ from parameters import Asker, Check, Way, list_cases
 from served import MODEL, Api, connect, deploy, make_environ
 from tiny_model import QWEN3, build_tiny_model
 
-from worker.dev import LocalDeployment
 from worker.request.routes import CHAT
+from worker_tools.dev import LocalDeployment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

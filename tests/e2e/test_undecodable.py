@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from worker.dev import LocalDeployment
-from worker.dev.job import Job, JobRequest, JobStatus
+from worker_tools.dev import LocalDeployment
+from worker_tools.dev.job import Job, JobRequest, JobStatus
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -10,11 +10,11 @@ from contextlib import suppress
 import pytest
 from queue_bench import ENVIRON, LIMITS, LONG_S, PLACES, WORKER, deploy, error_of
 
-from worker.dev import Fault, LocalEndpoint
-from worker.dev.deployment import DEFAULTS
-from worker.dev.job import JobStatus
 from worker.engine.parent_death import group_is_alive
 from worker.request.codes import Code
+from worker_tools.dev import Fault, LocalEndpoint
+from worker_tools.dev.deployment import DEFAULTS
+from worker_tools.dev.job import JobStatus
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -16,9 +16,9 @@ import pytest
 import pytest_asyncio
 from aiohttp_retry import ExponentialRetry
 
-from worker.dev import Fault, Limits, LocalDeployment, LocalEndpoint
-from worker.dev.job import Job, JobRequest, JobStatus
 from worker.queue import job_runner
+from worker_tools.dev import Fault, Limits, LocalDeployment, LocalEndpoint
+from worker_tools.dev.job import Job, JobRequest, JobStatus
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

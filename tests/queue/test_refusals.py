@@ -4,9 +4,9 @@ import orjson
 import pytest
 from queue_bench import error_of
 
-from worker.dev import Fault
-from worker.dev.job import JobStatus
 from worker.request.codes import Code
+from worker_tools.dev import Fault
+from worker_tools.dev.job import JobStatus
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -34,7 +34,9 @@ def project(tmp_path: Path) -> Any:
     (tmp_path / "requirements").mkdir()
     (tmp_path / ".venv/bin").mkdir(parents=True)
     project.lock.write_text("# comment\naiohttp==3\ntorch==2+cpu\n")
-    project.pyproject.write_text('requires-python = ">=3.11,<3.14"\n')
+    (tmp_path / "tools").mkdir()
+    for folder in project.packages:
+        (folder / "pyproject.toml").write_text('requires-python = ">=3.11,<3.14"\n')
     project.python.touch()
     project.worker.touch()
     script.write_stamp(project, script.compute_fingerprints(project, sys.version))
@@ -68,6 +70,7 @@ ALL = ["create_venv", "sync_packages", "add_worker"]
     [
         (lambda p: None, []),
         (lambda p: p.pyproject.write_text("new"), ALL[2:]),
+        (lambda p: (p.root / "tools/pyproject.toml").write_text("new"), ALL[2:]),
         (lambda p: p.worker.unlink(), ALL[2:]),
         (lambda p: p.lock.write_text("aiohttp==4\n"), ALL[1:]),
         (lambda p: p.stamp.write_text("of another Python or place\n"), ALL),
@@ -78,6 +81,7 @@ ALL = ["create_venv", "sync_packages", "add_worker"]
     ids=[
         "nothing-changed",
         "pyproject-changed",
+        "pyproject-of-the-tools-changed",
         "command-missing",
         "lock-changed",
         "other-python",

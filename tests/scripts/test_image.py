@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 
-from worker.render.build_arguments import BUILD_ARGUMENTS
+from worker_tools.render.build_arguments import BUILD_ARGUMENTS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

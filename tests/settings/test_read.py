@@ -16,6 +16,7 @@ WITHIN = {
     ("cluster", "own_address"): "becomes variables of vLLM and NCCL",
     ("cluster", "multi_node"): "decides `size` and `is_follower`",
     ("endpoint", "health_port"): "becomes a port in `choose_ports`",
+    ("endpoint", "http_port"): "becomes a port in `choose_ports`",
     ("endpoint", "mode"): "decides the mode in `choose_mode`",
     ("logging", "engine_level"): "becomes vLLM's own variable",
     ("model", "speculation"): "becomes vLLM's `speculative_config`",

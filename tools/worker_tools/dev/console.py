@@ -1,0 +1,178 @@
+"""The command `worker dev`: a deployment that stays up until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Callable, Mapping
+
+import aiohttp
+import uvloop
+
+from worker.errors import UnavailableError
+from worker_tools.dev.deployment import LocalDeployment, WorkerExitError
+
+MODELS_TIMEOUT_S = 60.0
+"""Seconds that the first request may take."""
+
+USAGE = """
+RunPod endpoint on this machine, {workers} ready:
+
+  base URL    {url}
+  OpenAI URL  {openai_url}
+  model       {model}
+
+curl {openai_url}/chat/completions \\
+  -H 'Content-Type: application/json' \\
+  -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+
+curl {url}/runsync \\
+  -H 'Content-Type: application/json' \\
+  -d '{{"input": {{"prompt": "Hello", "sampling_params": {{"max_tokens": 20}}}}}}'
+
+from openai import OpenAI
+
+client = OpenAI(base_url="{openai_url}", api_key="local")
+answer = client.chat.completions.create(
+    model="{model}", messages=[{{"role": "user", "content": "Hello"}}]
+)
+print(answer.choices[0].message.content)
+
+Ctrl-C stops the endpoint and the worker.
+"""
+
+
+def run_dev(environ: Mapping[str, str], port: int, workers: int, rtt_ms: float) -> int:
+    """Run a local endpoint with real workers until Ctrl-C or until a worker ends.
+
+    Args:
+        environ: Environment of the workers.
+        port: TCP port on 127.0.0.1; 0 takes a free one.
+        workers: How many worker processes to start.
+        rtt_ms: Artificial round trip of every worker call, in milliseconds.
+
+    Returns:
+        Exit status for the command: 0 after Ctrl-C, else that of what failed.
+    """
+    deployment = LocalDeployment(
+        environ=environ, port=port, workers=workers, rtt_ms=rtt_ms, on_output=print_output
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(deployment))
+
+
+async def serve(deployment: LocalDeployment) -> int:
+    """Run `deployment` until a signal or until a worker ends; return the exit status."""
+    stopped = asyncio.Event()
+    install_signals(stopped, deployment.kill)
+    try:
+        async with deployment:
+            stop = asyncio.create_task(stopped.wait())
+            life = asyncio.create_task(live(deployment))
+            await asyncio.wait({stop, life}, return_when=asyncio.FIRST_COMPLETED)
+            if life.done():
+                stop.cancel()
+                return life.result()
+            say("stopping; Ctrl-C again kills")
+            life.cancel()
+            await asyncio.wait({life})
+    except UnavailableError as error:
+        say(str(error))
+        return error.exit_code
+    except WorkerExitError as error:
+        say(str(error))
+        return error.status or 1
+    return 0
+
+
+async def live(deployment: LocalDeployment) -> int:
+    """Wait for the workers, print how to use them, and wait for one to end."""
+    say("starting; the model is being loaded")
+    await deployment.wait_ready()
+    usage = asyncio.create_task(show_usage(deployment))
+    try:
+        status = await deployment.wait()
+    finally:
+        usage.cancel()
+    say(f"a worker ended with exit status {status}; its output says why")
+    return status or 1
+
+
+async def show_usage(deployment: LocalDeployment) -> None:
+    """Print how to use a deployment that is ready."""
+    try:
+        model = await fetch_model(deployment.endpoint.openai_url)
+    except UnavailableError as error:
+        say(str(error))
+        model = "MODEL"
+    count = len(deployment.processes)
+    print_line(
+        USAGE.format(
+            workers="1 worker" if count == 1 else f"{count} workers",
+            url=deployment.endpoint.url,
+            openai_url=deployment.endpoint.openai_url,
+            model=model,
+        )
+    )
+
+
+async def fetch_model(openai_url: str) -> str:
+    """Return the name under which the deployment serves its model.
+
+    Raises:
+        UnavailableError: The endpoint does not tell.
+    """
+    url = f"{openai_url}/models"
+    timeout = aiohttp.ClientTimeout(total=MODELS_TIMEOUT_S)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+            body = await response.json()
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise UnavailableError(f"{url} gave no list of models: {error}") from error
+    try:
+        return str(body["data"][0]["id"])
+    except (KeyError, IndexError, TypeError) as error:
+        raise UnavailableError(f"{url} gave no list of models: {json.dumps(body)}") from error
+
+
+def install_signals(stopped: asyncio.Event, kill: Callable[[], None]) -> None:
+    """Let the first SIGINT or SIGTERM set `stopped`, and each later one kill the workers."""
+
+    def on_signal() -> None:
+        if stopped.is_set():
+            kill()
+        stopped.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+
+
+def print_output(worker_id: str, line: str) -> None:
+    """Print one line of a worker's output, the SDK's JSON log lines as text."""
+    print_line(f"{worker_id} | {format_line(line)}")
+
+
+def format_line(line: str) -> str:
+    """Turn a log line of the SDK into text; return any other line as it is."""
+    if not line.startswith("{"):
+        return line
+    try:
+        entry = json.loads(line)
+        text = f"{entry['level']:<5} {entry['message']}"
+    except (ValueError, KeyError, TypeError):
+        return line
+    return f"{text} [{entry['requestId']}]" if entry.get("requestId") else text
+
+
+def say(text: str) -> None:
+    """Print a line of the command's own."""
+    print_line(f"worker dev | {text}")
+
+
+def print_line(text: str) -> None:
+    """Write a line to the terminal at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

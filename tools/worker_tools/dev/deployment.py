@@ -1,0 +1,171 @@
+"""The local endpoint with real workers under it, started and ended as one."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from worker.errors import ExitCode, WorkerError
+from worker_tools.dev.endpoint import LocalEndpoint
+from worker_tools.dev.process import OnOutput, WorkerProcess
+
+DEFAULTS = {
+    "RUNPOD_LOG_LEVEL": "INFO",
+    "WORKER_LOG_FORMAT": "text",
+    # The SDK's own checks look for a GPU and for the internet.
+    "RUNPOD_SKIP_GPU_CHECK": "true",
+    "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
+    "PYTHONUNBUFFERED": "1",
+}
+"""What a local worker is started with unless the caller's environment says otherwise."""
+STOP_GRACE_S = 20.0
+"""Seconds that workers have to finish after SIGTERM, before they are killed."""
+
+
+class WorkerExitError(WorkerError):
+    """A worker ended that should have stayed.
+
+    Attributes:
+        worker_id: Which one.
+        status: Its exit status as a shell shows it: 128 plus the signal's number for a signal.
+    """
+
+    def __init__(self, worker_id: str, returncode: int) -> None:
+        self.worker_id = worker_id
+        self.status = exit_status(returncode)
+        if self.status in set(ExitCode):
+            self.exit_code = ExitCode(self.status)
+        how = f"was killed by signal {-returncode}" if returncode < 0 else f"exited {returncode}"
+        super().__init__(f"worker {worker_id} {how} before it was ready; its output says why")
+
+
+class LocalDeployment:
+    """An endpoint and `workers` worker processes; use it with `async with`.
+
+    Attributes:
+        endpoint: The endpoint, listening inside the context.
+        processes: The worker processes, in order.
+        command: Command line of a worker: the production entry, under our own interpreter.
+    """
+
+    command: Sequence[str] = (sys.executable, "-m", "worker", "start")
+
+    def __init__(
+        self,
+        *,
+        environ: Mapping[str, str],
+        port: int = 0,
+        workers: int = 1,
+        rtt_ms: float = 0,
+        on_output: OnOutput | None = None,
+        endpoint: LocalEndpoint | None = None,
+    ) -> None:
+        """Prepare a deployment; nothing runs yet.
+
+        Args:
+            environ: Environment of the workers; the platform's variables are added.
+            port: TCP port of the endpoint; 0 takes a free one.
+            workers: How many worker processes to start.
+            rtt_ms: Artificial round trip of every worker call, in milliseconds.
+            on_output: Gets each line that a worker writes; None lets workers share our output.
+            endpoint: An endpoint prepared with limits or faults, not started; then `rtt_ms`
+                is its own.
+        """
+        self.endpoint = endpoint if endpoint is not None else LocalEndpoint(rtt_ms=rtt_ms)
+        self.processes = [WorkerProcess(f"worker-{n + 1}", on_output) for n in range(workers)]
+        self._environ = {**DEFAULTS, **environ}
+        self._port = port
+        self._exits: dict[str, asyncio.Task[int]] = {}
+
+    async def __aenter__(self) -> Self:
+        """Listen and start the workers.
+
+        Raises:
+            UnavailableError: The port is in use.
+        """
+        await self.endpoint.start(self._port)
+        try:
+            for process in self.processes:
+                platform = self.endpoint.worker_environment(process.worker_id)
+                await process.start(self.command, {**self._environ, **platform})
+                self._exits[process.worker_id] = asyncio.create_task(self._watch(process))
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop workers and endpoint; nothing that was started here is left."""
+        await self.stop()
+
+    async def wait_ready(self) -> None:
+        """Wait until every worker has asked for its first job.
+
+        Raises:
+            WorkerExitError: A worker ended before.
+        """
+        registry = self.endpoint.store.workers
+        for process in self.processes:
+            ready = asyncio.create_task(registry.get(process.worker_id).ready.wait())
+            try:
+                await asyncio.wait(
+                    {ready, *self._exits.values()}, return_when=asyncio.FIRST_COMPLETED
+                )
+            finally:
+                ready.cancel()
+            for worker_id, ended in self._exits.items():
+                if ended.done():
+                    raise WorkerExitError(worker_id, ended.result())
+
+    async def wait(self) -> int:
+        """Wait until a worker ends and return its exit status."""
+        done, _ = await asyncio.wait(self._exits.values(), return_when=asyncio.FIRST_COMPLETED)
+        return exit_status(next(iter(done)).result())
+
+    def kill(self) -> None:
+        """End all workers at once, whatever they are doing."""
+        for process in self._running():
+            process.kill()
+
+    async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """Stop the workers, then the endpoint.
+
+        Args:
+            grace_s: Seconds that the workers have to finish before they are killed.
+        """
+        try:
+            for process in self._running():
+                process.terminate()
+            self.endpoint.store.drain()
+            if self._exits:
+                await asyncio.wait(self._exits.values(), timeout=grace_s)
+        finally:
+            self.kill()
+            if self._exits:
+                await asyncio.wait(self._exits.values())
+            await self.endpoint.stop()
+
+    def _running(self) -> list[WorkerProcess]:
+        return [
+            process
+            for process in self.processes
+            if process.worker_id in self._exits and process.returncode is None
+        ]
+
+    async def _watch(self, process: WorkerProcess) -> int:
+        code = await process.wait()
+        self.endpoint.store.lose_worker(process.worker_id)
+        return code
+
+
+def exit_status(returncode: int) -> int:
+    """Return a process's status as a shell shows it, 0 to 255."""
+    return 128 - returncode if returncode < 0 else returncode

@@ -1,0 +1,235 @@
+"""The files behind RunPod's console: what the deploy form asks for, and the listing's tests."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable
+from typing import Any
+
+from worker.profile import builtin_folder, load_all
+from worker.profile.model import CUDA
+from worker.settings.option import SWITCH_KINDS, Option
+from worker.settings.registry import OptionRegistry
+from worker_tools.render.order import CATEGORIES, in_order
+
+PLAIN_NUMBERS = ("integer", "number")
+"""Kinds that a form's number field can hold; the others know suffixes such as `8k`."""
+
+DISK_GIB = 150
+"""Room for the image and a model of middle size; larger models belong on a volume."""
+
+IMAGE = "runpod-vllm-worker"
+FIRST = "Default"
+TEST_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+TEST_GPU = "NVIDIA A40"
+TEST_TIMEOUT_MS = 300_000
+
+
+def form_options(registry: OptionRegistry) -> list[Option]:
+    """Return the settings of the forms, in their order; the model itself comes first."""
+    shown = in_order(option for option in registry.settable() if option.console)
+    return sorted(shown, key=lambda option: option.advanced)
+
+
+def hub(registry: OptionRegistry) -> dict[str, Any]:
+    """Return `.runpod/hub.json`: the listing and its deploy form."""
+    return {
+        "title": "vLLM, any model",
+        "description": "Serve any LLM with vLLM, OpenAI-compatible, configured by declaration.",
+        "type": "serverless",
+        "category": "language",
+        "config": {
+            "runsOn": "GPU",
+            "containerDiskInGb": DISK_GIB,
+            "gpuCount": 1,
+            "gpuIds": "ADA_80_PRO,AMPERE_80",
+            "allowedCudaVersions": [CUDA],
+            "presets": _presets(registry),
+            "env": [
+                {"key": option.name, "input": _hub_input(option)}
+                for option in form_options(registry)
+            ],
+        },
+    }
+
+
+def _presets(registry: OptionRegistry) -> list[dict[str, Any]]:
+    """Return one preset for each profile; the form asks for the model, so it is named too."""
+    model = registry.by_vllm_name["model"].name
+    return [
+        {
+            "name": profile.about.title,
+            "defaults": {model: profile.model, "PROFILE": profile.name},
+        }
+        for profile in load_all(builtin_folder())
+    ]
+
+
+def hub_tests(registry: OptionRegistry) -> dict[str, Any]:
+    """Return `.runpod/tests.json`: what the platform runs before it lists a release."""
+    chat = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 16}
+    inputs = {
+        "native_prompt": {
+            "prompt": "The capital of France is",
+            "sampling_params": {"max_tokens": 8},
+        },
+        "openai_chat": {"openai_route": "/v1/chat/completions", "openai_input": chat},
+        "openai_models": {"openai_route": "/v1/models"},
+    }
+    return {
+        "tests": [
+            {"name": name, "input": body, "timeout": TEST_TIMEOUT_MS}
+            for name, body in inputs.items()
+        ],
+        "config": {
+            "gpuTypeId": TEST_GPU,
+            "gpuCount": 1,
+            "env": [
+                {"key": registry.by_vllm_name["model"].name, "value": TEST_MODEL},
+                {"key": registry.by_vllm_name["max_model_len"].name, "value": "2048"},
+            ],
+            "allowedCudaVersions": [CUDA],
+        },
+    }
+
+
+def worker_config(registry: OptionRegistry) -> dict[str, Any]:
+    """Return `worker-config.json`: the quick-deploy form; the console asks for the model itself."""
+    options = [
+        option for option in in_order(form_options(registry)) if option.engine_key != "model"
+    ]
+    version = importlib.metadata.version("runpod-vllm-worker")
+    categories = [
+        {"title": title, "settings": [o.name for o in options if o.category == title]}
+        for title in CATEGORIES
+        if any(option.category == title for option in options)
+    ]
+    return {
+        "versions": {
+            registry.version: {
+                "imageName": f"{IMAGE}:{version}",
+                "minimumCudaVersion": CUDA,
+                "categories": categories,
+            }
+        },
+        "schema": {option.name: _quick_field(option) for option in options},
+    }
+
+
+def form_choices(option: Option) -> list[tuple[str, str]]:
+    """Return label and value of each choice; empty for a field of free text.
+
+    The empty value comes first where nothing is promised: it means "not set". An
+    untouched form then leaves the choice to vLLM.
+    """
+    if is_toggle(option):
+        return []
+    if option.kind in SWITCH_KINDS:
+        return [(FIRST, ""), ("true", "true"), ("false", "false")]
+    values = [str(choice) for choice in option.schema.get("enum", option.known_values)]
+    choices = [(value, value) for value in values]
+    if not choices or form_default(option) is not None:
+        return choices
+    known = option.engine_default not in (None, "")
+    return [(f"{FIRST} ({option.engine_default})" if known else FIRST, ""), *choices]
+
+
+def is_toggle(option: Option) -> bool:
+    """Whether two states say all: where vLLM decides by itself, "off" is not the same as unset."""
+    if option.kind not in SWITCH_KINDS:
+        return False
+    return option.field is not None or option.engine_default is False
+
+
+def form_default(option: Option) -> Any:
+    """Return what the form starts with: only what the worker would use anyway.
+
+    A form's default arrives as a real variable, so a "harmless" one can break a start.
+    """
+    if is_toggle(option):
+        return bool(option.default)
+    if option.engine_key == "model":
+        return None
+    if option.default is not None and option.kind in PLAIN_NUMBERS:
+        whole = isinstance(option.default, float) and option.default.is_integer()
+        return int(option.default) if whole else option.default
+    if option.kind in PLAIN_NUMBERS and not option.zero_is_unset and option.engine_default:
+        # An empty number field may arrive as 0, which would mean something here.
+        return option.engine_default
+    return option.default if option.field and option.default else None
+
+
+def _hub_input(option: Option) -> dict[str, Any]:
+    choices = form_choices(option)
+    entry: dict[str, Any] = {
+        "name": option.title,
+        "type": _hub_type(option),
+        "description": option.summary,
+    }
+    if choices:
+        entry["options"] = [{"label": label, "value": value} for label, value in choices]
+    default = form_default(option)
+    if default is not None:
+        entry["default"] = default
+    elif choices:
+        entry["default"] = ""
+    if entry["type"] == "number":
+        entry.update(_bounds(option))
+    if option.engine_key == "model":
+        entry["required"] = True
+    elif option.advanced:
+        entry["advanced"] = True
+    return entry
+
+
+def _hub_type(option: Option) -> str:
+    if option.engine_key == "model":
+        return "huggingface"
+    if is_toggle(option):
+        return "boolean"
+    is_number = option.kind in PLAIN_NUMBERS and "enum" not in option.schema
+    return "number" if is_number else "string"
+
+
+def _bounds(option: Option) -> dict[str, Any]:
+    """Return bounds for a number field; 0 stays possible where an empty field sends it."""
+    bounds = {}
+    low, high = option.schema.get("minimum"), option.schema.get("maximum")
+    if low is not None:
+        bounds["min"] = min(low, 0) if option.zero_is_unset else low
+    elif "exclusiveMinimum" in option.schema:
+        bounds["min"] = 0
+    if high is not None:
+        bounds["max"] = high
+    return bounds
+
+
+def _quick_field(option: Option) -> dict[str, Any]:
+    kinds = {"boolean": "toggle", "number": "number", "string": "text"}
+    choices = form_choices(option)
+    default = form_default(option)
+    field: dict[str, Any] = {
+        "env_var_name": option.name,
+        "value": "" if default is None else default,
+        "title": option.title,
+        "description": option.summary,
+        "required": False,
+        "type": "select" if choices else kinds[_hub_type(option)],
+    }
+    if choices:
+        field["options"] = [{"value": value, "label": label} for label, value in choices]
+    return field
+
+
+def empty_form(options: Iterable[Option]) -> dict[str, str]:
+    """Return the variables that an untouched form sends, in the least helpful way it may."""
+    sent = {}
+    for option in options:
+        default = form_default(option)
+        if option.engine_key == "model":
+            continue
+        if default is not None:
+            sent[option.name] = str(default).lower() if isinstance(default, bool) else str(default)
+        else:
+            sent[option.name] = "0" if _hub_type(option) == "number" else ""
+    return sent

@@ -1,0 +1,82 @@
+"""Pages about images and sizes: the build's arguments, and what each profile takes and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from worker.errors import Problem
+from worker.profile import builtin_folder, names
+from worker.profile.pools import PRICES_SOURCE
+from worker.settings.registry import OptionRegistry
+from worker.sizing import formatting, load_target
+from worker_tools.deploy import sizing
+from worker_tools.deploy.cost import prices
+from worker_tools.deploy.gpus import choose_gpus
+from worker_tools.deploy.options import DeployOptions
+from worker_tools.render.build_arguments import BUILD_ARGUMENTS
+from worker_tools.render.markdown import render_template
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What one worker with a profile takes, on the cheapest GPUs that hold it.
+
+    Attributes:
+        profile: The profile's name.
+        stored_bytes: Weights as they are downloaded, bytes.
+        disk_gb: Container disk, GB.
+        gpus: GPUs of one worker.
+        pool: Their pool.
+        usd_per_hour: What they cost while they run; None where no price is published.
+        requests: Requests of `sizing.PLANNED_TOKENS` that it answers at once.
+        start_s: How long a start may take, seconds.
+    """
+
+    profile: str
+    stored_bytes: int
+    disk_gb: int
+    gpus: int
+    pool: str
+    usd_per_hour: float | None
+    requests: int
+    start_s: int
+
+
+def image_page(registry: OptionRegistry) -> str:
+    """Return the page about the image."""
+    return render_template("image.md.j2", arguments=BUILD_ARGUMENTS, version=registry.version)
+
+
+def sizes_page(_registry: OptionRegistry) -> str:
+    """Return the page about what each profile takes, the cheapest first."""
+    sizes = sorted(find_sizes(), key=lambda size: (size.usd_per_hour or 0.0, size.stored_bytes))
+    return render_template(
+        "sizes.md.j2",
+        sizes=sizes,
+        absent=sorted(set(names(builtin_folder())) - {size.profile for size in sizes}),
+        formatting=formatting,
+        sizing=sizing,
+        prices=PRICES_SOURCE,
+    )
+
+
+def find_sizes() -> Iterator[Size]:
+    """Yield what each profile takes; those of which too little is known are left out."""
+    for name in names(builtin_folder()):
+        target = load_target({}, name)
+        problems: list[Problem] = []
+        gpus = choose_gpus(target, DeployOptions(), problems)
+        stored, disk = sizing.stored_bytes(target), sizing.disk_gb(target, on_volume=False)
+        if gpus is None or stored is None or disk is None:
+            continue
+        yield Size(
+            name,
+            stored,
+            disk,
+            gpus.count,
+            gpus.pools[0].name,
+            next(prices(gpus)).usd_per_hour,
+            sizing.requests_per_worker(target, gpus),
+            sizing.start_seconds(target),
+        )

@@ -1,5 +1,0 @@
-"""The capture of vLLM's options: what `worker capture` writes, and how it is compared."""
-
-from worker.capture.command import run_capture
-
-__all__ = ["run_capture"]

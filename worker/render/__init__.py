@@ -1,5 +1,0 @@
-"""Every generated file: what it holds and how it is kept in step with the settings."""
-
-from worker.render.command import run_render
-
-__all__ = ["run_render"]
