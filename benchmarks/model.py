@@ -12,7 +12,7 @@ from typing import Literal
 
 from tokenizers import Tokenizer, models
 
-SOURCE = Path(__file__).parent.parent / "tests" / "e2e" / "tiny_model.py"
+SOURCE = Path(__file__).parent.parent / "tests" / "e2e" / "support" / "tiny_model.py"
 """Makes a tokenizer and a random Llama in a second."""
 
 GPU_SHAPE = {

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from readme_blocks import RUNPOD_URL, Block, read_blocks
 
+from tests.support.markdown import RUNPOD_URL, Block, read_blocks
 from worker.engine.startup_timing import COMPILE_NOT_CACHED, StartupTimings
 from worker.queue.job_stats import JobStats
 from worker.request import Code

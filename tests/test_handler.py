@@ -3,7 +3,8 @@ import asyncio
 import orjson
 import pytest
 from aiohttp import web
-from handler_bench import (
+
+from tests.support.handler import (
     CHAT,
     CHUNKS,
     DONE,

@@ -4,8 +4,8 @@ from contextlib import aclosing
 
 import orjson
 import pytest
-from garbage import garbage_of
-from handler_bench import (
+
+from tests.support.handler import (
     CHAT,
     CHUNKS,
     DEFAULTS,
@@ -25,7 +25,7 @@ from handler_bench import (
     say,
     stream,
 )
-
+from tests.support.reference_cycles import garbage_of
 from worker.engine.client import EngineClient
 from worker.errors import RequestError
 from worker.handler import HandlerOptions

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from handler_bench import (
+
+from tests.support.handler import (
     CHAT,
     CHUNKS,
     DONE,
@@ -15,7 +16,6 @@ from handler_bench import (
     say,
     stream,
 )
-
 from worker.request import Code
 
 MISSPELT = {"model": "tiny", "messages": MESSAGES, "temprature": 1}

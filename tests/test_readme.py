@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from readme_blocks import DEMO_MODEL, LOCAL_URL, README, Block, read_blocks
 
+from tests.support.markdown import DEMO_MODEL, LOCAL_URL, README, Block, read_blocks
 from worker_tools.demo.conversation import NATIVE_QUESTION, STREAMED_QUESTION
 from worker_tools.demo.model import MODEL_NAME
 

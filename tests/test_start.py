@@ -17,7 +17,7 @@ from worker_tools.dev import LocalDeployment, LocalEndpoint
 from worker_tools.dev.deployment import DEFAULTS
 from worker_tools.dev.job import Job, JobRequest, JobStatus
 
-WORKER = Path(__file__).parent / "fake_engine_worker.py"
+WORKER = Path(__file__).parent / "fakes/engine_worker.py"
 ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
 SERVE = "report(phase='import')\nprint('engine', os.getpid())\n"
 QUIET = {"MODEL_NAME": "org/name", "SELF_TEST": "false"}

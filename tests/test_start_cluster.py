@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from test_start_http import Pod, free_port, start
-
+from tests.test_start_http import Pod, free_port, start
 from worker.errors import ExitCode
 
 ARGUMENTS = "print('arguments', *arguments, flush=True)\n"

@@ -20,7 +20,7 @@ from worker.engine.parent_death import group_is_alive
 from worker.errors import ExitCode
 from worker.request import Code
 
-WORKER = Path(__file__).parent / "fake_engine_worker.py"
+WORKER = Path(__file__).parent / "fakes/engine_worker.py"
 SERVE = "print('engine', os.getpid())\n"
 QUESTION = {"model": "name", "prompt": "x"}
 

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from hub_stand_in import COMMIT, Hub, Repository
 from huggingface_hub import try_to_load_from_cache
 
+from tests.fakes.hub import COMMIT, Hub, Repository
 from worker.bake import run_bake
 from worker.errors import ExitCode
 from worker.machine import GIB, MachineInfo

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from measured import put_process
-
 from benchmarks.load import Burst
 from benchmarks.memory import Held, describe_memory, read_sizes
 from benchmarks.processes import PEAK, PRESENT
+from tests.benchmarks.samples import put_process
 
 
 def test_read_sizes_keeps_the_worker_apart_and_leaves_the_engine_out(tmp_path):

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-from measured import put_process
 
 from benchmarks.processes import (
     PRESENT,
@@ -16,6 +15,7 @@ from benchmarks.processes import (
     read_cpu_s,
     read_memory_bytes,
 )
+from tests.benchmarks.samples import put_process
 
 
 @pytest.fixture

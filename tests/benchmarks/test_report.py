@@ -6,13 +6,13 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from measured import SAMPLE
 
 from benchmarks.hotspots import Hotspot, Profile
 from benchmarks.load import Burst
 from benchmarks.measure import Results, describe
 from benchmarks.record import Record, Setting, load_record, save_record
 from benchmarks.report import replace_section, write_report
+from tests.benchmarks.samples import SAMPLE
 
 STREAMED, WHOLE = Burst(8, 128, 20), Burst(8, 128, 20, stream=False)
 

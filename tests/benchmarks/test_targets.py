@@ -3,11 +3,11 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from measured import SAMPLE
 
 from benchmarks.load import Burst
 from benchmarks.plan import plan_bursts, shorter
 from benchmarks.targets import check_targets, needed_bursts
+from tests.benchmarks.samples import SAMPLE
 
 
 def check(bursts: list[Burst], **worker: float) -> dict[str, tuple[float, float, bool]]:

@@ -9,7 +9,8 @@ from typing import Any
 import openai
 import pytest
 import pytest_asyncio
-from served import (
+
+from tests.e2e.support.deployment import (
     READY_TIMEOUT_S,
     TEXT,
     Api,
@@ -18,18 +19,17 @@ from served import (
     deploy,
     make_environ,
 )
-from tiny_model import build_tiny_model
-
+from tests.e2e.support.tiny_model import build_tiny_model
 from worker.engine.client import EngineClient
 from worker_tools.dev import LocalDeployment
 
 pytest.register_assert_rewrite(
-    "effects_answer",
-    "effects_choice",
-    "effects_deployment",
-    "effects_end",
-    "effects_pieces",
-    "effects_reasoning",
+    "tests.e2e.support.effects.answer",
+    "tests.e2e.support.effects.choice",
+    "tests.e2e.support.effects.deployment",
+    "tests.e2e.support.effects.end",
+    "tests.e2e.support.effects.pieces",
+    "tests.e2e.support.effects.reasoning",
 )
 
 SETTINGS = {

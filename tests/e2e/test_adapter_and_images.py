@@ -9,16 +9,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import effects_deployment
 import openai
 import pytest
 import pytest_asyncio
-from effects_deployment import ADAPTER, SURE, draw, show
-from parameters import Asker, Check, Way, list_cases
-from served import MODEL, Api, connect, deploy, make_environ
-from tiny_adapter import build_tiny_adapter
-from tiny_vision import CONTEXT, IMAGE_TOKENS, build_tiny_vision
 
+from tests.e2e.support.deployment import MODEL, Api, connect, deploy, make_environ
+from tests.e2e.support.effects import deployment
+from tests.e2e.support.effects.deployment import ADAPTER, SURE, draw, show
+from tests.e2e.support.parameters import Asker, Check, Way, list_cases
+from tests.e2e.support.tiny_adapter import build_tiny_adapter
+from tests.e2e.support.tiny_vision import CONTEXT, IMAGE_TOKENS, build_tiny_vision
 from worker.request.routes import CHAT, ROUTES
 from worker_tools.dev import LocalDeployment
 
@@ -53,7 +53,7 @@ def adapter(model: Path) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def extended(model: Path, adapter: Path) -> AsyncIterator[LocalDeployment]:
-    program = str(Path(__file__).with_name("random_weights.py"))
+    program = str(Path(__file__).parent / "support/random_weights.py")
     weights = await asyncio.create_subprocess_exec(sys.executable, program, str(model))
     assert await weights.wait() == 0
     modules = json.dumps([{"name": ADAPTER, "path": str(adapter)}])
@@ -74,7 +74,7 @@ async def read(api: Api, route: str, body: dict[str, Any] | None = None) -> Any:
     return job["output"][0]
 
 
-@pytest.mark.parametrize(("check", "way"), list_cases(effects_deployment.__name__))
+@pytest.mark.parametrize(("check", "way"), list_cases(deployment.__name__))
 async def test_parameter_has_its_effect(whole: Api, check: Check, way: Way) -> None:
     await check(Asker(whole, way))
 
@@ -105,7 +105,7 @@ async def test_adapter_streams_natively_what_it_answers(whole: Api) -> None:
 
 async def test_picture_counts_as_tokens_of_the_prompt(whole: Api) -> None:
     ask = Asker(whole, Way.MESSAGES)
-    seen = await ask(messages=show(effects_deployment.RED))
+    seen = await ask(messages=show(deployment.RED))
     text = await ask(messages=[{"role": "user", "content": "What is it?"}])
     assert seen.usage["input"] >= text.usage["input"] + IMAGE_TOKENS
 
@@ -127,7 +127,7 @@ async def test_picture_that_is_none_is_refused(whole: Api, url: str, word: str) 
 
 
 async def test_more_pictures_than_the_model_takes_are_refused(whole: Api) -> None:
-    picture = {"type": "image_url", "image_url": {"url": draw(effects_deployment.RED)}}
+    picture = {"type": "image_url", "image_url": {"url": draw(deployment.RED)}}
     messages = [{"role": "user", "content": [picture, picture]}]
     error = await Asker(whole, Way.MESSAGES).fail(messages=messages)
     assert (error["status"], error["code"]) == (400, "invalid_request")

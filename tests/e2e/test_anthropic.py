@@ -8,9 +8,9 @@ from typing import Any
 import anthropic
 import pytest
 import pytest_asyncio
-from effects_answer import STRICT
-from served import MODEL
 
+from tests.e2e.support.deployment import MODEL
+from tests.e2e.support.effects.answer import STRICT
 from worker_tools.dev import LocalDeployment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -12,12 +12,20 @@ from pathlib import Path
 import psutil
 import pytest
 import pytest_asyncio
-from process_tree import descendants, wait_gone
-from served import LONG, Api, connect, connect_engine, deploy, make_environ, read_metric
-from test_faults_model import DATA_URL, chat
-from tiny_vision import CONTEXT, build_tiny_vision
 
 from benchmarks.processes import find_socket
+from tests.e2e.support.deployment import (
+    LONG,
+    Api,
+    connect,
+    connect_engine,
+    deploy,
+    make_environ,
+    read_metric,
+)
+from tests.e2e.support.process_tree import descendants, wait_gone
+from tests.e2e.support.tiny_vision import CONTEXT, build_tiny_vision
+from tests.e2e.test_faults_model import DATA_URL, chat
 from worker.engine import heartbeat
 from worker.errors import ExitCode
 from worker_tools.dev import LocalDeployment

@@ -7,11 +7,11 @@ from typing import Any
 
 import hypothesis
 import pytest
-from arbitrary_inputs import INPUTS
 from hypothesis import HealthCheck
-from served import Api
-from test_errors import PYTHON
 
+from tests.e2e.support.arbitrary_inputs import INPUTS
+from tests.e2e.support.deployment import Api
+from tests.e2e.test_errors import PYTHON
 from worker.request import ERROR_SPECS, Code
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

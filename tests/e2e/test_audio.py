@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from served import Api, connect, deploy, make_environ
-from tiny_whisper import CONTEXT, build_tiny_whisper
+
+from tests.e2e.support.deployment import Api, connect, deploy, make_environ
+from tests.e2e.support.tiny_whisper import CONTEXT, build_tiny_whisper
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

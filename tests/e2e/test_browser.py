@@ -13,9 +13,10 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from http_worker import Server, free_port, serve_http
 from playwright.async_api import Browser, Error, Page, async_playwright
-from served import MODEL, TEXT, make_environ
+
+from tests.e2e.support.deployment import MODEL, TEXT, make_environ
+from tests.e2e.support.http_worker import Server, free_port, serve_http
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from served import Api
 
+from tests.e2e.support.deployment import Api
 from worker.request.routes import CHAT, COMPLETIONS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

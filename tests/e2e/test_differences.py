@@ -25,7 +25,7 @@ def compared(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     results = tmp_path_factory.mktemp("differences") / "results.json"
     environ = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
     done = subprocess.run(
-        [sys.executable, str(HERE / "compare_options.py"), str(results), str(tiny_model)],
+        [sys.executable, str(HERE / "support/compare_options.py"), str(results), str(tiny_model)],
         env=environ,
         capture_output=True,
         text=True,

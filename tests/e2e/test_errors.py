@@ -6,9 +6,9 @@ import json
 import re
 
 import pytest
-from bad_requests import BODIES, NATIVE, SAMPLING
-from served import Api
 
+from tests.e2e.support.bad_requests import BODIES, NATIVE, SAMPLING
+from tests.e2e.support.deployment import Api
 from worker.request import ERROR_SPECS
 from worker.request.routes import CHAT, COMPLETIONS
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from process_tree import descendants, find_process, wait_gone
-from served import LONG, Api, connect, make_environ
 
+from tests.e2e.support.deployment import LONG, Api, connect, make_environ
+from tests.e2e.support.process_tree import descendants, find_process, wait_gone
 from worker.errors import ExitCode
 from worker_tools.dev import Fault, LocalDeployment, LocalEndpoint
 from worker_tools.dev import endpoint as endpoint_module

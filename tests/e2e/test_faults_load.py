@@ -13,16 +13,17 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from process_tree import descendants, find_process, wait_gone
-from served import LONG, TEXT, Api, connect, make_environ
-from tiny_model import MAX_MODEL_LEN
 
+from tests.e2e.support.deployment import LONG, TEXT, Api, connect, make_environ
+from tests.e2e.support.process_tree import descendants, find_process, wait_gone
+from tests.e2e.support.tiny_model import MAX_MODEL_LEN
 from worker.errors import ExitCode
 from worker_tools.dev import Fault, Limits, LocalDeployment, LocalEndpoint
 from worker_tools.dev.job import Job, JobRequest, JobStatus
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+WATCHED_WORKER = Path(__file__).parent / "support/watched_worker.py"
 PLACES = 300
 JOBS = 1000
 STALL_S = 3
@@ -67,7 +68,10 @@ async def loaded(tiny_model: Path) -> AsyncIterator[Loaded]:
         endpoint=endpoint,
         on_output=lambda _worker, line: found.lines.append(line),
     )
-    found.deployment.command = (sys.executable, str(Path(__file__).parent / "watched_worker.py"))
+    found.deployment.command = (
+        sys.executable,
+        str(Path(__file__).parent / "support/watched_worker.py"),
+    )
     async with found.deployment:
         await found.deployment.wait_ready()
         async with connect(found.deployment) as found.api:

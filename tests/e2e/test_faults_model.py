@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from broken_model import ALLOCATE, ORDER, RAISE, SLOW, install
 from PIL import Image
-from process_tree import descendants, wait_gone
-from served import Api, connect, deploy, make_environ
-from tiny_vision import CONTEXT, build_tiny_vision
 
+from tests.e2e.support.broken_model import ALLOCATE, ORDER, RAISE, SLOW, install
+from tests.e2e.support.deployment import Api, connect, deploy, make_environ
+from tests.e2e.support.process_tree import descendants, wait_gone
+from tests.e2e.support.tiny_vision import CONTEXT, build_tiny_vision
 from worker.errors import ExitCode
 from worker_tools.dev import LocalDeployment
 from worker_tools.dev.deployment import DEFAULTS

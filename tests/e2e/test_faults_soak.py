@@ -1,9 +1,9 @@
-"""The soak in short; `python tests/e2e/soak.py --minutes 30` is the whole one."""
+"""The soak in short; `python -m tests.e2e.support.soak --minutes 30` is the whole one."""
 
 from pathlib import Path
 
-from served import make_environ
-from soak import Soak
+from tests.e2e.support.deployment import make_environ
+from tests.e2e.support.soak import Soak
 
 SECONDS = 40
 GROWTH_KIB = 64 * 1024

@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hub_stand_in import Hub, repository_of
-from own_code import build_own_code_model
-from served import deploy, make_environ
-from tiny_model import build_tiny_model
-from tiny_weights import write_weights
 
+from tests.e2e.support.deployment import deploy, make_environ
+from tests.e2e.support.own_code import build_own_code_model
+from tests.e2e.support.tiny_model import build_tiny_model
+from tests.e2e.support.tiny_weights import write_weights
+from tests.fakes.hub import Hub, repository_of
 from worker.engine.startup_timing import DOWNLOAD
 from worker.errors import ExitCode
 from worker_tools.dev import LocalDeployment

@@ -14,9 +14,8 @@ import anthropic
 import openai
 import pytest
 import pytest_asyncio
-from http_worker import WORKER, Server, run, serve_http
-from hub_stand_in import Hub, repository_of
-from served import (
+
+from tests.e2e.support.deployment import (
     KV_CACHE_USAGE,
     LONG_SEQUENCES,
     LONGER_SEQUENCES,
@@ -27,9 +26,10 @@ from served import (
     read_metric,
     wait_idle,
 )
-from tiny_model import build_tiny_model
-from tiny_weights import write_weights
-
+from tests.e2e.support.http_worker import WORKER, Server, run, serve_http
+from tests.e2e.support.tiny_model import build_tiny_model
+from tests.e2e.support.tiny_weights import write_weights
+from tests.fakes.hub import Hub, repository_of
 from worker.engine.client import EngineClient
 from worker.engine.startup_timing import READ
 from worker.errors import ExitCode

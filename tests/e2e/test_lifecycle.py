@@ -12,11 +12,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from own_code import build_own_code_model
-from process_tree import descendants, find_process, wait_gone
-from served import LONG, Api, make_environ
-from tiny_model import build_tiny_model
 
+from tests.e2e.support.deployment import LONG, Api, make_environ
+from tests.e2e.support.own_code import build_own_code_model
+from tests.e2e.support.process_tree import descendants, find_process, wait_gone
+from tests.e2e.support.tiny_model import build_tiny_model
 from worker.errors import ExitCode
 from worker_tools.dev import LocalDeployment
 from worker_tools.dev.deployment import WorkerExitError

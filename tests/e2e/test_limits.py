@@ -8,9 +8,9 @@ import time
 from typing import Any
 
 import pytest
-from served import MODEL, Api
-from tiny_model import MAX_MODEL_LEN, VOCABULARY
 
+from tests.e2e.support.deployment import MODEL, Api
+from tests.e2e.support.tiny_model import MAX_MODEL_LEN, VOCABULARY
 from worker.queue.job_runner import MAX_RESULT_BYTES
 from worker.request.routes import CHAT
 from worker.stream.events import MAX_PIECE_BYTES

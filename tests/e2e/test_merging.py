@@ -16,13 +16,13 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from assembly import Answer, assemble, assemble_stream
-from effects_answer import TOOLS, TWO_CALLS
-from effects_choice import A
-from http_worker import serve_http
-from served import MODEL, Api, make_environ
-from tiny_model import SPECIAL_TOKENS, THINKING, VOCABULARY, build_tiny_model
 
+from tests.e2e.support.assembly import Answer, assemble, assemble_stream
+from tests.e2e.support.deployment import MODEL, Api, make_environ
+from tests.e2e.support.effects.answer import TOOLS, TWO_CALLS
+from tests.e2e.support.effects.choice import A
+from tests.e2e.support.http_worker import serve_http
+from tests.e2e.support.tiny_model import SPECIAL_TOKENS, THINKING, VOCABULARY, build_tiny_model
 from worker_tools.dev import LocalDeployment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from served import (
+
+from tests.e2e.support.deployment import (
     KV_CACHE_USAGE,
     LONG,
     LONG_SEQUENCES,
@@ -19,7 +20,6 @@ from served import (
     read_metric,
     wait_idle,
 )
-
 from worker.engine.client import EngineClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

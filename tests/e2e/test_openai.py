@@ -6,7 +6,8 @@ from typing import Any
 
 import openai
 import pytest
-from served import MODEL, TEXT
+
+from tests.e2e.support.deployment import MODEL, TEXT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

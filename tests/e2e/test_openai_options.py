@@ -8,7 +8,8 @@ from typing import Any, Literal
 import openai
 import pytest
 from pydantic import BaseModel, ConfigDict
-from served import MODEL
+
+from tests.e2e.support.deployment import MODEL
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import effects_answer
-import effects_choice
-import effects_end
 import pytest
-from parameters import Asker, Check, Way, list_cases
-from served import Api
+
+from tests.e2e.support.deployment import Api
+from tests.e2e.support.effects import answer, choice, end
+from tests.e2e.support.parameters import Asker, Check, Way, list_cases
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-CASES = [
-    case
-    for module in (effects_choice, effects_end, effects_answer)
-    for case in list_cases(module.__name__)
-]
+CASES = [case for module in (choice, end, answer) for case in list_cases(module.__name__)]
 
 
 @pytest.mark.parametrize(("check", "way"), CASES)
@@ -24,6 +19,6 @@ async def test_parameter_has_its_effect(api: Api, check: Check, way: Way) -> Non
 
 
 async def test_letters_have_the_ids_that_the_effects_assume(api: Api) -> None:
-    body = {"tokens": list(effects_choice.LETTERS.values())}
+    body = {"tokens": list(choice.LETTERS.values())}
     job = await api.runsync({"route": "/detokenize", "body": body})
-    assert job["output"][0]["prompt"] == "".join(effects_choice.LETTERS)
+    assert job["output"][0]["prompt"] == "".join(choice.LETTERS)

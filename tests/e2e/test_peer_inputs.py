@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from served import Api
+
+from tests.e2e.support.deployment import Api
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

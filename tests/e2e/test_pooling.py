@@ -9,9 +9,9 @@ from pathlib import Path
 import openai
 import pytest
 import pytest_asyncio
-from served import MODEL, Api, connect, deploy, make_environ
-from tiny_model import CLASSIFIER, build_tiny_model
 
+from tests.e2e.support.deployment import MODEL, Api, connect, deploy, make_environ
+from tests.e2e.support.tiny_model import CLASSIFIER, build_tiny_model
 from worker_tools.dev import LocalDeployment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from served import Api, connect, connect_engine, deploy, read_metric
-from tiny_model import MAX_MODEL_LEN
 
+from tests.e2e.support.deployment import Api, connect, connect_engine, deploy, read_metric
+from tests.e2e.support.tiny_model import MAX_MODEL_LEN
 from worker.profile.attention import Full
 from worker.profile.memory import Layout, request_bytes
 from worker.settings import load_settings

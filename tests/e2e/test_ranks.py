@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import psutil
-from process_tree import descendants, wait_gone
-from served import LONG, connect, deploy, make_environ
-from tiny_model import build_tiny_model
 
+from tests.e2e.support.deployment import LONG, connect, deploy, make_environ
+from tests.e2e.support.process_tree import descendants, wait_gone
+from tests.e2e.support.tiny_model import build_tiny_model
 from worker.errors import ExitCode
 
 VLLM_TAKES_S = 9

@@ -7,9 +7,9 @@ import os
 import sys
 
 import pytest
-from readme_blocks import README, Block, read_blocks
-from served import MODEL
 
+from tests.e2e.support.deployment import MODEL
+from tests.support.markdown import README, Block, read_blocks
 from worker_tools.dev import LocalDeployment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -13,16 +13,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import effects_pieces
-import effects_reasoning
 import openai
 import pytest
 import pytest_asyncio
-from effects_reasoning import THINK_THEN_SAY
-from parameters import Asker, Check, Way, list_cases
-from served import MODEL, Api, connect, deploy, make_environ
-from tiny_model import QWEN3, build_tiny_model
 
+from tests.e2e.support.deployment import MODEL, Api, connect, deploy, make_environ
+from tests.e2e.support.effects import pieces, reasoning
+from tests.e2e.support.effects.reasoning import THINK_THEN_SAY
+from tests.e2e.support.parameters import Asker, Check, Way, list_cases
+from tests.e2e.support.tiny_model import QWEN3, build_tiny_model
 from worker.request.routes import CHAT
 from worker_tools.dev import LocalDeployment
 
@@ -67,9 +66,7 @@ async def thinking(thinker: LocalDeployment) -> AsyncIterator[Api]:
         yield connected
 
 
-CASES = [
-    case for module in (effects_reasoning, effects_pieces) for case in list_cases(module.__name__)
-]
+CASES = [case for module in (reasoning, pieces) for case in list_cases(module.__name__)]
 
 
 @pytest.mark.parametrize(("check", "way"), CASES)

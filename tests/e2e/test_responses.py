@@ -7,8 +7,9 @@ from typing import Any
 
 import openai
 import pytest
-from effects_answer import STRICT
-from served import MODEL
+
+from tests.e2e.support.deployment import MODEL
+from tests.e2e.support.effects.answer import STRICT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from effects_choice import LETTERS
-from served import Api
 
+from tests.e2e.support.deployment import Api
+from tests.e2e.support.effects.choice import LETTERS
 from worker.engine.client import EngineClient
 from worker.request.routes import ROUTES, Route
 

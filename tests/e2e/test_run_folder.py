@@ -10,9 +10,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from http_worker import serve_http
-from served import make_environ
 
+from tests.e2e.support.deployment import make_environ
+from tests.e2e.support.http_worker import serve_http
 from worker.engine.run_folder import PREFIX
 from worker.errors import ExitCode
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import openai
 import pytest
-from effects_answer import CALL, STRICT, TOOLS, TWO_CALLS, say
-from served import MODEL
+
+from tests.e2e.support.deployment import MODEL
+from tests.e2e.support.effects.answer import CALL, STRICT, TOOLS, TWO_CALLS, say
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -14,7 +14,7 @@ from worker.engine.process import DEFAULT_LIMITS, EngineProcess, EngineStartErro
 from worker.engine.watchdog import WatchdogLimits
 from worker.errors import ExitCode
 
-FAKE = Path(__file__).parent / "fake_engine.py"
+FAKE = Path(__file__).parents[1] / "fakes/engine_process.py"
 
 
 class FakeEngine(EngineProcess):

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from buildah import Buildah, find_obstacle
-from image_base import ROOT, build_options, cache_folder, make_base
-from image_report import report, report_layers, timed
-from tiny_model import build_tiny_model
-from tiny_weights import write_weights
+
+from tests.e2e.support.tiny_model import build_tiny_model
+from tests.e2e.support.tiny_weights import write_weights
+from tests.image.buildah import Buildah, find_obstacle
+from tests.image.image_base import ROOT, build_options, cache_folder, make_base
+from tests.image.image_report import report, report_layers, timed
 
 IMAGE = "localhost/worker:plain"
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from buildah import Container, environment
+
+from tests.image.buildah import Container, environment
 
 START_S = 300.0
 """How long a start may take on a busy machine."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from buildah import Buildah, environment
+from tests.image.buildah import Buildah, environment
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements/cpu.lock"

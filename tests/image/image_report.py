@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from buildah import Buildah
+from tests.image.buildah import Buildah
 
 report: list[str] = []
 """Lines for the end of the run: times and sizes."""

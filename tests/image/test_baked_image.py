@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from buildah import Buildah, make_container
-from container_worker import serve
-from hub_stand_in import COMMIT, Hub, repository_of
-from image_base import ROOT
-from image_report import report, report_layers, timed
-from token_search import export, find, read_layer_digests
+
+from tests.fakes.hub import COMMIT, Hub, repository_of
+from tests.image.buildah import Buildah, make_container
+from tests.image.container_worker import serve
+from tests.image.image_base import ROOT
+from tests.image.image_report import report, report_layers, timed
+from tests.image.token_search import export, find, read_layer_digests
 
 IMAGE = "localhost/worker:baked"
 REPOSITORY = "Org/Tiny"

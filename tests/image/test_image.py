@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from buildah import Buildah, make_container
-from container_worker import serve
-from image_base import ROOT
-from image_report import report, timed
+
+from tests.image.buildah import Buildah, make_container
+from tests.image.container_worker import serve
+from tests.image.image_base import ROOT
+from tests.image.image_report import report, timed
 
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
 SMALL_BYTES = 5_000_000

@@ -7,7 +7,7 @@ import json
 import mmap
 from pathlib import Path
 
-from buildah import Buildah
+from tests.image.buildah import Buildah
 
 
 def spellings(secret: str) -> list[bytes]:

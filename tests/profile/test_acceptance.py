@@ -18,7 +18,7 @@ NAMES = names(builtin_folder())
 @pytest.fixture(scope="module")
 def accepted(tmp_path_factory):
     """What vLLM says of each profile, in one process: the import takes ten seconds."""
-    from tiny_model import build_tiny_model  # it needs what comes with vLLM
+    from tests.e2e.support.tiny_model import build_tiny_model  # it needs what comes with vLLM
 
     folder = tmp_path_factory.mktemp("accepted")
     cases = {

@@ -21,7 +21,7 @@ if "runpod" not in sys.modules:
     if genuine is not None:
         sys.modules["cpuinfo"] = genuine
 
-from queue_bench import Queue, deploy
+from tests.support.queue_deployment import Queue, deploy
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

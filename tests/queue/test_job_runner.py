@@ -8,8 +8,8 @@ import sys
 from contextlib import suppress
 
 import pytest
-from queue_bench import ENVIRON, LIMITS, LONG_S, PLACES, WORKER, deploy, error_of
 
+from tests.support.queue_deployment import ENVIRON, LIMITS, LONG_S, PLACES, WORKER, deploy, error_of
 from worker.engine.parent_death import group_is_alive
 from worker.request.codes import Code
 from worker_tools.dev import Fault, LocalEndpoint

@@ -5,8 +5,8 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from garbage import garbage_of
 
+from tests.support.reference_cycles import garbage_of
 from worker.queue import loop as loop_module
 from worker.queue import sdk
 from worker.queue.loop import EventDrivenScaler

@@ -2,8 +2,8 @@
 
 import orjson
 import pytest
-from queue_bench import error_of
 
+from tests.support.queue_deployment import error_of
 from worker.request.codes import Code
 from worker_tools.dev import Fault
 from worker_tools.dev.job import JobStatus

@@ -1,16 +1,11 @@
 """Every parameter of every way to ask: accepted and shown to work, or refused with a hint."""
 
-import effects_answer
-import effects_choice
-import effects_deployment
-import effects_end
-import effects_pieces
-import effects_reasoning
 import pytest
-from parameters import EFFECTS, Way, ways_of
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
+from tests.e2e.support.effects import answer, choice, deployment, end, pieces, reasoning
+from tests.e2e.support.parameters import EFFECTS, Way, ways_of
 from worker.errors import RequestError
 from worker.request import Batching, RequestDefaults, parse_job
 from worker.request.field import aliases_of
@@ -23,12 +18,12 @@ from worker.request.sampling import SamplingParameters
 
 DEFAULTS = RequestDefaults("served", Batching(1, 50, 3.0), 16)
 MODULES = {
-    effects_answer,
-    effects_choice,
-    effects_deployment,
-    effects_end,
-    effects_pieces,
-    effects_reasoning,
+    answer,
+    choice,
+    deployment,
+    end,
+    pieces,
+    reasoning,
 }
 
 UNSEEN = {

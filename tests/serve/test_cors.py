@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 
 import pytest
-from fake_vllm import BODY, CHAT, EVENT, REPLY, STREAM, say, stream
 
+from tests.fakes.vllm_answers import BODY, CHAT, EVENT, REPLY, STREAM, say, stream
 from worker.serve import Cors, State
 from worker.settings import load_settings
 from worker.transport import build_cors

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
-from fake_vllm import REPLY, say
-from readme_blocks import read_blocks
+
+from tests.fakes.vllm_answers import REPLY, say
+from tests.support.markdown import read_blocks
 
 KEY = "sk-worker-key"
 LOCAL_URL = "http://127.0.0.1:8000/"

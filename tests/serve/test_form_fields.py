@@ -6,8 +6,8 @@ import logging
 
 import aiohttp
 import pytest
-from fake_vllm import code_of, say, stream
 
+from tests.fakes.vllm_answers import code_of, say, stream
 from worker.handler import HandlerOptions
 from worker.request import Batching, Code, RequestDefaults
 from worker.request.members import IGNORED_HEADER

@@ -6,8 +6,8 @@ import logging
 
 import orjson
 import pytest
-from fake_vllm import BODY, CHAT, DONE, EVENT, REPLY, STREAM, say, stream
 
+from tests.fakes.vllm_answers import BODY, CHAT, DONE, EVENT, REPLY, STREAM, say, stream
 from worker.request.members import IGNORED_HEADER, NameLog, ignored_header, shown
 
 UNKNOWN = {"mirostat": 2, "zzz": "secret value"}

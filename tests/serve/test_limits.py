@@ -11,8 +11,8 @@ import aiohttp
 import orjson
 import pytest
 from aiohttp import web
-from fake_vllm import CHAT, REPLY, STREAM
 
+from tests.fakes.vllm_answers import CHAT, REPLY, STREAM
 from worker.request.engine_request import MAX_BODY_BYTES
 from worker.serve.connections import ConnectionLimits
 

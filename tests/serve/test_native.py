@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import orjson
-from fake_vllm import BODY, CHAT, DONE, EVENT, REPLY, STREAM, code_of, say, stream
 
+from tests.fakes.vllm_answers import BODY, CHAT, DONE, EVENT, REPLY, STREAM, code_of, say, stream
 from worker.request import Code
 
 

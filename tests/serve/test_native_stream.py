@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from fake_vllm import BODY, CHAT, DONE, EVENT, code_of, say, stream
 
+from tests.fakes.vllm_answers import BODY, CHAT, DONE, EVENT, code_of, say, stream
 from worker.request import Code
 
 MESSAGES = {"messages": BODY["messages"]}

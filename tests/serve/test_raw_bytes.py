@@ -7,8 +7,8 @@ import logging
 
 import orjson
 import pytest
-from fake_vllm import CHAT, REPLY, say
 
+from tests.fakes.vllm_answers import CHAT, REPLY, say
 from worker.request import Code
 from worker.serve import Cors
 

@@ -9,9 +9,9 @@ import aiohttp
 import orjson
 import pytest
 from aiohttp import web
-from fake_vllm import BODY, CHAT, DONE, EVENT, REPLY, STREAM, code_of, say, stream
 from yarl import URL
 
+from tests.fakes.vllm_answers import BODY, CHAT, DONE, EVENT, REPLY, STREAM, code_of, say, stream
 from worker.errors import UnavailableError
 from worker.request import Code
 from worker.serve import HttpServer, HttpServerConfig, State

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from aiohttp import web
-from fake_vllm import CHAT, DONE, STREAM
+
+from tests.fakes.vllm_answers import CHAT, DONE, STREAM
 
 EVENT = b"data: " + b"x" * 10_000 + b"\n\n"
 EVENTS = 5_000

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from runpod_api_stand_in import VALIDATOR
 
+from tests.fakes.runpod_api import VALIDATOR
 from worker.errors import ConfigurationError
 from worker.profile import builtin_folder, names
 from worker_tools.deploy.options import DeployOptions

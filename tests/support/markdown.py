@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 
 LOCAL_URL = "http://127.0.0.1:8000/v2/local"
 """Where the README's requests go: `make dev` as it starts by default."""

@@ -2,7 +2,7 @@
 
 A program, not a test: it imports vLLM, which takes seconds and belongs in a process of its own.
 
-    python compare_options.py RESULTS.json MODEL [OPTION ...]
+    python -m tests.e2e.support.compare_options RESULTS.json MODEL [OPTION ...]
 
 MODEL is a small model on this machine. Each value is set alone, beside the settings without which
 its option has no effect, and both sides get the same ones.
@@ -22,13 +22,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from option_values import values_of
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.reasoning import ReasoningParserManager
 from vllm.tool_parsers import ToolParserManager
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
+from tests.e2e.support.option_values import values_of
 from worker.errors import ConfigurationError
 from worker.settings import load_settings
 from worker.settings.option import SWITCH_KINDS, Option

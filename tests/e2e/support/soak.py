@@ -1,4 +1,4 @@
-"""Mixed load with random faults for as long as you like: `python tests/e2e/soak.py --minutes 30`.
+"""Mixed load with random faults: `python -m tests.e2e.support.soak --minutes 30`.
 
 A real worker with the tiny model under the local endpoint. Jobs of every kind come without pause;
 the platform stumbles every second or two; every now and then a process is killed, frozen or told
@@ -22,10 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from process_tree import descendants, find_process
-from served import TEXT, make_environ
-from tiny_model import build_tiny_model
-
+from tests.e2e.support.deployment import TEXT, make_environ
+from tests.e2e.support.process_tree import descendants, find_process
+from tests.e2e.support.tiny_model import build_tiny_model
 from worker_tools.dev import Fault, Limits, LocalEndpoint
 from worker_tools.dev.deployment import DEFAULTS, exit_status
 from worker_tools.dev.faults import WorkerCall

@@ -12,5 +12,5 @@ sys.modules["cpuinfo"].get_cpu_info = lambda: {"brand_raw": "not looked at"}
 from worker.engine.process import EngineProcess  # noqa: E402
 from worker.start import run_worker  # noqa: E402
 
-EngineProcess.command = (sys.executable, str(Path(__file__).parent / "engine" / "fake_engine.py"))
+EngineProcess.command = (sys.executable, str(Path(__file__).parent / "engine_process.py"))
 sys.exit(run_worker(os.environ))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from effects_choice import LETTERS, A, B
-from parameters import PROMPT, Asker, Way, effect
+from tests.e2e.support.effects.choice import LETTERS, A, B
+from tests.e2e.support.parameters import PROMPT, Asker, Way, effect
 
 TEMPLATE = "{{ greeting }}|{{ documents }}|{{ reasoning_effort }}|{{ messages[0]['content'] }}"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from effects_choice import END_OF_TURN, A, B
-from parameters import Asker, Way, effect
+from tests.e2e.support.effects.choice import END_OF_TURN, A, B
+from tests.e2e.support.parameters import Asker, Way, effect
 
 SAY = {"structured_outputs": {"choice": ["Hello world, hello"]}, "max_tokens": 40}
 ENDING = {"logit_bias": {str(END_OF_TURN): 100.0}}

@@ -11,9 +11,10 @@ from typing import Any
 
 import jsonschema
 import yaml
-from loopback_server import LoopbackServer
 
-SCHEMA = Path(__file__).parent / "tools" / "deploy" / "create_endpoint.yaml"
+from tests.fakes.loopback_server import LoopbackServer
+
+SCHEMA = Path(__file__).parents[1] / "tools/deploy/create_endpoint.yaml"
 VALIDATOR = jsonschema.Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
 ENDPOINTS = "/v2/serverless"
 KEY = "rpa_CANARY0123456789abcdefghijklmnop"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from parameters import Asker, Way, effect
-from tiny_model import THINKING, VOCABULARY
+from tests.e2e.support.parameters import Asker, Way, effect
+from tests.e2e.support.tiny_model import THINKING, VOCABULARY
 
 END_OF_THOUGHTS = VOCABULARY + 1
 """Id of `</think>`."""

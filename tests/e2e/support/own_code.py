@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tiny_model import build_tiny_model
+from tests.e2e.support.tiny_model import build_tiny_model
 
 CODE = """
 from pathlib import Path

@@ -21,7 +21,7 @@ from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.sampling import SamplingParameters
 
 if TYPE_CHECKING:
-    from served import Api
+    from tests.e2e.support.deployment import Api
 
 PROMPT = "The quick brown fox"
 

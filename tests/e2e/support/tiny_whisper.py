@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tiny_model import build_tokenizer
+from tests.e2e.support.tiny_model import build_tokenizer
 
 CONTEXT = 448
 """Tokens."""

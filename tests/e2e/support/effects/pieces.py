@@ -6,7 +6,7 @@ production, a busy machine would cut them by time.
 
 from __future__ import annotations
 
-from parameters import Asker, effect
+from tests.e2e.support.parameters import Asker, effect
 
 TOKENS = 600
 LARGE = 200

@@ -11,7 +11,7 @@ from pathlib import Path
 from worker_tools.dev import Limits, LocalDeployment, LocalEndpoint
 from worker_tools.dev.job import Job, JobRequest, JobStatus
 
-WORKER = Path(__file__).parent / "queue" / "queue_worker.py"
+WORKER = Path(__file__).parents[1] / "queue/queue_worker.py"
 ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
 PLACES = 8
 """As in `queue_worker.py`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from loopback_server import LoopbackServer
+from tests.fakes.loopback_server import LoopbackServer
 
 COMMIT = "1234567890abcdef1234567890abcdef12345678"
 LARGE = (".safetensors", ".bin", ".pt", ".gguf", ".onnx")

@@ -13,9 +13,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tiny_model import MAX_MODEL_LEN
 
 from benchmarks.processes import find_socket
+from tests.e2e.support.tiny_model import MAX_MODEL_LEN
 from worker.engine.client import EngineClient
 from worker.errors import WorkerError
 from worker_tools.dev import LocalDeployment

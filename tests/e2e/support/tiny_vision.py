@@ -8,7 +8,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tiny_model import CHAT_TEMPLATE, SPECIAL_TOKENS, build_tokenizer, describe_model
+from tests.e2e.support.tiny_model import (
+    CHAT_TEMPLATE,
+    SPECIAL_TOKENS,
+    build_tokenizer,
+    describe_model,
+)
 
 IMAGE = "<image>"
 IMAGE_TOKENS = 4

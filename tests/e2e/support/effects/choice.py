@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from parameters import Asker, effect
+from tests.e2e.support.parameters import Asker, effect
 
 LETTERS = {"a": 67, "b": 68, "c": 69}
 """Single characters of the tiny tokenizer, by id; a test holds them to it."""

@@ -9,7 +9,7 @@ import struct
 import zlib
 from typing import Any
 
-from parameters import Answer, Asker, effect
+from tests.e2e.support.parameters import Answer, Asker, effect
 
 ADAPTER = "loud"
 """Name of the deployment's LoRA adapter."""

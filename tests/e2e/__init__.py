@@ -1,0 +1,1 @@
+"""Real vLLM, the real SDK and real clients."""

@@ -1,0 +1,1 @@
+"""Models, deployments and inputs of the end-to-end tests."""

@@ -1,0 +1,1 @@
+"""What each request parameter does to an answer, as cases."""

@@ -1,0 +1,1 @@
+"""What the worker talks to, played by small programs and servers on loopback."""
