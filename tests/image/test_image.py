@@ -50,6 +50,22 @@ def test_image_holds_the_list_of_its_packages(buildah: Buildah, image: str) -> N
     assert "cyclonedx-bom" not in installed
 
 
+def test_image_holds_the_production_package_only(buildah: Buildah, image: str) -> None:
+    with make_container(buildah, image) as container:
+        tools = container.run("python3", "-c", "import worker_tools")
+        files = set(container.run("ls", "/opt/worker").stdout.split())
+        listed = container.run("worker", "--help")
+        missing = container.run("worker", "deploy")
+
+    assert "ModuleNotFoundError" in tools.stderr
+    assert {"worker", "profiles"} <= files
+    assert files & {"tools", "tests", "benchmarks", "docs"} == set()
+    assert "health" in listed.stdout
+    assert "own machine" not in listed.stdout
+    assert missing.returncode == 2
+    assert "pip install runpod-vllm-worker-tools" in missing.stderr
+
+
 def test_check_inside_the_image_accepts_a_configuration(
     buildah: Buildah, image: str, model: Path
 ) -> None:

@@ -1,5 +1,7 @@
 """Reading profiles: names, inheritance, and everything that can be wrong with a file."""
 
+from pathlib import Path
+
 import pytest
 
 from worker.profile import BrokenProfileError, builtin_folder, load_profile, names
@@ -126,3 +128,7 @@ def test_names_are_sorted_and_leave_families_out():
 
 def test_load_all_reads_every_built_in_profile():
     assert [profile.name for profile in load_all(builtin_folder())] == names(builtin_folder())
+
+
+def test_checkout_uses_the_folder_at_its_top():
+    assert builtin_folder() == Path(__file__).parents[2] / "profiles"
