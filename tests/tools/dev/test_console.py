@@ -147,6 +147,6 @@ def test_format_line_turns_the_sdks_json_into_text(line, text):
 
 
 def test_usage_python_lines_compile():
-    text = USAGE.format(workers="1 worker", url="u", openai_url="o", model="m")
+    text = USAGE.format(workers="1 worker", page="p", url="u", openai_url="o", model="m")
     python = text[text.index("from openai") : text.index("Ctrl-C")]
     assert compile(python, "usage", "exec").co_names[:2] == ("openai", "OpenAI")

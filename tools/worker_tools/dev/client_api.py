@@ -79,6 +79,7 @@ def parse_submission(body: bytes, limits: Limits, *, sync: bool, retention_s: fl
         retention_s=retention_s,
         execution_timeout_ms=policy.execution_timeout_ms or limits.execution_timeout_ms,
         ttl_ms=policy.ttl_ms or limits.ttl_ms,
+        size_bytes=len(body),
     )
 
 

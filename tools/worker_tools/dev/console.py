@@ -13,6 +13,8 @@ import uvloop
 
 from worker.errors import UnavailableError
 from worker_tools.dev.deployment import LocalDeployment, WorkerExitError
+from worker_tools.dev.web import Console
+from worker_tools.dev.web.output_log import OutputLog
 
 MODELS_TIMEOUT_S = 60.0
 """Seconds that the first request may take."""
@@ -20,6 +22,7 @@ MODELS_TIMEOUT_S = 60.0
 USAGE = """
 RunPod endpoint on this machine, {workers} ready:
 
+  console     {page}
   base URL    {url}
   OpenAI URL  {openai_url}
   model       {model}
@@ -56,19 +59,36 @@ def run_dev(environ: Mapping[str, str], port: int, workers: int, rtt_ms: float) 
     Returns:
         Exit status for the command: 0 after Ctrl-C, else that of what failed.
     """
+    log = OutputLog()
+
+    def on_output(worker_id: str, line: str) -> None:
+        print_output(worker_id, line)
+        log.add(worker_id, line)
+
     deployment = LocalDeployment(
-        environ=environ, port=port, workers=workers, rtt_ms=rtt_ms, on_output=print_output
+        environ=environ,
+        port=port,
+        workers=workers,
+        rtt_ms=rtt_ms,
+        on_output=on_output,
     )
+    # As JSON, each line of the workers names its job.
+    deployment.defaults = {**deployment.defaults, "WORKER_LOG_FORMAT": "json"}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(deployment))
+        return runner.run(serve(deployment, log))
 
 
-async def serve(deployment: LocalDeployment) -> int:
-    """Run `deployment` until a signal or until a worker ends; return the exit status."""
+async def serve(deployment: LocalDeployment, log: OutputLog) -> int:
+    """Run `deployment` until a signal or until a worker ends; return the exit status.
+
+    Args:
+        deployment: The deployment, not started.
+        log: Gets its output.
+    """
     stopped = asyncio.Event()
     install_signals(stopped, deployment.kill)
     try:
-        async with deployment:
+        async with Console(deployment, log), deployment:
             stop = asyncio.create_task(stopped.wait())
             life = asyncio.create_task(live(deployment))
             await asyncio.wait({stop, life}, return_when=asyncio.FIRST_COMPLETED)
@@ -89,7 +109,7 @@ async def serve(deployment: LocalDeployment) -> int:
 
 async def live(deployment: LocalDeployment) -> int:
     """Wait for the workers, print how to use them, and wait for one to end."""
-    say("starting; the model is being loaded")
+    say(f"starting; the model is being loaded; console: {deployment.endpoint.page_url}")
     await deployment.wait_ready()
     usage = asyncio.create_task(show_usage(deployment))
     try:
@@ -111,6 +131,7 @@ async def show_usage(deployment: LocalDeployment) -> None:
     print_line(
         USAGE.format(
             workers="1 worker" if count == 1 else f"{count} workers",
+            page=deployment.endpoint.page_url,
             url=deployment.endpoint.url,
             openai_url=deployment.endpoint.openai_url,
             model=model,

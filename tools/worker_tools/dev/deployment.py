@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from worker.errors import ExitCode, WorkerError
 from worker_tools.dev.endpoint import LocalEndpoint
@@ -48,10 +48,14 @@ class LocalDeployment:
     Attributes:
         endpoint: The endpoint, listening inside the context.
         processes: The worker processes, in order.
+        environ: Environment of the workers, without the defaults and the platform's variables.
+        restarting: Whether the workers are being replaced.
         command: Command line of a worker: the production entry, under our own interpreter.
+        defaults: What a worker is started with unless `environ` sets it.
     """
 
     command: Sequence[str] = (sys.executable, "-m", "worker", "start")
+    defaults: Mapping[str, str] = DEFAULTS
 
     def __init__(
         self,
@@ -76,9 +80,14 @@ class LocalDeployment:
         """
         self.endpoint = endpoint if endpoint is not None else LocalEndpoint(rtt_ms=rtt_ms)
         self.processes = [WorkerProcess(f"worker-{n + 1}", on_output) for n in range(workers)]
-        self._environ = {**DEFAULTS, **environ}
+        self.environ = dict(environ)
         self._port = port
+        self._on_output = on_output
         self._exits: dict[str, asyncio.Task[int]] = {}
+        self._ended: asyncio.Future[tuple[str, int]] | None = None
+        self._restarted = False
+        self._stopping = False
+        self.restarting = False
 
     async def __aenter__(self) -> Self:
         """Listen and start the workers.
@@ -86,12 +95,10 @@ class LocalDeployment:
         Raises:
             UnavailableError: The port is in use.
         """
+        self._ended = asyncio.get_running_loop().create_future()
         await self.endpoint.start(self._port)
         try:
-            for process in self.processes:
-                platform = self.endpoint.worker_environment(process.worker_id)
-                await process.start(self.command, {**self._environ, **platform})
-                self._exits[process.worker_id] = asyncio.create_task(self._watch(process))
+            await self._start_workers()
         except BaseException:
             await self.stop()
             raise
@@ -113,22 +120,62 @@ class LocalDeployment:
             WorkerExitError: A worker ended before.
         """
         registry = self.endpoint.store.workers
+        ended = self._end()
         for process in self.processes:
             ready = asyncio.create_task(registry.get(process.worker_id).ready.wait())
+            awaited: set[asyncio.Future[Any]] = {ready, ended}
             try:
-                await asyncio.wait(
-                    {ready, *self._exits.values()}, return_when=asyncio.FIRST_COMPLETED
-                )
+                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 ready.cancel()
-            for worker_id, ended in self._exits.items():
-                if ended.done():
-                    raise WorkerExitError(worker_id, ended.result())
+            if ended.done():
+                raise WorkerExitError(*ended.result())
 
     async def wait(self) -> int:
-        """Wait until a worker ends and return its exit status."""
-        done, _ = await asyncio.wait(self._exits.values(), return_when=asyncio.FIRST_COMPLETED)
-        return exit_status(next(iter(done)).result())
+        """Wait until a worker ends by itself and return its exit status.
+
+        A worker that was restarted and does not become ready is not counted.
+        """
+        _worker_id, code = await asyncio.shield(self._end())
+        return exit_status(code)
+
+    async def restart(
+        self,
+        environ: Mapping[str, str],
+        grace_s: float = STOP_GRACE_S,
+        on_ended: Callable[[], None] | None = None,
+    ) -> None:
+        """Replace the workers by new ones; queued jobs wait for them.
+
+        Args:
+            environ: Environment of the new workers.
+            grace_s: Seconds that the workers have to finish their jobs before they are killed.
+            on_ended: Called between the end of the workers and the new start.
+
+        Raises:
+            RuntimeError: A restart is under way.
+        """
+        if self.restarting:
+            raise RuntimeError("the workers are being restarted already")
+        self.restarting = self._restarted = True
+        store = self.endpoint.store
+        try:
+            await self._end_workers(grace_s)
+            self._exits.clear()
+            if self._stopping:
+                return
+            if on_ended is not None:
+                on_ended()
+            self.environ = dict(environ)
+            self.processes = [
+                WorkerProcess(process.worker_id, self._on_output) for process in self.processes
+            ]
+            for process in self.processes:
+                store.workers.reset(process.worker_id)
+            store.resume()
+            await self._start_workers()
+        finally:
+            self.restarting = False
 
     def kill(self) -> None:
         """End all workers at once, whatever they are doing."""
@@ -141,6 +188,20 @@ class LocalDeployment:
         Args:
             grace_s: Seconds that the workers have to finish before they are killed.
         """
+        self._stopping = True
+        try:
+            await self._end_workers(grace_s)
+        finally:
+            await self.endpoint.stop()
+
+    async def _start_workers(self) -> None:
+        for process in self.processes:
+            platform = self.endpoint.worker_environment(process.worker_id)
+            environ = {**self.defaults, **self.environ, **platform}
+            await process.start(self.command, environ)
+            self._exits[process.worker_id] = asyncio.create_task(self._watch(process))
+
+    async def _end_workers(self, grace_s: float) -> None:
         try:
             for process in self._running():
                 process.terminate()
@@ -151,7 +212,11 @@ class LocalDeployment:
             self.kill()
             if self._exits:
                 await asyncio.wait(self._exits.values())
-            await self.endpoint.stop()
+
+    def _end(self) -> asyncio.Future[tuple[str, int]]:
+        if self._ended is None:
+            raise RuntimeError("the deployment was not started")
+        return self._ended
 
     def _running(self) -> list[WorkerProcess]:
         return [
@@ -162,7 +227,12 @@ class LocalDeployment:
 
     async def _watch(self, process: WorkerProcess) -> int:
         code = await process.wait()
-        self.endpoint.store.lose_worker(process.worker_id)
+        store = self.endpoint.store
+        store.lose_worker(process.worker_id)
+        ends_all = store.workers.get(process.worker_id).ready.is_set() or not self._restarted
+        ended = self._end()
+        if ends_all and not self.restarting and not ended.done():
+            ended.set_result((process.worker_id, code))
         return code
 
 

@@ -15,6 +15,7 @@ from worker_tools.dev.faults import Faults
 from worker_tools.dev.gateway import Gateway
 from worker_tools.dev.job import Job
 from worker_tools.dev.limits import Limits
+from worker_tools.dev.origin import check_origin
 from worker_tools.dev.rate import RateLimiter
 from worker_tools.dev.reply import ApiError, reply_json
 from worker_tools.dev.store import JobStore
@@ -42,6 +43,7 @@ class LocalEndpoint:
         faults: Faults in force on the worker side.
         port: Where it listens; 0 before `start`.
         rtt_ms: Artificial round trip of every worker call, milliseconds; may change at any time.
+        routes: Further routes, added before `start`.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class LocalEndpoint:
         self._webhooks = Webhooks(self._limits)
         self.store = JobStore(self._limits, on_finish=self._webhooks.notify)
         self.rtt_ms = rtt_ms
+        self.routes: list[web.AbstractRouteDef] = []
         self._rates = RateLimiter()
         self._runner: web.AppRunner | None = None
 
@@ -72,6 +75,11 @@ class LocalEndpoint:
     def url(self) -> str:
         """Base URL of the client API."""
         return f"http://{HOST}:{self.port}{BASE}"
+
+    @property
+    def page_url(self) -> str:
+        """Address of the console page."""
+        return f"http://{HOST}:{self.port}/"
 
     @property
     def openai_url(self) -> str:
@@ -92,6 +100,7 @@ class LocalEndpoint:
         app.add_routes(BatchApi(BatchStore(self.store)).routes(BASE))
         app.add_routes(WorkerApi(self.store, self.faults, lambda: self.rtt_ms).routes(BASE))
         app.add_routes(Gateway(self.store).routes(BASE))
+        app.add_routes(self.routes)
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -133,10 +142,11 @@ class LocalEndpoint:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse foreign hosts and too many requests; turn errors into JSON."""
+        """Refuse foreign hosts, foreign pages and too many requests; turn errors into JSON."""
         try:
             if request.host.rsplit(":", 1)[0] not in HOST_NAMES and request.host not in HOST_NAMES:
                 raise ApiError(403, f"this endpoint answers to {HOST} and localhost only")
+            check_origin(request)
             if not self._limits.rate_limits:
                 return await handler(request)
             return await self._serve_limited(request, handler)

@@ -42,6 +42,7 @@ class Gateway:
                 execution_timeout_ms=limits.execution_timeout_ms,
                 ttl_ms=limits.ttl_ms,
                 retention_s=limits.runsync_retention_s,
+                size_bytes=len(body),
             )
         )
         try:

@@ -40,6 +40,7 @@ class JobRequest:
         webhook: URL that gets the result, if any.
         s3_config: The client's `s3Config`, passed to the handler as it is.
         batch_id: The batch that it belongs to, if any.
+        size_bytes: Length of the body that was submitted.
     """
 
     input: Any
@@ -50,6 +51,7 @@ class JobRequest:
     webhook: str | None = None
     s3_config: dict[str, Any] | None = None
     batch_id: str | None = None
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Job:
         delivered: Whether the worker has the reply that holds it.
         reported_s: When its worker last mentioned it, `time.monotonic()`.
         metrics: When things happened.
+        observer: Called at each change, if anybody watches all jobs.
     """
 
     def __init__(self, request: JobRequest) -> None:
@@ -130,6 +133,7 @@ class Job:
         self.delivered = False
         self.reported_s = 0.0
         self.metrics = JobMetrics(submitted_s=time.monotonic())
+        self.observer: Callable[[Job], None] | None = None
         self.timers: dict[str, asyncio.TimerHandle] = {}
         self._waiters: set[asyncio.Future[None]] = set()
 
@@ -176,6 +180,8 @@ class Job:
             if not waiter.done():
                 waiter.set_result(None)
         self._waiters.clear()
+        if self.observer is not None:
+            self.observer(self)
 
     async def changed(self) -> None:
         """Wait for the next change: a chunk, a state, a new attempt."""

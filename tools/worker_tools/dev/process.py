@@ -33,6 +33,11 @@ class WorkerProcess:
         self._reader: asyncio.Task[None] | None = None
 
     @property
+    def started(self) -> bool:
+        """Whether it was started; it may have ended since."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """Its process id, which is its process group's id too."""
         return self._started().pid

@@ -64,6 +64,15 @@ class WorkerRegistry:
             record = self._records[worker_id] = WorkerRecord(worker_id)
         return record
 
+    def reset(self, worker_id: str) -> None:
+        """Forget a worker's state: its process ended and another one takes its id."""
+        record = self.get(worker_id)
+        record.ready.clear()
+        record.pings = 0
+        record.lost = record.stop_pod = False
+        record.unhealthy = None
+        record.stops.clear()
+
     def touch(self, worker_id: str) -> WorkerRecord:
         """Note a sign of life."""
         record = self.get(worker_id)

@@ -24,6 +24,7 @@ class JobStore:
         workers: All workers that were seen or announced.
         retried: How many times a job went back to the queue after it had been taken.
         on_finish: Called with each job that reaches a final state.
+        on_change: Called with each job submitted from now on, at each of its changes.
     """
 
     def __init__(self, limits: Limits, on_finish: Callable[[Job], None] | None = None) -> None:
@@ -32,6 +33,7 @@ class JobStore:
         self.workers = WorkerRegistry(limits.worker_timeout_s, self._check_silence)
         self.retried = 0
         self.on_finish = on_finish
+        self.on_change: Callable[[Job], None] | None = None
         self._queue: OrderedDict[str, Job] = OrderedDict()
         self._batch_queue: OrderedDict[str, Job] = OrderedDict()
         self._takers: deque[asyncio.Future[None]] = deque()
@@ -50,7 +52,9 @@ class JobStore:
         """Queue a job that is new to the store."""
         self.jobs[job.id] = job
         job.set_timer("ttl", job.request.ttl_ms / 1000, self._expire)
+        job.observer = self.on_change
         self._enqueue(job)
+        job.notify()
 
     def cancel(self, job: Job) -> None:
         """End a job that has not ended; its worker is told through job-stop."""
@@ -209,6 +213,10 @@ class JobStore:
         self._takers.clear()
         for worker in self.workers:
             worker.wake_stop_polls()
+
+    def resume(self) -> None:
+        """Hand out jobs again after `drain`."""
+        self._draining = False
 
     def close(self) -> None:
         """Stop all timers."""
