@@ -71,9 +71,9 @@ class HandlerOptions:
     ignored: NameLog = field(default_factory=NameLog)
 
 
-def report_ignored(call: EngineRequest, options: HandlerOptions, job_id: object = None) -> None:
+def report_ignored(request: EngineRequest, options: HandlerOptions, job_id: object = None) -> None:
     """Log the names of parameters without effect, each once; never their values."""
-    if names := options.ignored.add(call.ignored):
+    if names := options.ignored.add(request.ignored):
         log.warning(
             "ignored request parameters: %s; see docs/requests.md#unknown-parameters",
             ", ".join(names),
@@ -82,14 +82,14 @@ def report_ignored(call: EngineRequest, options: HandlerOptions, job_id: object 
 
 
 def choose_stream_interval(
-    call: EngineRequest, stream_load: StreamLoad, options: HandlerOptions
+    request: EngineRequest, stream_load: StreamLoad, options: HandlerOptions
 ) -> int:
     """Return vLLM's `stream_interval`, in tokens, for a stream whose client did not set it."""
-    if call.path == CHAT and (options.parses_reasoning or (call.body or {}).get("tools")):
+    if request.path == CHAT and (options.parses_reasoning or (request.body or {}).get("tools")):
         # vLLM's parsers expect single tokens: an event that holds the end of the reasoning
         # and the start of the answer can lose the reasoning.
         return 1
-    return min(stream_load.stream_interval(), call.batching.max_size)
+    return min(stream_load.stream_interval(), request.batching.max_size)
 
 
 class Handler:
@@ -114,9 +114,9 @@ class Handler:
         Raises:
             RequestError: The input is invalid.
         """
-        call = parse_job(job.get("input"), self._options.defaults)
-        report_ignored(call, self._options, job.get("id"))
-        return call
+        request = parse_job(job.get("input"), self._options.defaults)
+        report_ignored(request, self._options, job.get("id"))
+        return request
 
     async def handle(self, job: Mapping[str, Any]) -> AsyncGenerator[Output, None]:
         """Yield the outputs of one job, the last one the failure of a job that fails.
@@ -130,10 +130,10 @@ class Handler:
         now = asyncio.get_running_loop().time
         deadline = now() + self._options.request_timeout_s
         try:
-            call = self.parse(job)
-            stream_path = call.stream_path
+            request = self.parse(job)
+            stream_path = request.stream_path
             async with (
-                aclosing(self.answer(call)) as answer,
+                aclosing(self.answer(request)) as answer,
                 aclosing(_with_deadline(deadline, answer)) as outputs,
             ):
                 async for output in outputs:
@@ -154,59 +154,59 @@ class Handler:
             yield self._raw(error_events(failure, stream_path))
         yield {"error": failure.json(), "raised_at": failure.raised_at}
 
-    async def answer(self, call: EngineRequest) -> AsyncGenerator[Output, None]:
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Output, None]:
         """Yield the outputs of one request. Closing the generator aborts the request in vLLM.
 
         Raises:
             RequestError: vLLM refused the request, or reported an error within its stream.
             aiohttp.ClientError, TimeoutError: vLLM could not be reached, or has ended.
         """
-        if not call.stream:
-            async with self._send(call, call.body) as response:
-                reply = await _read_reply(call, response)
-            yield reply if call.custom_id is None else build_batch_line(call.custom_id, reply)
+        if not request.stream:
+            async with self._send(request, request.body) as response:
+                reply = await _read_reply(request, response)
+            yield reply if request.custom_id is None else build_batch_line(request.custom_id, reply)
             return
         with self._stream_load.stream():
             # Count all jobs that arrived together before the first one chooses its interval.
             await asyncio.sleep(0)
-            body, flush = self._prepare_stream(call)
-            async with self._send(call, body) as response:
+            body, flush = self._prepare_stream(request)
+            async with self._send(request, body) as response:
                 if response.status != 200:
-                    raise map_engine_error(response.status, await read_whole(response), call)
-                outputs = self._native if call.shape == "native" else self._openai
-                async for output in outputs(call, relay(response.content, flush)):
+                    raise map_engine_error(response.status, await read_whole(response), request)
+                outputs = self._native if request.shape == "native" else self._openai
+                async for output in outputs(request, relay(response.content, flush)):
                     yield output
 
     def _send(
-        self, call: EngineRequest, body: dict[str, Any] | None
+        self, request: EngineRequest, body: dict[str, Any] | None
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        return self._client.request(call.method, call.path, body, call.upload)
+        return self._client.request(request.method, request.path, body, request.upload)
 
-    def _prepare_stream(self, call: EngineRequest) -> tuple[dict[str, Any], FlushTimer]:
+    def _prepare_stream(self, request: EngineRequest) -> tuple[dict[str, Any], FlushTimer]:
         """Return the body with a `stream_interval`, and the timer of the stream's posts."""
-        body = dict(call.body or {})
-        batching = call.batching
-        if call.path in STREAM_INTERVAL_ROUTES:
+        body = dict(request.body or {})
+        batching = request.batching
+        if request.path in STREAM_INTERVAL_ROUTES:
             body.setdefault(
-                "stream_interval", choose_stream_interval(call, self._stream_load, self._options)
+                "stream_interval", choose_stream_interval(request, self._stream_load, self._options)
             )
         batch = GrowingBatch(batching.min_size, batching.max_size, batching.growth_factor)
         return body, FlushTimer(self._stream_load, batch, body.get("stream_interval") or 1)
 
     async def _openai(
-        self, call: EngineRequest, pieces: AsyncIterator[bytes]
+        self, request: EngineRequest, pieces: AsyncIterator[bytes]
     ) -> AsyncIterator[Output]:
         async for piece in pieces:
-            events, error = split_at_error(piece, call)
+            events, error = split_at_error(piece, request)
             if output := self._raw(events):
                 yield output
             if error is not None:
                 raise error
 
     async def _native(
-        self, call: EngineRequest, pieces: AsyncIterator[bytes]
+        self, request: EngineRequest, pieces: AsyncIterator[bytes]
     ) -> AsyncIterator[Output]:
-        stream = NativeStream(call)
+        stream = NativeStream(request)
         async for piece in pieces:
             output = stream.feed(split_events(piece))
             if output is not None:
@@ -291,13 +291,13 @@ async def read_whole(response: aiohttp.ClientResponse) -> bytes:
     return b"".join(pieces)
 
 
-async def _read_reply(call: EngineRequest, response: aiohttp.ClientResponse) -> Output:
+async def _read_reply(request: EngineRequest, response: aiohttp.ClientResponse) -> Output:
     body = await read_whole(response)
     if response.status >= 400:
-        raise map_engine_error(response.status, body, call)
+        raise map_engine_error(response.status, body, request)
     if response.content_type == "application/json":
         reply: Output = orjson.loads(body)
-        return build_reply(call, reply) if isinstance(reply, dict) else reply
+        return build_reply(request, reply) if isinstance(reply, dict) else reply
     if response.content_type.startswith("text/"):
         return body.decode(errors="replace")
     return {"content_type": response.content_type, "base64": base64.b64encode(body).decode()}
@@ -311,18 +311,18 @@ def _parse_events(events: bytes) -> Iterator[Any]:
                 yield orjson.loads(line.removeprefix(b"data: "))
 
 
-def split_at_error(events: bytes, call: EngineRequest) -> tuple[bytes, RequestError | None]:
+def split_at_error(events: bytes, request: EngineRequest) -> tuple[bytes, RequestError | None]:
     """Return the events before vLLM's error event, and the error if there is one.
 
     Args:
         events: Whole server-sent events.
-        call: The request that is answered.
+        request: The request that is answered.
     """
     if not any(mark in events for mark in ERROR_EVENTS):
         return events, None
     before: list[bytes] = []
     for event in split_events(events):
         if event.startswith(ERROR_EVENTS):
-            return b"".join(before), read_error(None, next(_parse_events(event), {}), call)
+            return b"".join(before), read_error(None, next(_parse_events(event), {}), request)
         before.append(event)
     return events, None

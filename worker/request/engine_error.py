@@ -81,28 +81,28 @@ _WHOLE_PROMPT = frozenset({"input_text", "input_tokens"})
 """vLLM's names for the prompt of any route, in errors about its length."""
 
 
-def map_engine_error(status: int, body: bytes, call: EngineRequest) -> RequestError:
+def map_engine_error(status: int, body: bytes, request: EngineRequest) -> RequestError:
     """Return the error for a response of vLLM with a status other than 2xx.
 
     Args:
         status: HTTP status.
         body: Body as received; any content.
-        call: The call that was answered.
+        request: The request that was answered.
     """
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         value = None
-    return read_error(status, value if isinstance(value, dict) else {}, call)
+    return read_error(status, value if isinstance(value, dict) else {}, request)
 
 
-def read_error(status: int | None, body: Mapping[str, Any], call: EngineRequest) -> RequestError:
+def read_error(status: int | None, body: Mapping[str, Any], request: EngineRequest) -> RequestError:
     """Return the error for an error body, or for an error event within a stream.
 
     Args:
         status: HTTP status; None means the one in the body.
         body: `{"error": {…}}` of OpenAI's or Anthropic's kind, `{"detail": …}`, or anything.
-        call: The call that was answered.
+        request: The request that was answered.
     """
     error = body.get("error")
     error = error if isinstance(error, dict) else {}
@@ -110,17 +110,17 @@ def read_error(status: int | None, body: Mapping[str, Any], call: EngineRequest)
     named = error.get("code") if isinstance(error.get("code"), int) else None
     final = status or named or 500
     raw = text if isinstance(text, str) else ""
-    route = find_route(call.path.partition("?")[0])
+    route = find_route(request.path.partition("?")[0])
     if route is not None and route.needs and _is_absent(final, raw):
         return _missing_setting(route)
-    constraints = structured_constraints(call.body or {})
+    constraints = structured_constraints(request.body or {})
     if final == 500 and raw == VLLM_INTERNAL_ERROR and constraints:
-        return _unsatisfiable_constraints(constraints, call)
+        return _unsatisfiable_constraints(constraints, request)
     code = _choose_code(final, raw, route)
     spec = ERROR_SPECS[code]
     own = f"{spec.meaning} {spec.remedy}"
     if code is Code.ROUTE_NOT_SERVED:
-        own = f"{call.path.partition('?')[0]}: {own}"
+        own = f"{request.path.partition('?')[0]}: {own}"
     # A server error's text describes code, not the request, and belongs in the log. "Not Found"
     # does not help a caller whose route exists.
     hidden = (final >= 500 and spec.retryable) or raw == NOT_FOUND
@@ -129,7 +129,7 @@ def read_error(status: int | None, body: Mapping[str, Any], call: EngineRequest)
     return request_error(
         code,
         message,
-        _translate_param(error.get("param"), call),
+        _translate_param(error.get("param"), request),
         status=final,
         family=family if isinstance(family, str) else None,
     )
@@ -147,10 +147,12 @@ def _missing_setting(route: Route) -> RequestError:
     )
 
 
-def _unsatisfiable_constraints(constraints: list[str], call: EngineRequest) -> RequestError:
+def _unsatisfiable_constraints(constraints: list[str], request: EngineRequest) -> RequestError:
     """Return the error for an output that could not satisfy these structured constraints."""
-    names = [_translate_param(name, call) or name for name in constraints]
-    limits = [_translate_param(name, call) or name for name in token_constraints(call.body or {})]
+    names = [_translate_param(name, request) or name for name in constraints]
+    limits = [
+        _translate_param(name, request) or name for name in token_constraints(request.body or {})
+    ]
     others = f" and {', '.join(limits)}" if limits else ""
     return request_error(
         Code.UNSATISFIABLE_CONSTRAINTS,
@@ -257,14 +259,14 @@ def _choose_code(status: int, text: str, route: Route | None) -> Code:
     return Code.ENGINE_ERROR if status >= 500 else Code.INVALID_REQUEST
 
 
-def _translate_param(param: object, call: EngineRequest) -> str | None:
+def _translate_param(param: object, request: EngineRequest) -> str | None:
     """Return the JSON path of the field at fault in the caller's request."""
     if not isinstance(param, str) or not param:
         return None
     path = param.removeprefix("body.")
     if path in _WHOLE_PROMPT:
-        return {CHAT: "messages", COMPLETIONS: "prompt"}.get(call.path, "input")
-    if call.shape != "native":
+        return {CHAT: "messages", COMPLETIONS: "prompt"}.get(request.path, "input")
+    if request.shape != "native":
         return path
     head = path.partition(".")[0].partition("[")[0]
     head, path = ("logprobs", "logprobs") if head == "top_logprobs" else (head, path)

@@ -76,12 +76,12 @@ def parse_job(job_input: object, defaults: RequestDefaults) -> EngineRequest:
         raise _unknown_shape(f"expected an object, got {json_type_name(job_input)}")
     try:
         check_json(job_input)
-        call = _parse_shape(job_input, defaults)
-        check_grammar_size(call.body or {}, defaults.max_grammar_bytes)
+        request = _parse_shape(job_input, defaults)
+        check_grammar_size(request.body or {}, defaults.max_grammar_bytes)
     except RequestError as error:
         error.stream_path = _find_stream_path(job_input)
         raise
-    return call
+    return request
 
 
 def _parse_shape(job_input: dict[str, Any], defaults: RequestDefaults) -> EngineRequest:

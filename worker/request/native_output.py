@@ -36,47 +36,47 @@ _BODY_EXTRAS = (
 )
 
 
-def build_reply(call: EngineRequest, body: dict[str, Any]) -> dict[str, Any]:
+def build_reply(request: EngineRequest, body: dict[str, Any]) -> dict[str, Any]:
     """Return the response to a request without streaming, in the shape of its caller.
 
     Args:
-        call: The request.
+        request: The request.
         body: vLLM's JSON body, status 200.
     """
-    if call.shape == "native":
-        return native_reply(call, body)
-    return body if call.selection is None else select_best(call.selection, body)
+    if request.shape == "native":
+        return native_reply(request, body)
+    return body if request.selection is None else select_best(request.selection, body)
 
 
-def native_reply(call: EngineRequest, body: dict[str, Any]) -> dict[str, Any]:
+def native_reply(request: EngineRequest, body: dict[str, Any]) -> dict[str, Any]:
     """Return a chat or completion answer in the native shape.
 
     Args:
-        call: The native request.
+        request: The native request.
         body: vLLM's JSON body, status 200.
 
     Returns:
         `{"choices": [{"tokens": [text], "finish_reason": …}, …], "usage": {"input", "output"}}`,
         with reasoning, tool calls, log-probabilities and token ids where the answer has them.
     """
-    if call.selection is not None:
-        body = select_best(call.selection, body)
+    if request.selection is not None:
+        body = select_best(request.selection, body)
     reply: dict[str, Any] = {
-        "choices": [_native_choice(choice, _message_extras(call)) for choice in body["choices"]],
+        "choices": [_native_choice(choice, _message_extras(request)) for choice in body["choices"]],
         "usage": _native_usage(body.get("usage") or {}),
     }
     reply |= {name: body[name] for name in _BODY_EXTRAS if body.get(name) is not None}
-    warnings = ignored_warning(call.ignored)
-    if call.note is not None and _cut(reply["choices"]):
-        warnings.append(call.note)
+    warnings = ignored_warning(request.ignored)
+    if request.note is not None and _cut(reply["choices"]):
+        warnings.append(request.note)
     if warnings:
         reply["warnings"] = warnings
     return reply
 
 
-def _message_extras(call: EngineRequest) -> tuple[str, ...]:
+def _message_extras(request: EngineRequest) -> tuple[str, ...]:
     """Return the members of a message, beside its text, that the caller wants."""
-    if call.drop_reasoning:
+    if request.drop_reasoning:
         return tuple(name for name in _MESSAGE_EXTRAS if name != _REASONING)
     return _MESSAGE_EXTRAS
 
@@ -115,19 +115,19 @@ class NativeStream:
         finished: True after the stream's regular end.
     """
 
-    def __init__(self, call: EngineRequest) -> None:
+    def __init__(self, request: EngineRequest) -> None:
         self.error: RequestError | None = None
         self.finished = False
-        self._call = call
-        self._extras = _message_extras(call)
-        self._sequences = call.choices // call.prompts
+        self._request = request
+        self._extras = _message_extras(request)
+        self._sequences = request.choices // request.prompts
         self._inputs: dict[int, int] = {}
         self._outputs: dict[int, int] = {}
         self._totals = {"input": 0, "output": 0}
         self._usage: dict[str, int] = {"input": 0, "output": 0}
         self._reported = self._usage
         self._warned = False
-        self._first = ignored_warning(call.ignored)
+        self._first = ignored_warning(request.ignored)
 
     def feed(self, events: Sequence[bytes]) -> dict[str, Any] | None:
         r"""Return one native output for the events' new texts, or None if they bring nothing new.
@@ -152,8 +152,8 @@ class NativeStream:
         output["choices"] = self._list(choices)
         output["usage"] = self._reported = self._usage
         warnings, self._first = self._first, []
-        if self._call.note and not self._warned and _cut(output["choices"]):
-            warnings.append(self._call.note)
+        if self._request.note and not self._warned and _cut(output["choices"]):
+            warnings.append(self._request.note)
             self._warned = True
         if warnings:
             output["warnings"] = warnings
@@ -170,13 +170,13 @@ class NativeStream:
             return None
         chunk: dict[str, Any] = orjson.loads(data)
         if chunk.get("error"):
-            self.error = read_error(None, chunk, self._call)
+            self.error = read_error(None, chunk, self._request)
             return None
         return chunk
 
     def _list(self, choices: Mapping[int, dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the choices that have something new; an only one is always listed."""
-        if self._call.choices == 1:
+        if self._request.choices == 1:
             return [choices.get(0, {"tokens": []})]
         return [{"index": index, **choices[index]} for index in sorted(choices)]
 

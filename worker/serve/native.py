@@ -32,11 +32,11 @@ async def answer_job(exchange: Exchange, handler: Handler) -> web.StreamResponse
     if body is None or "input" not in body:
         raise not_json('Expected {"input": {…}}, with the same input that a RunPod job has.')
     job = {"id": uuid.uuid4().hex, "input": body["input"]}
-    call = handler.parse(job)
-    exchange.path = call.stream_path or exchange.path
-    headers = ignored_header(call.ignored)
-    async with aclosing(handler.answer(call)) as outputs:
-        if call.stream:
+    request = handler.parse(job)
+    exchange.path = request.stream_path or exchange.path
+    headers = ignored_header(request.ignored)
+    async with aclosing(handler.answer(request)) as outputs:
+        if request.stream:
             return await _stream(exchange, outputs, headers)
         output = [each async for each in outputs]
     result = {"id": job["id"], "status": "COMPLETED", "output": output}

@@ -90,14 +90,22 @@ class Relay:
         if request.content_type == "multipart/form-data":
             headers["Content-Type"] = request.headers["Content-Type"]
             form = await request.read()
-            call = self._check_form(request, form)
-            report_ignored(call, self._options)
-            opened = self._client.forward(call.method, call.path, io.BytesIO(form), headers)
-            return await self._pass_on(exchange, call, opened)
-        call = self._check(request, await read_body(request))
-        report_ignored(call, self._options)
-        opened = self._client.request(call.method, call.path, call.body, call.upload, headers)
-        return await self._pass_on(exchange, call, opened)
+            engine_request = self._check_form(request, form)
+            report_ignored(engine_request, self._options)
+            opened = self._client.forward(
+                engine_request.method, engine_request.path, io.BytesIO(form), headers
+            )
+            return await self._pass_on(exchange, engine_request, opened)
+        engine_request = self._check(request, await read_body(request))
+        report_ignored(engine_request, self._options)
+        opened = self._client.request(
+            engine_request.method,
+            engine_request.path,
+            engine_request.body,
+            engine_request.upload,
+            headers,
+        )
+        return await self._pass_on(exchange, engine_request, opened)
 
     def _check(self, request: web.Request, body: dict[str, Any] | None) -> EngineRequest:
         """Return what is asked for, refused where a job would be."""
@@ -135,16 +143,18 @@ class Relay:
     async def _pass_on(
         self,
         exchange: Exchange,
-        call: EngineRequest,
+        engine_request: EngineRequest,
         opened: contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse],
     ) -> web.StreamResponse:
         async with opened as answer:
             if answer.status >= 400:
-                raise map_engine_error(answer.status, await read_whole(answer), call)
+                raise map_engine_error(answer.status, await read_whole(answer), engine_request)
             headers = returned_headers(answer.headers)
-            headers.extend(ignored_header(call.ignored))
-            if call.selection is not None:
-                whole = orjson.dumps(build_reply(call, orjson.loads(await read_whole(answer))))
+            headers.extend(ignored_header(engine_request.ignored))
+            if engine_request.selection is not None:
+                whole = orjson.dumps(
+                    build_reply(engine_request, orjson.loads(await read_whole(answer)))
+                )
                 headers["Content-Length"] = str(len(whole))
                 response = web.StreamResponse(status=answer.status, headers=headers)
                 await exchange.start(response)
@@ -158,7 +168,7 @@ class Relay:
                 error = None
                 if is_stream:
                     buffer.feed(piece)
-                    piece, error = split_at_error(buffer.pop(buffer.size), call)
+                    piece, error = split_at_error(buffer.pop(buffer.size), engine_request)
                 if piece:
                     await response.write(piece)
                 if error is not None:
