@@ -47,7 +47,7 @@ def test_select_best_mean_beats_sum_and_order(make):
     # The sum would favour the short first sequence, the mean the long third.
     choices = [make(0, [-1.0]), make(1, [-2.0, -2.0]), make(2, [-0.5] * 6)]
 
-    best = select_best(BestOf(keep=2, best_of=3), body(choices))
+    best = select_best(BestOf(keep=2, generated=3), body(choices))
 
     assert texts(best) == ["t2", "t0"]
     assert [choice["index"] for choice in best["choices"]] == [0, 1]
@@ -57,7 +57,7 @@ def test_select_best_mean_beats_sum_and_order(make):
 
 def test_select_best_requested_logprobs_stay():
     best = select_best(
-        BestOf(keep=1, best_of=2, drop_logprobs=False), body([text(0, [-2.0]), text(1, [-1.0])])
+        BestOf(keep=1, generated=2, drop_logprobs=False), body([text(0, [-2.0]), text(1, [-1.0])])
     )
 
     assert best["choices"][0]["logprobs"] == {"token_logprobs": [-1.0]}
@@ -66,7 +66,7 @@ def test_select_best_requested_logprobs_stay():
 def test_select_best_beams_keep_vllms_order():
     choices = [text(0, [-9.0]), text(1, [-1.0])]
 
-    best = select_best(BestOf(keep=1, best_of=2, ranked=True, drop_logprobs=False), body(choices))
+    best = select_best(BestOf(keep=1, generated=2, ranked=True, drop_logprobs=False), body(choices))
 
     assert texts(best) == ["t0"]
 
@@ -74,7 +74,7 @@ def test_select_best_beams_keep_vllms_order():
 def test_select_best_echoed_prompt_does_not_count():
     choices = [text(0, [None, -9.0, -2.0]), text(1, [None, -9.0, -1.0, -1.0])]
 
-    best = select_best(BestOf(keep=1, best_of=2, echoed=True), body(choices))
+    best = select_best(BestOf(keep=1, generated=2, echoed=True), body(choices))
 
     assert texts(best) == ["t1"]
 
@@ -82,7 +82,7 @@ def test_select_best_echoed_prompt_does_not_count():
 def test_select_best_each_prompt_keeps_its_own():
     choices = [text(0, [-3.0]), text(1, [-1.0]), text(2, [-5.0]), text(3, [-9.0])]
 
-    best = select_best(BestOf(keep=1, best_of=2), body(choices))
+    best = select_best(BestOf(keep=1, generated=2), body(choices))
 
     assert texts(best) == ["t1", "t2"]
 
@@ -90,7 +90,7 @@ def test_select_best_each_prompt_keeps_its_own():
 def test_select_best_equal_sequences_keep_their_order():
     choices = [text(0, [-1.0]), text(1, [-1.0]), text(2, [-1.0])]
 
-    assert texts(select_best(BestOf(keep=2, best_of=3), body(choices))) == ["t0", "t1"]
+    assert texts(select_best(BestOf(keep=2, generated=3), body(choices))) == ["t0", "t1"]
 
 
 @pytest.mark.parametrize(

@@ -198,14 +198,14 @@ def test_best_of_asks_for_more_and_keeps_n(start, logprobs, expected, drop):
     assert call.body["n"] == 5
     assert "best_of" not in call.body
     assert {name: call.body.get(name) for name in expected} == expected
-    assert call.selection == BestOf(keep=2, best_of=5, drop_logprobs=drop)
+    assert call.best_of == BestOf(keep=2, generated=5, drop_logprobs=drop)
     assert call.choices == 2
 
 
 def test_best_of_equal_to_n_selects_nothing():
     call = ask({"n": 2, "best_of": 2})
 
-    assert call.selection is None
+    assert call.best_of is None
     assert call.body["n"] == 2
 
 
@@ -217,7 +217,7 @@ def test_beam_search_width_is_best_of():
     assert call.body["n"] == 4
     assert call.body["length_penalty"] == 0.5
     assert "logprobs" not in call.body
-    assert call.selection == BestOf(keep=2, best_of=4, ranked=True, drop_logprobs=False)
+    assert call.best_of == BestOf(keep=2, generated=4, ranked=True, drop_logprobs=False)
 
 
 @pytest.mark.parametrize(

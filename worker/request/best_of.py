@@ -31,7 +31,7 @@ def find_conflict(
     return None
 
 
-def ask_best_of(body: dict[str, Any], *, keep: int, best_of: int, chat: bool) -> BestOf:
+def request_best_of(body: dict[str, Any], *, keep: int, best_of: int, chat: bool) -> BestOf:
     """Change `body` so that vLLM generates `best_of` sequences with log-probabilities.
 
     Returns:
@@ -39,38 +39,38 @@ def ask_best_of(body: dict[str, Any], *, keep: int, best_of: int, chat: bool) ->
     """
     body["n"] = best_of
     if body.get("use_beam_search"):
-        return BestOf(keep=keep, best_of=best_of, ranked=True, drop_logprobs=False)
+        return BestOf(keep=keep, generated=best_of, ranked=True, drop_logprobs=False)
     wanted = bool(body.get("logprobs")) if chat else body.get("logprobs") is not None
     if not wanted:
         body["logprobs"] = True if chat else 0
     return BestOf(
         keep=keep,
-        best_of=best_of,
+        generated=best_of,
         drop_logprobs=not wanted,
         echoed=bool(body.get("echo")) and not chat,
     )
 
 
-def select_best(selection: BestOf, body: Mapping[str, Any]) -> dict[str, Any]:
+def select_best(best_of: BestOf, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return vLLM's answer with the best sequences only, best first, numbered from 0.
 
     The score is the mean log-probability of a sequence's own tokens, which does not depend on its
     length. Usage includes the dropped sequences.
 
     Args:
-        selection: How many to keep of how many, for each prompt.
+        best_of: How many to keep of how many, for each prompt.
         body: Answer of the chat or completion route, not streamed.
     """
     choices = body["choices"]
-    prompt_tokens = body["usage"]["prompt_tokens"] if selection.echoed else 0
+    prompt_tokens = body["usage"]["prompt_tokens"] if best_of.echoed else 0
     kept: list[dict[str, Any]] = []
-    for start in range(0, len(choices), selection.best_of):
-        group = choices[start : start + selection.best_of]
-        if not selection.ranked:
+    for start in range(0, len(choices), best_of.generated):
+        group = choices[start : start + best_of.generated]
+        if not best_of.ranked:
             # sorted() is stable: equal sequences stay in vLLM's order.
             group = sorted(group, key=lambda c: mean_logprob(c, prompt_tokens), reverse=True)
-        kept += group[: selection.keep]
-    return {**body, "choices": [_renumber(each, i, selection) for i, each in enumerate(kept)]}
+        kept += group[: best_of.keep]
+    return {**body, "choices": [_renumber(each, i, best_of) for i, each in enumerate(kept)]}
 
 
 def mean_logprob(choice: Mapping[str, Any], prompt_tokens: int = 0) -> float:
@@ -91,8 +91,8 @@ def mean_logprob(choice: Mapping[str, Any], prompt_tokens: int = 0) -> float:
     return math.fsum(known) / len(known) if known else -math.inf
 
 
-def _renumber(choice: Mapping[str, Any], index: int, selection: BestOf) -> dict[str, Any]:
+def _renumber(choice: Mapping[str, Any], index: int, best_of: BestOf) -> dict[str, Any]:
     renumbered = {**choice, "index": index}
-    if selection.drop_logprobs:
+    if best_of.drop_logprobs:
         renumbered["logprobs"] = None
     return renumbered

@@ -34,14 +34,14 @@ class BestOf:
 
     Attributes:
         keep: Sequences to return per prompt, the request's `n`.
-        best_of: Sequences generated per prompt, >= `keep`.
+        generated: Sequences generated per prompt, >= `keep`.
         ranked: True if vLLM already returns the best first (beam search).
         drop_logprobs: True if the client did not request the log-probabilities.
         echoed: True if each sequence starts with the prompt; its tokens are not scored.
     """
 
     keep: int
-    best_of: int
+    generated: int
     ranked: bool = False
     drop_logprobs: bool = True
     echoed: bool = False
@@ -77,7 +77,7 @@ class EngineRequest:
         batching: Pieces of a streamed response.
         prompts: Prompts of a native request; 1 for other shapes.
         choices: Sequences in a native response, for all prompts; 1 for other shapes.
-        selection: Which sequences to keep; None keeps all.
+        best_of: Which sequences to keep; None keeps all.
         upload: File that vLLM takes as a form upload; the body is then its other form fields.
         drop_reasoning: True removes the reasoning from a native response.
         note: Warning for a native response that reaches the default limit; None if not used.
@@ -93,7 +93,7 @@ class EngineRequest:
     batching: Batching
     prompts: int = 1
     choices: int = 1
-    selection: BestOf | None = None
+    best_of: BestOf | None = None
     upload: Upload | None = None
     drop_reasoning: bool = False
     note: str | None = None

@@ -205,12 +205,12 @@ def _call_route(
         param=where,
     )
     body: dict[str, Any] | None = None
-    selection: BestOf | None = None
+    best_of: BestOf | None = None
     upload: Upload | None = None
     stream = False
     if method == "POST":
         body = _require_body(named.body, route, inside)
-        body, selection, without_effect = complete_body(route.path, body, defaults)
+        body, best_of, without_effect = complete_body(route.path, body, defaults)
         ignored += without_effect
         stream = body.get("stream") is True
         if route.path in FORM_ROUTES:
@@ -224,7 +224,7 @@ def _call_route(
         stream=stream,
         shape="openai",
         batching=choose_batching(named, defaults),
-        selection=selection,
+        best_of=best_of,
         upload=upload,
         ignored=ignored,
     )

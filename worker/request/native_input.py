@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.metadata import find_meta
-from worker.request.best_of import ask_best_of, find_conflict
+from worker.request.best_of import find_conflict, request_best_of
 from worker.request.codes import Code, request_error
 from worker.request.defaults import RequestDefaults, choose_batching
 from worker.request.engine_request import BestOf, EngineRequest
@@ -196,7 +196,7 @@ def build_native_request(
     drop_reasoning = not native.include_reasoning and bool(structured_constraints(body))
     if drop_reasoning:
         del body["include_reasoning"]
-    selection = _select(native, body, mode)
+    best_of = _generate_best_of(native, body, mode)
     prompts = _count_prompts(native) if mode == "prompt" else 1
     if native.stream:
         body["stream"] = True
@@ -210,7 +210,7 @@ def build_native_request(
         batching=choose_batching(native, defaults),
         prompts=prompts,
         choices=sampling.n * prompts,
-        selection=selection,
+        best_of=best_of,
         drop_reasoning=drop_reasoning,
         note=_note(sampling, defaults),
         ignored=ignored,
@@ -334,7 +334,7 @@ def _conflict(name: str, message: str) -> Exception:
     return request_error(Code.CONFLICTING_PARAMETERS, f"{path}: {message}", path)
 
 
-def _select(native: NativeInput, body: dict[str, Any], mode: InputMode) -> BestOf | None:
+def _generate_best_of(native: NativeInput, body: dict[str, Any], mode: InputMode) -> BestOf | None:
     """Request `best_of` sequences from vLLM; return which to keep."""
     sampling = native.sampling_params
     best_of = sampling.best_of or sampling.n
@@ -342,7 +342,7 @@ def _select(native: NativeInput, body: dict[str, Any], mode: InputMode) -> BestO
         return None
     if native.echo and mode == "prompt" and _count_prompts(native) > 1:
         raise _conflict("best_of", "works with echo only for a single prompt")
-    return ask_best_of(body, keep=sampling.n, best_of=best_of, chat=mode == "messages")
+    return request_best_of(body, keep=sampling.n, best_of=best_of, chat=mode == "messages")
 
 
 def _count_prompts(native: NativeInput) -> int:

@@ -45,7 +45,7 @@ def build_reply(request: EngineRequest, body: dict[str, Any]) -> dict[str, Any]:
     """
     if request.shape == "native":
         return native_reply(request, body)
-    return body if request.selection is None else select_best(request.selection, body)
+    return body if request.best_of is None else select_best(request.best_of, body)
 
 
 def native_reply(request: EngineRequest, body: dict[str, Any]) -> dict[str, Any]:
@@ -59,8 +59,8 @@ def native_reply(request: EngineRequest, body: dict[str, Any]) -> dict[str, Any]
         `{"choices": [{"tokens": [text], "finish_reason": …}, …], "usage": {"input", "output"}}`,
         with reasoning, tool calls, log-probabilities and token ids where the answer has them.
     """
-    if request.selection is not None:
-        body = select_best(request.selection, body)
+    if request.best_of is not None:
+        body = select_best(request.best_of, body)
     reply: dict[str, Any] = {
         "choices": [_native_choice(choice, _message_extras(request)) for choice in body["choices"]],
         "usage": _native_usage(body.get("usage") or {}),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from worker.errors import RequestError
-from worker.request.best_of import ask_best_of, find_conflict
+from worker.request.best_of import find_conflict, request_best_of
 from worker.request.codes import Code, request_error
 from worker.request.defaults import RequestDefaults
 from worker.request.engine_request import BestOf
@@ -71,12 +71,12 @@ class Completed(NamedTuple):
 
     Attributes:
         body: What to send.
-        selection: Which sequences to keep; None keeps all.
+        best_of: Which sequences to keep; None keeps all.
         ignored: Names that the client sent and that have no effect.
     """
 
     body: dict[str, Any]
-    selection: BestOf | None
+    best_of: BestOf | None
     ignored: tuple[str, ...] = ()
 
 
@@ -111,8 +111,8 @@ def complete_body(route: str, body: Mapping[str, Any], defaults: RequestDefaults
             "use_beam_search: beam search cannot be streamed; send stream: false",
             "use_beam_search",
         )
-    selection = _take_best_of(route, complete) if route in _SIBLINGS else None
-    return Completed(complete, selection, ignored)
+    best_of = _pop_best_of(route, complete) if route in _SIBLINGS else None
+    return Completed(complete, best_of, ignored)
 
 
 def _containers_of(route: str) -> frozenset[str]:
@@ -282,8 +282,8 @@ def _read_messages(messages: object) -> object:
     return messages
 
 
-def _take_best_of(route: str, body: dict[str, Any]) -> BestOf | None:
-    """Replace `best_of`, which vLLM removed, by more sequences and a selection of them."""
+def _pop_best_of(route: str, body: dict[str, Any]) -> BestOf | None:
+    """Replace `best_of`, which vLLM removed, by more sequences, of which the best are kept."""
     best_of = body.pop("best_of", None)
     if best_of is None:
         return None
@@ -308,7 +308,7 @@ def _take_best_of(route: str, body: dict[str, Any]) -> BestOf | None:
         raise _conflict(conflict)
     if body.get("echo") and route == COMPLETIONS and not isinstance(body.get("prompt"), str):
         raise _conflict("works with echo only for a single text as prompt")
-    return ask_best_of(body, keep=keep, best_of=best_of, chat=route == CHAT)
+    return request_best_of(body, keep=keep, best_of=best_of, chat=route == CHAT)
 
 
 def _conflict(message: str) -> RequestError:

@@ -151,7 +151,7 @@ class Relay:
                 raise map_engine_error(answer.status, await read_whole(answer), engine_request)
             headers = returned_headers(answer.headers)
             headers.extend(ignored_header(engine_request.ignored))
-            if engine_request.selection is not None:
+            if engine_request.best_of is not None:
                 whole = orjson.dumps(
                     build_reply(engine_request, orjson.loads(await read_whole(answer)))
                 )
