@@ -16,10 +16,10 @@ from benchmarks.processes import find_api_servers
 from benchmarks.sampler import Samples, read_samples
 from benchmarks.systems import Deployed
 
-MOST = 15
+MAX_HOTSPOTS = 15
 """So many functions are shown of each process."""
 
-LEAST_SHARE = 0.02
+MIN_SHARE = 0.02
 """Libraries below it are not shown."""
 
 WRITE_TIMEOUT_S = 20.0
@@ -109,11 +109,11 @@ def describe(process: str, samples: Samples) -> Profile:
         {
             name: times / total
             for name, times in libraries.most_common()
-            if times >= LEAST_SHARE * total
+            if times >= MIN_SHARE * total
         },
         [
             Hotspot(name, times / total, samples.within[name] / total)
-            for name, times in samples.own.most_common(MOST)
+            for name, times in samples.own.most_common(MAX_HOTSPOTS)
         ],
     )
 

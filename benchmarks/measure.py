@@ -19,7 +19,7 @@ BURST_TIMEOUT_S = 120
 SETTLE_S = 0.2
 """Pause between two bursts; the first must have ended everywhere."""
 
-QUIET_LOOK_S = 0.1
+QUIET_POLL_S = 0.1
 """How long systems are looked at to tell whether they are idle."""
 
 QUIET_SHARE = 0.1
@@ -133,9 +133,9 @@ async def wait_quiet(systems: Sequence[HasPid]) -> None:
     deadline_s = time.monotonic() + QUIET_TIMEOUT_S
     used_s = measure_cpu_s(systems)
     while time.monotonic() < deadline_s:
-        await asyncio.sleep(QUIET_LOOK_S)
+        await asyncio.sleep(QUIET_POLL_S)
         before_s, used_s = used_s, measure_cpu_s(systems)
-        if used_s - before_s <= QUIET_SHARE * QUIET_LOOK_S:
+        if used_s - before_s <= QUIET_SHARE * QUIET_POLL_S:
             return
 
 

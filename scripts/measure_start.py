@@ -29,7 +29,7 @@ WAYS: dict[str, dict[str, str]] = {
 """Name -> what differs in the environment."""
 
 MARK = "start: "
-LONGEST_S = 240.0
+MAX_WAIT_S = 240.0
 
 
 def free_port() -> int:
@@ -61,7 +61,7 @@ def measure(way: str) -> dict[str, float]:
                     return {**report["phases"], "ready": report["seconds"]}
         finally:
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=LONGEST_S)
+            process.communicate(timeout=MAX_WAIT_S)
     raise RuntimeError(f"{way}: the worker did not start\n" + "".join(lines[-20:]))
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from worker.logs import (
-    LONGEST_MESSAGE,
+    MAX_MESSAGE_CHARS,
     configure_logging,
     ignore_broken_output,
     job_extra,
@@ -111,11 +111,11 @@ def test_configure_logging_reports_what_python_reports_by_itself(logger, capsys,
 def test_configure_logging_as_json_writes_the_platforms_lines(logger, capsys):
     configure_logging("info", Redactor(["hf_secret"]), as_json=True)
     logger.info("a\n%s", "hf_secret", extra=job_extra("job-1"))
-    logger.warning("b" * 2 * LONGEST_MESSAGE)
+    logger.warning("b" * 2 * MAX_MESSAGE_CHARS)
     first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert first == {"requestId": "job-1", "message": f"a\n{REDACTED}", "level": "INFO"}
     assert second["requestId"] is None
-    assert len(second["message"]) == LONGEST_MESSAGE
+    assert len(second["message"]) == MAX_MESSAGE_CHARS
 
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])

@@ -22,7 +22,7 @@ from worker.sizing.requirement import check_capacity
 
 EngineCheck = Callable[[Settings, Mapping[str, str]], float]
 
-WIDEST_VALUE = 60
+MAX_VALUE_WIDTH = 60
 """Characters of a value that the table shows; the arguments below it are complete."""
 
 
@@ -114,7 +114,7 @@ def _print_settings(
         style = "dim" if item.is_default else None
         table.add_row(
             item.option.name,
-            escape(shorten(settings.redact(_value_text(item)), WIDEST_VALUE)),
+            escape(shorten(settings.redact(_value_text(item)), MAX_VALUE_WIDTH)),
             item.origin,
             item.option.flag or "",
             style=style,

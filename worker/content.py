@@ -15,7 +15,7 @@ from typing import Any
 
 HIDDEN = "[hidden]"
 
-DEEPEST = 6
+MAX_DEPTH = 6
 """Levels of a described object; further ones are left out."""
 
 
@@ -108,7 +108,7 @@ def hide_from(loggers: Sequence[str], shown: Sequence[str] = ()) -> None:
     logging.setLogRecordFactory(make)
 
 
-def describe_shape(value: Any, depth: int = DEEPEST) -> str:
+def describe_shape(value: Any, depth: int = MAX_DEPTH) -> str:
     """Return types, numbers and sizes within an object; no text, no name and no token of it."""
     if value is None or isinstance(value, (bool, int, float)):
         return str(value)

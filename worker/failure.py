@@ -24,7 +24,7 @@ MESSAGE_LIMIT = 500
 FRAMES = 4
 """Innermost calls that an unforeseen error names."""
 
-SHORTEST_PART = 6
+MIN_PART_CHARS = 6
 """Characters of a secret that must not be shown in one piece."""
 
 WITHHELD = "its message is not shown, because it repeats a part of a secret"
@@ -66,7 +66,7 @@ def _message(error: BaseException, environ: Mapping[str, str]) -> str:
 
 def holds_part(text: str, secret: str) -> bool:
     """Whether `text` repeats six or more successive characters of a secret."""
-    parts = (secret[n : n + SHORTEST_PART] for n in range(len(secret) - SHORTEST_PART + 1))
+    parts = (secret[n : n + MIN_PART_CHARS] for n in range(len(secret) - MIN_PART_CHARS + 1))
     return any(part in text for part in parts)
 
 

@@ -19,7 +19,7 @@ from worker.redaction import Redactor
 JOB_ID = "job_id"
 """Attribute of a log record that belongs to one job."""
 
-LONGEST_MESSAGE = 4096
+MAX_MESSAGE_CHARS = 4096
 """Characters; RunPod's SDK cuts its own messages at the same length."""
 
 HTTP_LOGGERS = ("aiohttp", "asyncio")
@@ -53,7 +53,7 @@ class _PlatformFormatter(_SafeFormatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "requestId": getattr(record, JOB_ID, None),
-            "message": shorten(super().format(record), LONGEST_MESSAGE),
+            "message": shorten(super().format(record), MAX_MESSAGE_CHARS),
             "level": record.levelname,
         }
         return json.dumps(line, ensure_ascii=False)

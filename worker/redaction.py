@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 
 REDACTED = "[redacted]"
 
-SHORTEST_SECRET = 4
+MIN_SECRET_CHARS = 4
 """Characters. Shorter values stay: `1` or `no` occur in every text."""
 
 SECRET_NAME = re.compile(
@@ -86,7 +86,7 @@ def _find_forms(secret: str) -> Iterator[str]:
     """Yield each text under which a secret may appear."""
     lines = secret.splitlines()
     for text in {secret, secret.strip(), *(line.strip() for line in lines)}:
-        if len(text) < SHORTEST_SECRET or text.lower() in PLACEHOLDERS:
+        if len(text) < MIN_SECRET_CHARS or text.lower() in PLACEHOLDERS:
             continue
         once = {text, *(encode(text) for encode in ENCODERS)}
         # Twice for JSON in JSON, a representation in a line of JSON, and so on.

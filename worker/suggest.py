@@ -15,10 +15,10 @@ TYPO = 0.8
 CERTAIN = 0.9
 """Similarity for short names among many unrelated ones."""
 
-LONGEST = 64
+MAX_NAME_CHARS = 64
 """Characters; no known name is longer, and a comparison costs the product of the lengths."""
 
-MOST = 3
+MAX_SUGGESTIONS = 3
 """Names that are suggested."""
 
 _SEPARATORS = str.maketrans("- ", "__")
@@ -28,9 +28,9 @@ def suggest(name: str, known: Iterable[str], cutoff: float = TYPO) -> tuple[str,
     """Return at most three known names that resemble `name`, best first.
 
     Case and the kind of separator do not count: `Top-K` is as near to `top_k` as `top_k` is.
-    Names above `LONGEST` characters resemble nothing, which bounds the cost of a comparison.
+    Names above `MAX_NAME_CHARS` characters resemble nothing, which bounds the cost of a comparison.
     """
-    if len(name) > LONGEST:
+    if len(name) > MAX_NAME_CHARS:
         return ()
     wanted = _fold(name)
     folded: dict[str, str] = {}
@@ -39,7 +39,7 @@ def suggest(name: str, known: Iterable[str], cutoff: float = TYPO) -> tuple[str,
         shorter, longer = sorted((len(wanted), len(form := _fold(other))))
         if 2 * shorter >= cutoff * (shorter + longer):
             folded.setdefault(form, other)
-    near = difflib.get_close_matches(wanted, folded, n=MOST, cutoff=cutoff)
+    near = difflib.get_close_matches(wanted, folded, n=MAX_SUGGESTIONS, cutoff=cutoff)
     return tuple(folded[form] for form in near)
 
 

@@ -35,7 +35,7 @@ SDK_VERSION = "1.12.0"
 CUSTOM_CHECKS = "runpod.serverless"
 """Imported only if the user registered a fitness check."""
 
-LEAST_CONNECTIONS = 1000
+DEFAULT_MAX_CONNECTIONS = 1000
 """Default limit of open HTTP connections."""
 
 ABORT_S = 5.0
@@ -249,7 +249,7 @@ def build_limits(settings: Settings) -> ConnectionLimits:
     http = settings.http
     connections = http.max_connections
     if connections is None:
-        connections = max(LEAST_CONNECTIONS, 2 * settings.serving.max_concurrency)
+        connections = max(DEFAULT_MAX_CONNECTIONS, 2 * settings.serving.max_concurrency)
     return ConnectionLimits(
         connections, http.header_timeout_s, http.body_timeout_s, http.write_timeout_s
     )

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 Parts = tuple[str | int, ...]
 """Names and indices that lead to a place in the input."""
 
-MOST_CHOICES = 8
+MAX_CHOICES = 8
 """Choices that an error lists; the docs have all of them."""
 
 TYPES: Mapping[str, str] = {
@@ -125,8 +125,8 @@ def plain(number: Any) -> str:
 
 def expected_choices(choices: Sequence[Any]) -> str:
     """Return `one of a, b, c`, cut where there are many."""
-    shown = ", ".join(str(choice) for choice in choices[:MOST_CHOICES])
-    more = len(choices) - MOST_CHOICES
+    shown = ", ".join(str(choice) for choice in choices[:MAX_CHOICES])
+    more = len(choices) - MAX_CHOICES
     return f"one of {shown}" + (f" and {more} more" if more > 0 else "")
 
 

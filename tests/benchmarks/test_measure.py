@@ -38,7 +38,7 @@ class Named:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
     monkeypatch.setattr(measure, "SETTLE_S", 0)
-    monkeypatch.setattr(measure, "QUIET_LOOK_S", 0)
+    monkeypatch.setattr(measure, "QUIET_POLL_S", 0)
     monkeypatch.setattr(measure, "QUIET_TIMEOUT_S", 0)
 
 

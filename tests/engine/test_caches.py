@@ -62,7 +62,7 @@ def test_cache_that_cannot_be_written_is_a_warning(tmp_path, caplog):
 
 
 def test_cache_that_is_far_too_large_is_left(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("worker.engine.caches.LARGEST_BYTES", 3)
+    monkeypatch.setattr("worker.engine.caches.MAX_FILE_BYTES", 3)
     write(tmp_path / "kept", a="12345")
     assert CacheMirror(tmp_path / "kept", tmp_path / "local").fetch() == 0
     assert "above" in caplog.text

@@ -137,7 +137,7 @@ def test_folder_that_another_worker_removes_in_between_is_made_again(parent):
         folder.remove()
 
 
-@pytest.mark.parametrize("length", [4, 30, run_folder.LONGEST_PARENT, 200])
+@pytest.mark.parametrize("length", [4, 30, run_folder.MAX_PARENT_CHARS, 200])
 def test_folder_takes_the_longest_socket_wherever_the_temporary_folder_is(monkeypatch, length):
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="x") as short:
         parent = Path(short)
@@ -145,7 +145,7 @@ def test_folder_takes_the_longest_socket_wherever_the_temporary_folder_is(monkey
             parent /= "d" * min(100, max(1, length - len(str(parent)) - 1))
         parent.mkdir(parents=True, exist_ok=True)
         monkeypatch.setattr(tempfile, "tempdir", str(parent))
-        assert (choose_parent() == parent) is (len(str(parent)) <= run_folder.LONGEST_PARENT)
+        assert (choose_parent() == parent) is (len(str(parent)) <= run_folder.MAX_PARENT_CHARS)
         folder = RunFolder()
         with socket.socket(socket.AF_UNIX) as longest:
             longest.bind(str(folder.path / str(uuid4())))

@@ -8,7 +8,7 @@ from worker.request import Batching, RequestDefaults, map_engine_error, parse_jo
 from worker.request.codes import ERROR_SPECS, Code, request_error
 from worker.request.engine_error import (
     GENERIC_REQUEST_ERROR,
-    LONGEST_MESSAGE,
+    MAX_MESSAGE_CHARS,
     VLLM_INTERNAL_ERROR,
     clean_message,
 )
@@ -281,7 +281,7 @@ def test_map_engine_error_of_a_route_without_its_setting_names_it(route, status,
         ("Cannot use <a.B object at 0x7f1>, sorry", "Cannot use, sorry"),
         ("Start vLLM with --enable-auto-tool-choice.", "Start vLLM with ENABLE_AUTO_TOOL_CHOICE."),
         ("a --b and c---d-e stay", "a --b and c---d-e stay"),
-        ("x" * 9000, "x" * (LONGEST_MESSAGE - 1) + "…"),
+        ("x" * 9000, "x" * (MAX_MESSAGE_CHARS - 1) + "…"),
     ],
 )
 def test_clean_message_has_no_python_notation(text, expected):

@@ -22,7 +22,7 @@ SKIPPED = frozenset({"assets", "__pycache__"})
 TEMPORARY = ".part"
 """Suffix of incomplete files; locks end in `.lock`."""
 
-LARGEST_BYTES = 8 * 1024**3
+MAX_FILE_BYTES = 8 * 1024**3
 """A larger cache is not copied, because it must contain something else."""
 
 
@@ -65,8 +65,8 @@ class CacheMirror:
                 if destination.exists():
                     continue
                 size += length
-                if size > LARGEST_BYTES:
-                    log.warning("the cache in %s is above %d bytes", source, LARGEST_BYTES)
+                if size > MAX_FILE_BYTES:
+                    log.warning("the cache in %s is above %d bytes", source, MAX_FILE_BYTES)
                     break
                 _copy_file(path, destination)
                 copied += 1

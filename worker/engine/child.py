@@ -36,7 +36,7 @@ from worker.engine.parent_death import die_with_parent, set_pdeathsig_on_fork
 CONFIGURE = "--configure"
 """First argument to build the configuration only."""
 
-LONGEST_MESSAGE = 10_000
+MAX_MESSAGE_CHARS = 10_000
 """Characters of an exception's message that are reported."""
 
 GRAMMAR_LOGGERS = ("vllm.v1.structured_output", "vllm.v1.core")
@@ -353,7 +353,7 @@ def main() -> None:
             report.send(error="SystemExit", message=f"vLLM refused its arguments ({error.code})")
         raise
     except BaseException as error:
-        report.send(error=type(error).__name__, message=str(error)[:LONGEST_MESSAGE])
+        report.send(error=type(error).__name__, message=str(error)[:MAX_MESSAGE_CHARS])
         raise
 
 

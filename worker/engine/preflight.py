@@ -23,13 +23,13 @@ from worker.errors import ExitCode, WorkerError
 GIB = 1024**3
 MIB = 1024**2
 
-LEAST_MEMORY_BYTES = 2 * GIB
+MIN_MEMORY_BYTES = 2 * GIB
 """vLLM's processes need about this much before they load a model."""
 
-LEAST_CACHE_BYTES = 256 * MIB
+MIN_CACHE_BYTES = 256 * MIB
 """About the size of the smallest useful models."""
 
-LEAST_TEMPORARY_BYTES = 16 * MIB
+MIN_TEMPORARY_BYTES = 16 * MIB
 """For sockets and the files of compilers."""
 
 DRIVER_TOOL = "nvidia-smi"
@@ -182,11 +182,11 @@ async def _check_gpu(environ: Mapping[str, str]) -> None:
 
 def _check_memory(root: Path) -> None:
     available = read_available_memory(root)
-    if available is not None and available < LEAST_MEMORY_BYTES:
+    if available is not None and available < MIN_MEMORY_BYTES:
         raise PreflightError(
             "memory",
             f"Only {available / GIB:.1f} GiB of main memory (RAM) are free; vLLM needs "
-            f"{LEAST_MEMORY_BYTES / GIB:.0f} GiB beside the model: choose a machine with more",
+            f"{MIN_MEMORY_BYTES / GIB:.0f} GiB beside the model: choose a machine with more",
         )
 
 
@@ -219,7 +219,7 @@ def _check_temporary(environ: Mapping[str, str]) -> None:
         raise PreflightError(
             "temporary", f"{folder} cannot be written to: set TMPDIR to a folder that can"
         )
-    if shutil.disk_usage(folder).free < LEAST_TEMPORARY_BYTES:
+    if shutil.disk_usage(folder).free < MIN_TEMPORARY_BYTES:
         raise PreflightError(
             "temporary",
             f"The disk of {folder} is full: give the endpoint a larger container disk, or set "
@@ -242,7 +242,7 @@ def _check_cache(model: str, environ: Mapping[str, str]) -> None:
             "model there beforehand",
         )
     free = shutil.disk_usage(existing).free
-    if free < LEAST_CACHE_BYTES:
+    if free < MIN_CACHE_BYTES:
         raise PreflightError(
             "cache",
             f"{model} is not in the model cache, {cache}, and cannot be downloaded, because only "

@@ -11,13 +11,13 @@ from pathlib import Path
 
 PREFIX = "worker-engine-"
 
-LONGEST_SOCKET_PATH = 107
+MAX_SOCKET_PATH_BYTES = 107
 """Maximum length of a Unix socket's path on Linux, bytes (unix(7))."""
 
-LONGEST_NAME = len("xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx")
+MAX_NAME_CHARS = len("xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx")
 """vLLM names its sockets by UUIDs."""
 
-LONGEST_PARENT = LONGEST_SOCKET_PATH - len(f"/{PREFIX}12345678/") - LONGEST_NAME
+MAX_PARENT_CHARS = MAX_SOCKET_PATH_BYTES - len(f"/{PREFIX}12345678/") - MAX_NAME_CHARS
 
 FALLBACK = Path("/tmp")  # noqa: S108  the folder in it is made by mkdtemp
 """Parent of the folder if the path of the temporary folder is too long for a socket."""
@@ -62,7 +62,7 @@ class RunFolder:
 def choose_parent() -> Path:
     """Return the temporary folder, or `FALLBACK` if its path is too long."""
     parent = Path(tempfile.gettempdir())
-    return parent if len(os.fsencode(parent)) <= LONGEST_PARENT else FALLBACK
+    return parent if len(os.fsencode(parent)) <= MAX_PARENT_CHARS else FALLBACK
 
 
 def remove_abandoned(parent: Path) -> None:

@@ -22,7 +22,7 @@ KEPT_LEVELS = 2 * MAX_DEPTH
 """Levels of nesting that tolerant decoding keeps. Python's decoder accepts them, and the input is
 still refused as too deep."""
 
-LONGEST_INTEGER = 1000
+MAX_INTEGER_DIGITS = 1000
 """Digits of an integer that is decoded; Python refuses 4,300, and takes quadratic time below."""
 
 TOO_LARGE = 2**64
@@ -112,7 +112,7 @@ def _decode(text: str) -> Any:
 
 
 def _parse_integer(digits: str) -> int:
-    return int(digits) if len(digits) <= LONGEST_INTEGER else TOO_LARGE
+    return int(digits) if len(digits) <= MAX_INTEGER_DIGITS else TOO_LARGE
 
 
 def _cut_depth(text: str) -> str:

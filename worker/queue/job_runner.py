@@ -52,7 +52,7 @@ MAX_RESULT_BYTES = 20_000_000
 POST_FRAME_BYTES = len('{"output":""}')
 """Bytes of a streamed post that are not in the result."""
 
-LONGEST_TEXT = 2_000_000
+MAX_TEXT_CHARS = 2_000_000
 """Characters of a streamed text in one post. RunPod splits texts above 1 MB at any character, but
 refuses a post as large as one event of vLLM with many log-probabilities."""
 
@@ -179,9 +179,9 @@ def _describe_refusal(status: int | None, size: int) -> str:
 
 def _cut(output: Output) -> list[Output]:
     """Return the parts of an output that are posted one after the other."""
-    if not isinstance(output, str) or len(output) <= LONGEST_TEXT:
+    if not isinstance(output, str) or len(output) <= MAX_TEXT_CHARS:
         return [output]
-    return [output[i : i + LONGEST_TEXT] for i in range(0, len(output), LONGEST_TEXT)]
+    return [output[i : i + MAX_TEXT_CHARS] for i in range(0, len(output), MAX_TEXT_CHARS)]
 
 
 def _too_large(size: int, pieces: int) -> RequestError:

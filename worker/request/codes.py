@@ -9,10 +9,10 @@ from typing import Any
 
 from worker.errors import RequestError, shorten
 
-LONGEST_MESSAGE = 4000
+MAX_MESSAGE_CHARS = 4000
 """Characters of an error's message; it may quote input of any size."""
 
-LONGEST_PARAM = 250
+MAX_PARAM_CHARS = 250
 """Characters of an error's `param`."""
 
 
@@ -328,11 +328,11 @@ def request_error(
     if spec.retryable:
         extra.setdefault("retryable", True)
     return RequestError(
-        message=shorten(message, LONGEST_MESSAGE),
+        message=shorten(message, MAX_MESSAGE_CHARS),
         code=code.value,
         status=status or spec.status,
         type=family or spec.type,
-        param=None if param is None else shorten(param, LONGEST_PARAM),
+        param=None if param is None else shorten(param, MAX_PARAM_CHARS),
         extra=extra,
         raised_at=f"{caller.f_globals['__name__']}:{caller.f_lineno}",
     )

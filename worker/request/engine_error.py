@@ -29,10 +29,10 @@ GENERIC_REQUEST_ERROR = (
 )
 """Replaces a message that names vLLM's own code."""
 
-LONGEST_MESSAGE = 2000
+MAX_MESSAGE_CHARS = 2000
 """Characters of vLLM's message that reach the client."""
 
-LONGEST_READ = 4 * LONGEST_MESSAGE
+MAX_READ_CHARS = 4 * MAX_MESSAGE_CHARS
 """Characters of the message, or of a value in it, that are parsed. A message can quote a request of
 any length. The patterns below take time in proportion to the text; tests/test_costs.py checks."""
 
@@ -169,18 +169,18 @@ def clean_message(text: str) -> str:
     lines: list[str] = []
     size = 0
     for line in text.split("\n"):
-        if size > LONGEST_READ:
+        if size > MAX_READ_CHARS:
             break
         if line.lstrip().startswith(_LINK):
             continue
-        lines.append(shorten(_clean_line(line), LONGEST_READ))
+        lines.append(shorten(_clean_line(line), MAX_READ_CHARS))
         size += len(lines[-1]) + 1
-    text = shorten("\n".join(lines), LONGEST_READ)
+    text = shorten("\n".join(lines), MAX_READ_CHARS)
     text = _OBJECT.sub("", text)
     text = _OPTION.sub(lambda match: match.group(1).replace("-", "_").upper(), text)
     if _PYTHON_ERROR.search(text):
         return GENERIC_REQUEST_ERROR
-    return shorten(text.strip(), LONGEST_MESSAGE)
+    return shorten(text.strip(), MAX_MESSAGE_CHARS)
 
 
 def _clean_line(line: str) -> str:
@@ -188,7 +188,7 @@ def _clean_line(line: str) -> str:
     bare = line.strip()
     if bare.startswith("{") and bare.endswith("}"):
         return "  " + _read_validation_error(bare)
-    line = _HEADING.sub(r"\1:", line) if len(line) <= LONGEST_READ else line
+    line = _HEADING.sub(r"\1:", line) if len(line) <= MAX_READ_CHARS else line
     if line.endswith("]"):
         line = line.partition(" [type=")[0]
     return _rewrite_literals(_VALUE_ERROR.sub("", line))
@@ -221,7 +221,7 @@ def _rewrite_literals(line: str) -> str:
 
 def _read_literal(text: str) -> Any:
     """Return the value of a Python literal; None if it is not one or too long."""
-    if len(text) > LONGEST_READ:
+    if len(text) > MAX_READ_CHARS:
         return None
     try:
         return ast.literal_eval(text)
@@ -243,9 +243,9 @@ def _read_validation_error(text: str) -> str:
 
 
 def _choose_code(status: int, text: str, route: Route | None) -> Code:
-    if len(text) > LONGEST_READ:
+    if len(text) > MAX_READ_CHARS:
         # The message of vLLM surrounds the text that it quotes from the request.
-        text = text[: LONGEST_READ // 2] + text[-LONGEST_READ // 2 :]
+        text = text[: MAX_READ_CHARS // 2] + text[-MAX_READ_CHARS // 2 :]
     if status >= 500 and _DEAD.search(text):
         return Code.ENGINE_DIED
     if status < 500 or status == 501:

@@ -21,7 +21,7 @@ InputMode = Literal["prompt", "messages"]
 """What a native request starts from; it determines the route of vLLM."""
 
 EVERYWHERE: tuple[InputMode, ...] = ("prompt", "messages")
-MOST_UNKNOWN = 32
+MAX_UNKNOWN_NAMES = 32
 """Unknown names that are reported one by one; more are not likely to be misspellings."""
 
 
@@ -58,14 +58,14 @@ class Parameters(BaseModel):
         if not isinstance(data, dict):
             return data
         sent = {name: value for name, value in data.items() if value is not None}
-        if len(sent) <= len(cls.model_fields) + MOST_UNKNOWN:
+        if len(sent) <= len(cls.model_fields) + MAX_UNKNOWN_NAMES:
             return sent
         known = known_names(cls)
         unknown = [name for name in sent if name not in known]
-        for name in unknown[MOST_UNKNOWN:]:
+        for name in unknown[MAX_UNKNOWN_NAMES:]:
             del sent[name]
         if isinstance(info.context, Surplus):
-            info.context.count += len(unknown[MOST_UNKNOWN:])
+            info.context.count += len(unknown[MAX_UNKNOWN_NAMES:])
         return sent
 
 

@@ -362,12 +362,12 @@ def entries() -> Iterator[tuple[str, Foreign]]:
 FOREIGN: dict[str, Foreign] = dict(entries())
 """Parameters of other servers by name; vLLM's own names come first where both have one."""
 
-SHORTEST_HINT = 8
+MIN_HINT_CHARS = 8
 """Characters; shorter foreign names resemble too much to be suggested for a misspelt one."""
 
 HINTS: frozenset[str] = frozenset(
     name
     for name, foreign in FOREIGN.items()
-    if foreign.target is not None and len(name) >= SHORTEST_HINT
+    if foreign.target is not None and len(name) >= MIN_HINT_CHARS
 ) | {"extra_body"}
 """Foreign names that an unknown name may be a misspelling of."""

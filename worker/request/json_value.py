@@ -12,7 +12,7 @@ from worker.request.codes import Code, request_error
 MAX_DEPTH = 100
 """Levels of objects and arrays; vLLM's own limit for a JSON schema is 64, the encoder's is 254."""
 
-LONGEST_PATH = 200
+MAX_PATH_CHARS = 200
 """Characters of a JSON path in an error; names have any length."""
 
 _INT_RANGE = range(-(2**63), 2**64)
@@ -46,17 +46,17 @@ def check_json(value: Any) -> None:
 
 
 def render_path(parts: Sequence[str | int]) -> str:
-    """Return a JSON path for an error: `a.b[0]`, cut to `LONGEST_PATH` characters."""
+    """Return a JSON path for an error: `a.b[0]`, cut to `MAX_PATH_CHARS` characters."""
     path = ""
     for part in parts:
         if isinstance(part, int):
             path += f"[{part}]"
         else:
-            name = shorten(part, LONGEST_PATH).encode(errors="replace").decode()
+            name = shorten(part, MAX_PATH_CHARS).encode(errors="replace").decode()
             path += f".{name}" if path else name
-        if len(path) > LONGEST_PATH:
+        if len(path) > MAX_PATH_CHARS:
             break
-    return shorten(path, LONGEST_PATH)
+    return shorten(path, MAX_PATH_CHARS)
 
 
 def _check_members(container: Any, place: Place, below: list[tuple[Any, Place]]) -> None:

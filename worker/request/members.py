@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from worker.errors import RequestError, shorten
 from worker.request.codes import Code, request_error
-from worker.request.field import MOST_UNKNOWN
+from worker.request.field import MAX_UNKNOWN_NAMES
 from worker.request.foreign import LIMIT, TEMPLATE, Foreign
 from worker.request.json_value import json_type_name, same_value
 from worker.suggest import suggest
@@ -20,10 +20,10 @@ SETTING = "REJECT_UNKNOWN_PARAMETERS"
 IGNORED_HEADER = "X-Ignored-Parameters"
 """Response header that lists them over HTTP."""
 
-MOST_NAMED = 16
+MAX_SHOWN_NAMES = 16
 """Ignored names that one report lists."""
 
-LONGEST_NAME = 64
+MAX_NAME_CHARS = 64
 """Characters of a name that a report shows."""
 
 OTHER_LIMIT = "max_completion_tokens"
@@ -139,9 +139,9 @@ def translate(
 def find_misspelt(names: Iterable[str], known: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the names that are likely misspellings, each with its suggestions.
 
-    Only the first `MOST_UNKNOWN` names are compared.
+    Only the first `MAX_UNKNOWN_NAMES` names are compared.
     """
-    near = {name: suggest(name, known) for name in islice(names, MOST_UNKNOWN)}
+    near = {name: suggest(name, known) for name in islice(names, MAX_UNKNOWN_NAMES)}
     return {name: meant for name, meant in near.items() if meant}
 
 
@@ -157,14 +157,14 @@ def reject(ignored: Sequence[str]) -> RequestError:
 
 def shown(ignored: Sequence[str]) -> list[str]:
     """Return the ignored names that a report lists, cut, and how many more there are."""
-    names = [_printable(name) for name in ignored[:MOST_NAMED]]
+    names = [_printable(name) for name in ignored[:MAX_SHOWN_NAMES]]
     more = len(ignored) - len(names)
     return [*names, f"{more} more"] if more else names
 
 
 def _printable(name: str) -> str:
     """Return a name of bounded length on one line."""
-    return "".join(c if c.isprintable() else "?" for c in shorten(name, LONGEST_NAME))
+    return "".join(c if c.isprintable() else "?" for c in shorten(name, MAX_NAME_CHARS))
 
 
 def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
@@ -195,7 +195,7 @@ class NameLog:
     def add(self, names: Iterable[str]) -> list[str]:
         """Return those names that are reported now for the first time, cut to a bounded length."""
         fresh = []
-        for name in islice(names, MOST_NAMED):
+        for name in islice(names, MAX_SHOWN_NAMES):
             short = _printable(name)
             if short not in self._names and len(self._names) < self._limit:
                 self._names.add(short)

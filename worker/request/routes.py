@@ -19,7 +19,7 @@ MESSAGES = "/v1/messages"
 RESPONSES = "/v1/responses"
 COHERE = "/cohere/v2/chat"
 
-MAX_PATH = 512
+MAX_PATH_CHARS = 512
 """Characters of a route; response identifiers are the longest part and stay far below."""
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._~:@-]+\Z")
@@ -215,7 +215,7 @@ def _split(text: object, param: str) -> tuple[str, str]:
     path = _strip(path)
     segments = path.split("/")[1:]
     plain = all(_SEGMENT.match(part) and set(part) != {"."} for part in segments)
-    if not plain or len(text) > MAX_PATH or not _QUERY.match(query):
+    if not plain or len(text) > MAX_PATH_CHARS or not _QUERY.match(query):
         raise request_error(
             Code.INVALID_ROUTE,
             f"{param}: expected a plain path such as /v1/chat/completions, got {text[:80]!r}",

@@ -19,7 +19,7 @@ from worker.suggest import did_you_mean, suggest
 from worker.validation_errors import Parts, closest, expected_text, locate, value_at
 
 Model = TypeVar("Model", bound=BaseModel)
-MOST_PROBLEMS = 10
+MAX_PROBLEMS = 10
 """Problems that one error lists; the first ones are enough to find the rest."""
 
 _MEMBER_TYPES: dict[str, frozenset[type]] = {
@@ -89,7 +89,7 @@ def validate(
         faults = _find_faults(error, model, data)
         first = [
             _describe(fault, model, data, elsewhere or {})
-            for fault in itertools.islice(faults, MOST_PROBLEMS)
+            for fault in itertools.islice(faults, MAX_PROBLEMS)
         ]
         more = sum(1 for _ in faults) + surplus.count
         raise report([_at(f, prefix, sent or {}) for f in first], more) from None
@@ -113,7 +113,7 @@ def report(findings: Sequence[Finding], more: int = 0) -> RequestError:
         more: Problems that were only counted.
     """
     first = findings[0]
-    shown = findings[:MOST_PROBLEMS]
+    shown = findings[:MAX_PROBLEMS]
     message = "; ".join(f"{finding.param}: {finding.message}" for finding in shown)
     more += len(findings) - len(shown)
     if more:

@@ -14,7 +14,7 @@ from worker.settings.settings import Settings
 from worker.settings.values import ResolvedValue
 from worker.sizing.requirement import MemoryRequirement, memory_requirement
 
-MOST_GPUS = 8
+MAX_GPUS = 8
 """GPUs of the largest worker."""
 
 
@@ -54,7 +54,7 @@ def load_target(
     if name is not None:
         environ = {key: value for key, value in environ.items() if key not in _REPLACED}
         environ = {**environ, ("MODEL_NAME" if is_model(name) else "PROFILE"): name}
-    machine = MachineInfo(gpus=MOST_GPUS, memory_bytes=GIB)
+    machine = MachineInfo(gpus=MAX_GPUS, memory_bytes=GIB)
     settings = load_settings(environ, machine=machine, profiles=profiles)
     view = view_settings(settings)
     requirement = memory_requirement(view, settings.profile, profiles)

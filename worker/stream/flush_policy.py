@@ -29,7 +29,7 @@ prompt delays an event by about this much, and an event that misses its post wai
 TYPICAL_TOKEN_S = 0.02
 """Time per token of one stream, assumed until the first measurement."""
 
-FASTEST_TOKEN_S = 1e-4
+MIN_TOKEN_S = 1e-4
 """Lower bound of a measured token time; two pieces can be posted at the same moment."""
 
 EWMA_ALPHA = 0.05
@@ -70,7 +70,7 @@ class StreamLoad:
 
     def record_token_time(self, seconds: float, tokens: int) -> None:
         """Add a measurement to the average time per token."""
-        token_s = max(seconds / tokens, FASTEST_TOKEN_S)
+        token_s = max(seconds / tokens, MIN_TOKEN_S)
         self.token_s += EWMA_ALPHA * (token_s - self.token_s)
 
     def flush_interval_s(self) -> float:
