@@ -63,7 +63,7 @@ def assert_proportional(prepare: Callable[[int], Run], size: int) -> None:
 
     Args:
         prepare: Returns what is measured, with an input of the given size.
-        size: Members, characters, events: large enough for some milliseconds.
+        size: SentParameters, characters, events: large enough for some milliseconds.
     """
     small, large = prepare(size), prepare(2 * size)
     assert cpu_s(large) < GROWTH * max(cpu_s(small), SHORT_S)

@@ -35,7 +35,7 @@ from worker.request import (
 from worker.request.batch_line import build_batch_line, find_custom_id
 from worker.request.engine_error import read_error
 from worker.request.engine_request import MAX_BODY_BYTES
-from worker.request.members import NameLog
+from worker.request.parameters import NameLog
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.stream.events import split_events, too_large
 from worker.stream.flush_policy import FlushTimer, GrowingBatch, StreamLoad

@@ -35,7 +35,7 @@ def test_describe_gives_shares_of_libraries_and_functions():
 
 def test_describe_leaves_out_what_is_little(monkeypatch):
     monkeypatch.setattr(hotspots, "MIN_SHARE", 0.2)
-    monkeypatch.setattr(hotspots, "MOST", 1)
+    monkeypatch.setattr(hotspots, "MAX_HOTSPOTS", 1)
 
     profile = describe("the worker", SAMPLES)
 

@@ -7,7 +7,7 @@ import pytest
 
 from worker.errors import RequestError
 from worker.request import Batching, EngineRequest, RequestDefaults, parse_job
-from worker.request.foreign import CONTAINERS, FOREIGN
+from worker.request.compat import COMPAT_PARAMETERS, CONTAINERS
 from worker.request.job_input import GatewayInput, NativeInput, RouteInput
 from worker.request.openai import known_fields
 from worker.request.removed import REMOVED, UNREACHABLE
@@ -26,7 +26,7 @@ NAMES = sorted(
         *REMOVED,
         *UNREACHABLE,
         *CONTAINERS,
-        *FOREIGN,
+        *COMPAT_PARAMETERS,
         *(name for fields in known_fields().values() for name in fields.known),
         "",
         "x",

@@ -1,4 +1,4 @@
-"""Every parameter of every way to ask: accepted and shown to work, or refused with a hint."""
+"""Every parameter of every way to ask: accepted and shown_names to work, or refused with a hint."""
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
@@ -8,8 +8,8 @@ from tests.e2e.support.effects import answer, choice, deployment, end, pieces, r
 from tests.e2e.support.parameters import EFFECTS, Way, ways_of
 from worker.errors import RequestError
 from worker.request import Batching, RequestDefaults, parse_job
+from worker.request.compat import COMPAT_PARAMETERS
 from worker.request.field import aliases_of
-from worker.request.foreign import FOREIGN
 from worker.request.job_input import BatchingInput, NativeInput
 from worker.request.openai import known_fields
 from worker.request.removed import REMOVED, RENDERED, UNREACHABLE
@@ -118,7 +118,7 @@ def alias(name: str, ways: tuple[Way, ...]) -> str | None:
     if all(way.is_native for way in ways):
         return aliases_of(SamplingParameters).get(name)
     known = set.intersection(*(set(known_fields()[way.route].known) for way in ways))
-    target = FOREIGN[name].target if name in FOREIGN else None
+    target = COMPAT_PARAMETERS[name].target if name in COMPAT_PARAMETERS else None
     return target if target in known else None
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.vllm_answers import code_of, say, stream
 from worker.handler import HandlerOptions
 from worker.request import Batching, Code, RequestDefaults
-from worker.request.members import IGNORED_HEADER
+from worker.request.parameters import IGNORED_HEADER
 
 PATH = "/v1/audio/transcriptions"
 

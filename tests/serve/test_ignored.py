@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from tests.fakes.vllm_answers import BODY, CHAT, DONE, EVENT, REPLY, STREAM, say, stream
-from worker.request.members import IGNORED_HEADER, NameLog, ignored_header, shown
+from worker.request.parameters import IGNORED_HEADER, NameLog, ignored_header, shown_names
 
 UNKNOWN = {"mirostat": 2, "zzz": "secret value"}
 
@@ -94,4 +94,4 @@ def test_ignored_header_holds_visible_ascii_only():
 
 
 def test_shown_lists_some_names_and_counts_the_rest():
-    assert shown([str(i) for i in range(100)])[-1] == "84 more"
+    assert shown_names([str(i) for i in range(100)])[-1] == "84 more"

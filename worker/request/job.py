@@ -21,9 +21,9 @@ from worker.request.job_input import (
     RouteInput,
 )
 from worker.request.json_value import check_json, json_type_name
-from worker.request.members import find_misspelt, reject
 from worker.request.native_input import build_native_request, parse_native
 from worker.request.openai import complete_body, known_fields, requests_stream
+from worker.request.parameters import find_typos, unknown_parameters_error
 from worker.request.routes import CHAT, COMPLETIONS, Route, find_path, resolve_route
 from worker.request.sampling import SamplingParameters
 from worker.request.structured_output import check_grammar_size
@@ -172,7 +172,7 @@ def _parse_generic(job_input: Mapping[str, Any], defaults: RequestDefaults) -> E
     members = {name: value for name, value in job_input.items() if value is not None}
     known = tuple(RouteInput.model_fields)
     unknown = [name for name in members if name not in RouteInput.model_fields]
-    misspelt = find_misspelt(unknown, known)
+    misspelt = find_typos(unknown, known)
     ignored = tuple(name for name in unknown if name not in misspelt)
     named = validate(RouteInput, {name: members[name] for name in members.keys() - set(ignored)})
     return _call_route(named, "route", "body", defaults, ignored)
@@ -216,7 +216,7 @@ def _call_route(
         if route.path in FORM_ROUTES:
             body, upload = take_upload(body)
     if ignored and defaults.reject_unknown:
-        raise reject(ignored)
+        raise unknown_parameters_error(ignored)
     return EngineRequest(
         method=method,
         path=path,
@@ -269,8 +269,8 @@ def _is_openai_body(present: set[str]) -> bool:
     return bool(present & (names - NativeInput.model_fields.keys()))
 
 
-def _refuse_mixture(present: set[str], own: frozenset[str], foreign: Set[str]) -> None:
-    mixed = sorted(present & foreign)
+def _refuse_mixture(present: set[str], own: frozenset[str], others: Set[str]) -> None:
+    mixed = sorted(present & others)
     if mixed:
         mine = " and ".join(sorted(present & own))
         raise _unknown_shape(f"{mine} and {mixed[0]} belong to different shapes", mixed[0])

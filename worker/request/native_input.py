@@ -9,13 +9,19 @@ from typing import Any
 from worker.metadata import find_meta
 from worker.request.best_of import find_conflict, request_best_of
 from worker.request.codes import Code, request_error
+from worker.request.compat import COMPAT_PARAMETERS, CONTAINERS, HINTS
 from worker.request.defaults import RequestDefaults, choose_batching
 from worker.request.engine_request import BestOf, EngineRequest
 from worker.request.field import InputMode, aliases_of, input_modes_of
-from worker.request.foreign import CONTAINERS, FOREIGN, HINTS
 from worker.request.job_input import BatchingInput, NativeInput
-from worker.request.members import Members, find_misspelt, reject, translate, unfold
 from worker.request.openai import known_fields
+from worker.request.parameters import (
+    SentParameters,
+    find_typos,
+    flatten,
+    translate,
+    unknown_parameters_error,
+)
 from worker.request.removed import NOTHING, REMOVED, RENDERED, UNREACHABLE, drop_removed
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.sampling import SamplingParameters
@@ -69,18 +75,18 @@ def parse_native(
         RequestError: Misspelt, misplaced, removed, contradictory or wrong fields; all wrong ones at
             once.
     """
-    beside = unfold(job_input, CONTAINERS.keys())
+    beside = flatten(job_input, CONTAINERS.keys())
     beside.values = drop_removed(beside.values, REMOVED)
     _drop_empty_start(beside.values)
     sampling = beside.values.get(SAMPLING)
     if sampling is not None and not isinstance(sampling, dict):
         validate(NativeInput, {SAMPLING: sampling})
-    inside = unfold(sampling or {}, CONTAINERS.keys(), f"{SAMPLING}.")
+    inside = flatten(sampling or {}, CONTAINERS.keys(), f"{SAMPLING}.")
     inside.values = drop_removed(inside.values, {**REMOVED, **UNREACHABLE}, f"{SAMPLING}.")
     known = _names_for(_has_messages(beside.values))
     ignored = [*_arrange(beside, beside, inside, known), *_arrange(inside, beside, inside, known)]
     if ignored and defaults.reject_unknown:
-        raise reject(ignored)
+        raise unknown_parameters_error(ignored)
     data = {**beside.values, SAMPLING: inside.values}
     paths = {**beside.paths(), **inside.paths(f"{SAMPLING}.")}
     return validate(NativeInput, data, elsewhere=_elsewhere(), sent=paths), tuple(ignored)
@@ -97,13 +103,15 @@ def _has_messages(values: Mapping[str, Any]) -> bool:
     return values.get("messages") is not None or values.get("apply_chat_template") is True
 
 
-def _arrange(level: Members, beside: Members, inside: Members, known: frozenset[str]) -> list[str]:
-    """Move and translate the members of one level to where the worker has them.
+def _arrange(
+    level: SentParameters, beside: SentParameters, inside: SentParameters, known: frozenset[str]
+) -> list[str]:
+    """Move and translate the parameters of one level to the level where they belong.
 
     Args:
         level: The level, which is `beside` or `inside`.
-        beside: Members beside `sampling_params`.
-        inside: Members inside it.
+        beside: Parameters beside `sampling_params`.
+        inside: Parameters inside it.
         known: Names that have an effect in this request.
 
     Returns:
@@ -122,8 +130,8 @@ def _arrange(level: Members, beside: Members, inside: Members, known: frozenset[
             continue
         if name in aliases or name in SamplingParameters.model_fields:
             found = {aliases.get(name, name): value}
-        elif name in FOREIGN:
-            found = translate(FOREIGN[name], value, known, {})
+        elif name in COMPAT_PARAMETERS:
+            found = translate(COMPAT_PARAMETERS[name], value, known, {})
         else:
             _refuse_body_only(name, value, level.path_of(name))
             left.append(name)
@@ -135,7 +143,7 @@ def _arrange(level: Members, beside: Members, inside: Members, known: frozenset[
         for target, translated in (found or {}).items():
             place = beside if target in NativeInput.model_fields else inside
             place.add(target, translated, path.removesuffix(name), name)
-    misspelt = find_misspelt(left, _suggested())
+    misspelt = find_typos(left, _suggested())
     for name in left:
         if name not in misspelt:
             ignored.append(name)

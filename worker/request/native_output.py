@@ -11,7 +11,7 @@ from worker.errors import RequestError
 from worker.request.best_of import select_best
 from worker.request.engine_error import read_error
 from worker.request.engine_request import EngineRequest
-from worker.request.members import ignored_warning
+from worker.request.parameters import ignored_warning
 
 _DATA = b"data:"
 _DONE = b"[DONE]"

@@ -13,12 +13,12 @@ import orjson
 from worker.errors import RequestError
 from worker.request.best_of import find_conflict, request_best_of
 from worker.request.codes import Code, request_error
+from worker.request.compat import COMPAT_PARAMETERS, CONTAINERS, HINTS
 from worker.request.defaults import RequestDefaults
 from worker.request.engine_request import BestOf
-from worker.request.foreign import CONTAINERS, FOREIGN, HINTS
 from worker.request.job_input import NativeInput
 from worker.request.json_value import json_type_name, same_value
-from worker.request.members import Members, find_misspelt, translate, unfold
+from worker.request.parameters import SentParameters, find_typos, flatten, translate
 from worker.request.removed import NOTHING, REMOVED, RENAMED, UNREACHABLE, drop_removed
 from worker.request.routes import CHAT, COMPLETIONS
 from worker.request.upload import FILENAME, FORM_ROUTES
@@ -94,11 +94,11 @@ def complete_body(route: str, body: Mapping[str, Any], defaults: RequestDefaults
     fields = known_fields().get(route)
     if fields is None or not fields.known:
         return Completed(dict(body), None)
-    members = unfold(body, _containers_of(route))
+    parameters = flatten(body, _containers_of(route))
     if route in _SIBLINGS:
-        members.values = drop_removed(members.values, {**REMOVED, **UNREACHABLE})
-    ignored = _replace_unknown(route, members, fields)
-    complete = members.values
+        parameters.values = drop_removed(parameters.values, {**REMOVED, **UNREACHABLE})
+    ignored = _replace_unknown(route, parameters, fields)
+    complete = parameters.values
     _check_stream(route, complete, fields)
     if "model" in fields.known and not complete.get("model"):
         complete["model"] = defaults.model
@@ -116,7 +116,7 @@ def complete_body(route: str, body: Mapping[str, Any], defaults: RequestDefaults
 
 
 def _containers_of(route: str) -> frozenset[str]:
-    """Return the names of objects whose members belong beside them."""
+    """Return the names of container objects, whose parameters count as those of the body."""
     fields = known_fields().get(route)
     containers = frozenset(CONTAINERS) if route in _SIBLINGS else frozenset({"extra_body"})
     return containers - fields.known if fields is not None else containers
@@ -154,7 +154,9 @@ def _check_stream(route: str, body: Mapping[str, Any], fields: RouteFields) -> N
         )
 
 
-def _replace_unknown(route: str, members: Members, fields: RouteFields) -> tuple[str, ...]:
+def _replace_unknown(
+    route: str, parameters: SentParameters, fields: RouteFields
+) -> tuple[str, ...]:
     """Translate parameters of other servers; return the names that have no effect.
 
     Those stay in the body, where vLLM ignores them.
@@ -165,7 +167,7 @@ def _replace_unknown(route: str, members: Members, fields: RouteFields) -> tuple
     own = _OWN.get(route, frozenset())
     unknown = [
         name
-        for name, value in members.values.items()
+        for name, value in parameters.values.items()
         # A form's list fields have brackets in vLLM's name; see upload.py.
         if value is not None
         and name not in fields.known
@@ -175,21 +177,21 @@ def _replace_unknown(route: str, members: Members, fields: RouteFields) -> tuple
     left: list[str] = []
     ignored: list[str] = []
     for name in unknown:
-        value = members.values[name]
+        value = parameters.values[name]
         error = _refuse_other_route(route, name, value)
-        foreign = FOREIGN.get(name)
-        found = foreign and translate(foreign, value, fields.known, members.values)
+        compat = COMPAT_PARAMETERS.get(name)
+        found = compat and translate(compat, value, fields.known, parameters.values)
         if found:
-            del members.values[name]
+            del parameters.values[name]
             for target, translated in found.items():
-                members.add(target, translated, "", name)
+                parameters.add(target, translated, "", name)
         elif error is not None:
             raise error
-        elif found is None and foreign is not None:
+        elif found is None and compat is not None:
             ignored.append(name)
-        elif foreign is None and name not in fields.official and not _asks_nothing(name, value):
+        elif compat is None and name not in fields.official and not _asks_nothing(name, value):
             left.append(name)
-    _refuse_misspelt(route, left)
+    _refuse_typos(route, left)
     return (*ignored, *left)
 
 
@@ -207,17 +209,17 @@ def check_form(route: str, names: Iterable[str]) -> tuple[str, ...]:
     unknown = [name for name in dict.fromkeys(names) if name not in known]
     ignored: list[str] = []
     for name in unknown:
-        foreign = FOREIGN.get(name)
-        if foreign is not None and foreign.target in known:
-            raise _unknown_name(name, (str(foreign.target),))
-        if foreign is None or foreign.effect:
+        compat = COMPAT_PARAMETERS.get(name)
+        if compat is not None and compat.target in known:
+            raise _unknown_name(name, (str(compat.target),))
+        if compat is None or compat.effect:
             ignored.append(name)
-    _refuse_misspelt(route, [name for name in ignored if name not in FOREIGN])
+    _refuse_typos(route, [name for name in ignored if name not in COMPAT_PARAMETERS])
     return tuple(ignored)
 
 
-def _refuse_misspelt(route: str, names: Sequence[str]) -> None:
-    for name, meant in find_misspelt(names, _suggested(route)).items():
+def _refuse_typos(route: str, names: Sequence[str]) -> None:
+    for name, meant in find_typos(names, _suggested(route)).items():
         raise _unknown_name(name, meant)
 
 

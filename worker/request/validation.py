@@ -12,8 +12,8 @@ from pydantic_core import ErrorDetails
 
 from worker.errors import RequestError, shorten
 from worker.request.codes import Code, request_error
+from worker.request.compat import HINTS
 from worker.request.field import Parameters, Surplus, aliases_of, known_names
-from worker.request.foreign import HINTS
 from worker.request.json_value import json_type_name, render_path
 from worker.suggest import did_you_mean, suggest
 from worker.validation_errors import Parts, closest, expected_text, locate, value_at
@@ -198,8 +198,8 @@ def _unknown(path: str, name: str, model: type[BaseModel], elsewhere: Mapping[st
     if far:
         hint = f"unknown name.{did_you_mean(far)} That belongs {elsewhere[far[0]]}"
         return Finding(path, Code.UNKNOWN_PARAMETER, hint)
-    if elsewhere and (foreign := suggest(name, HINTS)):
-        return Finding(path, Code.UNKNOWN_PARAMETER, f"unknown name.{did_you_mean(foreign)}")
+    if elsewhere and (compat := suggest(name, HINTS)):
+        return Finding(path, Code.UNKNOWN_PARAMETER, f"unknown name.{did_you_mean(compat)}")
     return Finding(path, Code.UNKNOWN_PARAMETER, "unknown name; see docs/requests.md for all names")
 
 

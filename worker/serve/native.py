@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from worker.handler import Handler, Output
-from worker.request.members import ignored_header
+from worker.request.parameters import ignored_header
 from worker.serve.answer import Exchange
 from worker.serve.relay import not_json, read_body
 

@@ -23,8 +23,8 @@ from worker.request import (
     parse_job,
     request_error,
 )
-from worker.request.members import ignored_header, reject
 from worker.request.openai import check_form
+from worker.request.parameters import ignored_header, unknown_parameters_error
 from worker.request.routes import resolve_route
 from worker.request.upload import FORM_ROUTES, read_field_names
 from worker.serve.answer import Exchange
@@ -129,7 +129,7 @@ class Relay:
             names = read_field_names(request.headers["Content-Type"], form)
             ignored = check_form(route.path, names)
         if ignored and defaults.reject_unknown:
-            raise reject(ignored)
+            raise unknown_parameters_error(ignored)
         return EngineRequest(
             method,
             path,

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from worker.request.foreign import CONTAINERS, FOREIGN
+from worker.request.compat import COMPAT_PARAMETERS, CONTAINERS
 from worker.request.job_input import NativeInput
 from worker.request.removed import REMOVED, UNREACHABLE
 from worker.request.routes import CHAT, COMPLETIONS, ROUTES
@@ -89,7 +89,11 @@ def native() -> st.SearchStrategy[dict[str, Any]]:
     sampling = members([*sorted(SamplingParameters.model_fields), *sorted(REMOVED)], wild=6)
     likely = members(sorted(MEANT.keys() & SamplingParameters.model_fields.keys()), wild=20)
     beside = members(
-        [*sorted(NativeInput.model_fields.keys() - {"sampling_params"}), *CONTAINERS, *FOREIGN],
+        [
+            *sorted(NativeInput.model_fields.keys() - {"sampling_params"}),
+            *CONTAINERS,
+            *COMPAT_PARAMETERS,
+        ],
         wild=6,
     )
     start = st.sampled_from(["prompt", "messages"]).flatmap(

@@ -7,8 +7,8 @@ from pydantic import BaseModel
 
 from worker.metadata import find_meta
 from worker.request import ERROR_SPECS
+from worker.request.compat import COMPAT_PARAMETERS, CONTAINERS
 from worker.request.field import aliases_of
-from worker.request.foreign import CONTAINERS, FOREIGN
 from worker.request.job_input import (
     BatchingInput,
     BatchLineInput,
@@ -67,10 +67,10 @@ def test_every_request_field_is_described(where, name, field):
         assert find_meta(field).unit, where
 
 
-def test_requests_page_has_every_alias_and_every_foreign_name():
+def test_requests_page_has_every_alias_and_every_compat_parameter():
     page = render_requests(defaultdict(int))
 
-    for name in (*aliases_of(SamplingParameters), *FOREIGN, *CONTAINERS):
+    for name in (*aliases_of(SamplingParameters), *COMPAT_PARAMETERS, *CONTAINERS):
         assert f"`{name}`" in page, name
 
 

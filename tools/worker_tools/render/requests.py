@@ -9,8 +9,8 @@ from typing import Any
 
 from worker.metadata import ALIASES, DEFAULT_TEXT, KINDS, SETTING, UNIT
 from worker.request.codes import ERROR_SPECS
+from worker.request.compat import COMPAT_PARAMETERS, CONTAINERS
 from worker.request.field import Parameters, aliases_of, input_modes_of
-from worker.request.foreign import CONTAINERS, FOREIGN
 from worker.request.job_input import (
     BatchingInput,
     BatchLineInput,
@@ -18,10 +18,10 @@ from worker.request.job_input import (
     NativeInput,
     RouteInput,
 )
-from worker.request.members import IGNORED_HEADER
-from worker.request.members import SETTING as REJECT
 from worker.request.native_input import BEAM_PARAMETERS
 from worker.request.openai import known_fields
+from worker.request.parameters import IGNORED_HEADER
+from worker.request.parameters import SETTING as REJECT
 from worker.request.removed import REMOVED, RENAMED, RENDERED, UNREACHABLE
 from worker.request.routes import CHAT, COHERE, COMPLETIONS, ROUTES
 from worker.request.sampling import RepetitionDetection, SamplingParameters, StructuredOutputs
@@ -79,7 +79,9 @@ A bare OpenAI body without a route is accepted if it cannot be native input: it 
 
 _CONTAINERS = ", ".join(f"`{name}` ({server})" for name, server in CONTAINERS.items())
 _HARMLESS_NAMES = "Ignored without a report: {}.".format(
-    ", ".join(f"`{name}`" for name, foreign in sorted(FOREIGN.items()) if not foreign.effect)
+    ", ".join(
+        f"`{name}`" for name, parameter in sorted(COMPAT_PARAMETERS.items()) if not parameter.effect
+    )
 )
 _UNKNOWN = f"""\
 A likely misspelling of a known name is rejected with the right name. Parameters of other servers
@@ -90,7 +92,7 @@ unknown parameter is ignored, as in vLLM, and reported by name: once in the work
 not change an answer, such as those for routing, caching and retries, are ignored without a
 report.
 
-The members of {_CONTAINERS} count as members of the body itself.
+The parameters inside {_CONTAINERS} count as parameters of the body itself.
 
 {_HARMLESS_NAMES}"""
 
@@ -173,7 +175,7 @@ def render_requests(settings: Mapping[str, object]) -> str:
             _matrix(),
         ),
         ("Removed parameters", "Refused, with the replacement.", _removed_table()),
-        ("Unknown parameters", _UNKNOWN, _foreign_table()),
+        ("Unknown parameters", _UNKNOWN, _compat_table()),
     ]
     lines = [HEADER, "# Requests", ""]
     for title, text, table in sections:
@@ -351,8 +353,8 @@ def _body_cell(name: str, route: str, known: frozenset[str], sibling: frozenset[
         return "yes"
     if name == "best_of":
         return "yes, by the worker"
-    if name in FOREIGN and FOREIGN[name].target in known:
-        return f"as `{FOREIGN[name].target}`"
+    if name in COMPAT_PARAMETERS and COMPAT_PARAMETERS[name].target in known:
+        return f"as `{COMPAT_PARAMETERS[name].target}`"
     if name in {**REMOVED, **UNREACHABLE, **RENAMED.get(route, {})} or name in sibling:
         return "refused with hint"
     return "no"
@@ -372,11 +374,11 @@ def _removed_table() -> list[str]:
     return _table(("Name", "Why", "Send instead", "Refused in"), rows)
 
 
-def _foreign_table() -> list[str]:
+def _compat_table() -> list[str]:
     """Return what becomes of other servers' parameters that change an answer."""
     rows = [
-        (f"`{name}`", foreign.servers, f"`{foreign.target}`" if foreign.target else "ignored")
-        for name, foreign in sorted(FOREIGN.items())
-        if foreign.effect
+        (f"`{name}`", parameter.servers, f"`{parameter.target}`" if parameter.target else "ignored")
+        for name, parameter in sorted(COMPAT_PARAMETERS.items())
+        if parameter.effect
     ]
     return _table(("Name", "Server", "Becomes"), rows)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from worker.errors import RequestError
-from worker.request import Batching, EngineRequest, RequestDefaults, foreign, parse_job
-from worker.request.foreign import FOREIGN
+from worker.request import Batching, EngineRequest, RequestDefaults, compat, parse_job
+from worker.request.compat import COMPAT_PARAMETERS
 from worker.request.openai import known_fields
 from worker.request.routes import CHAT, COMPLETIONS
 
@@ -233,16 +233,16 @@ IGNORED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 KNOWN = known_fields()[CHAT].known | known_fields()[COMPLETIONS].known
 
 
-def test_foreign_parameter_leads_to_names_of_vllm_whatever_its_value():
-    for name, found in FOREIGN.items():
+def test_compat_parameter_leads_to_names_of_vllm_whatever_its_value():
+    for name, found in COMPAT_PARAMETERS.items():
         assert found.target is None or found.target in KNOWN, name
         for value in VALUES:
             members = found.translate(value)
             assert members is None or members.keys() <= KNOWN, (name, value)
 
 
-def test_foreign_parameter_is_declared_once():
-    names = [name for name, _ in foreign.entries()]
+def test_compat_parameter_is_declared_once():
+    names = [name for name, _ in compat.entries()]
 
     assert len(names) == len(set(names))
 

@@ -1,4 +1,4 @@
-"""Members of a request that the worker must place, translate or ignore before it is checked."""
+"""Parameters as the client sent them: flattened, translated, reported when they have no effect."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from worker.errors import RequestError, shorten
 from worker.request.codes import Code, request_error
+from worker.request.compat import LIMIT, TEMPLATE, CompatParameter
 from worker.request.field import MAX_UNKNOWN_NAMES
-from worker.request.foreign import LIMIT, TEMPLATE, Foreign
 from worker.request.json_value import json_type_name, same_value
 from worker.suggest import suggest
 
@@ -21,20 +21,20 @@ IGNORED_HEADER = "X-Ignored-Parameters"
 """Response header that lists them over HTTP."""
 
 MAX_SHOWN_NAMES = 16
-"""Ignored names that one report lists."""
+"""Ignored parameters that one report names."""
 
 MAX_NAME_CHARS = 64
-"""Characters of a name that a report shows."""
+"""Characters of a name in a report."""
 
-OTHER_LIMIT = "max_completion_tokens"
-"""The name by which a chat body may have its limit already."""
+CHAT_LIMIT = "max_completion_tokens"
+"""Limit of output tokens under its name in the chat API."""
 
 
-class Members:
-    """Values by name, each with the path at which the client sent it.
+class SentParameters:
+    """Parameters by name, each with the path at which the client sent it.
 
     Attributes:
-        values: By the name under which they go on.
+        values: Values by the name that vLLM has for the parameter.
     """
 
     def __init__(self) -> None:
@@ -42,16 +42,16 @@ class Members:
         self._sent: dict[str, tuple[str, str]] = {}
 
     def add(self, name: str, value: Any, prefix: str, sent: str | None = None) -> None:
-        """Add a value.
+        """Add a parameter.
 
         Args:
-            name: Name under which it goes on.
+            name: vLLM's name of the parameter.
             value: A JSON value; null means not sent.
-            prefix: Path of the object that had it, with its trailing dot.
-            sent: Name under which it was sent, if that differs.
+            prefix: Path of the object that contains it, with its trailing dot.
+            sent: Name in the request, if it is another one.
 
         Raises:
-            RequestError: There is another value under this name.
+            RequestError: The parameter was already added with another value.
         """
         old = self.values.get(name)
         if old is None:
@@ -69,7 +69,7 @@ class Members:
         return "".join(self._sent.get(name, ("", name)))
 
     def paths(self, prefix: str = "") -> dict[str, str]:
-        """Return where values were sent that were not sent as `prefix` and their name."""
+        """Return the path of each parameter that was not sent as `prefix` and its own name."""
         sent = ((name, "".join(parts)) for name, parts in self._sent.items() if name in self.values)
         return {prefix + name: origin for name, origin in sent if origin != prefix + name}
 
@@ -83,23 +83,23 @@ class Members:
     def _conflict(origin: str, other: str) -> RequestError:
         return request_error(
             Code.CONFLICTING_PARAMETERS,
-            f"{origin}: means the same as {other} and has another value; send one of them",
+            f"{origin}: means the same as {other} but has another value; send one of them",
             origin,
         )
 
 
-def unfold(body: Mapping[str, Any], containers: Set[str], prefix: str = "") -> Members:
-    """Return the members of `body` and of the objects whose members belong beside them.
+def flatten(body: Mapping[str, Any], containers: Set[str], prefix: str = "") -> SentParameters:
+    """Return the parameters of `body`, with those in container objects at the same level.
 
     Args:
         body: Decoded JSON object.
-        containers: Names of such objects; what they hold may hold further ones.
+        containers: Names of container objects, which may be nested.
         prefix: Path of `body`, with its trailing dot.
 
     Raises:
-        RequestError: Two places have different values, or `extra_body` is not an object.
+        RequestError: A parameter has two values, or `extra_body` is not an object.
     """
-    members = Members()
+    parameters = SentParameters()
     waiting: list[tuple[str, Mapping[str, Any]]] = [(prefix, body)]
     while waiting:
         path, values = waiting.pop()
@@ -113,41 +113,41 @@ def unfold(body: Mapping[str, Any], containers: Set[str], prefix: str = "") -> M
                     f"{path}{name}",
                 )
             else:
-                members.add(name, value, path)
-    return members
+                parameters.add(name, value, path)
+    return parameters
 
 
 def translate(
-    foreign: Foreign, value: Any, known: Set[str], present: Mapping[str, Any]
+    compat: CompatParameter, value: Any, known: Set[str], present: Mapping[str, Any]
 ) -> Mapping[str, Any] | None:
     """Return vLLM's equivalent of another server's parameter; None if there is none.
 
     Args:
-        foreign: The parameter.
+        compat: The parameter.
         value: Its value.
         known: Names that have an effect in this place.
-        present: The other members.
+        present: The other parameters.
     """
-    members = foreign.translate(value)
-    if members is None or not members.keys() <= known:
+    translated = compat.translate(value)
+    if translated is None or not translated.keys() <= known:
         return None
-    if LIMIT in members and OTHER_LIMIT in known and present.get(OTHER_LIMIT) is not None:
-        return {OTHER_LIMIT: members[LIMIT]}
-    return members
+    if LIMIT in translated and CHAT_LIMIT in known and present.get(CHAT_LIMIT) is not None:
+        return {CHAT_LIMIT: translated[LIMIT]}
+    return translated
 
 
-def find_misspelt(names: Iterable[str], known: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the names that are likely misspellings, each with its suggestions.
+def find_typos(names: Iterable[str], known: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the names that are likely typos, each with its suggestions.
 
     Only the first `MAX_UNKNOWN_NAMES` names are compared.
     """
-    near = {name: suggest(name, known) for name in islice(names, MAX_UNKNOWN_NAMES)}
-    return {name: meant for name, meant in near.items() if meant}
+    compared = {name: suggest(name, known) for name in islice(names, MAX_UNKNOWN_NAMES)}
+    return {name: suggestions for name, suggestions in compared.items() if suggestions}
 
 
-def reject(ignored: Sequence[str]) -> RequestError:
-    """Return the error for parameters without effect, where a setting forbids them."""
-    names = ", ".join(shown(ignored))
+def unknown_parameters_error(ignored: Sequence[str]) -> RequestError:
+    """Return the error for parameters without effect if a setting rejects them."""
+    names = ", ".join(shown_names(ignored))
     return request_error(
         Code.UNKNOWN_PARAMETER,
         f"{names}: no effect in vLLM, and {SETTING} is set on this endpoint; remove it",
@@ -155,37 +155,37 @@ def reject(ignored: Sequence[str]) -> RequestError:
     )
 
 
-def shown(ignored: Sequence[str]) -> list[str]:
-    """Return the ignored names that a report lists, cut, and how many more there are."""
+def shown_names(ignored: Sequence[str]) -> list[str]:
+    """Return the first ignored names, shortened, and the number of the others."""
     names = [_printable(name) for name in ignored[:MAX_SHOWN_NAMES]]
     more = len(ignored) - len(names)
     return [*names, f"{more} more"] if more else names
 
 
 def _printable(name: str) -> str:
-    """Return a name of bounded length on one line."""
+    """Return a name without control characters and of bounded length."""
     return "".join(c if c.isprintable() else "?" for c in shorten(name, MAX_NAME_CHARS))
 
 
 def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
-    """Return the response header that names ignored parameters; empty where there are none."""
+    """Return the response header that names ignored parameters; empty if there are none."""
     if not ignored:
         return {}
     # Names come from the client; a header has only visible ASCII characters.
-    return {IGNORED_HEADER: ", ".join(quote(name, safe="[]") for name in shown(ignored))}
+    return {IGNORED_HEADER: ", ".join(quote(name, safe="[]") for name in shown_names(ignored))}
 
 
 def ignored_warning(ignored: Sequence[str]) -> list[str]:
-    """Return the warning of a native response about ignored parameters; empty without them."""
-    names = ", ".join(shown(ignored))
+    """Return the warning of a native response about ignored parameters; empty if there are none."""
+    names = ", ".join(shown_names(ignored))
     return [f"Ignored, because vLLM has no equivalent: {names}."] if names else []
 
 
 class NameLog:
-    """Remembers which names were reported, up to a limit; names come from outside.
+    """Remembers which names were logged, up to a limit, because clients choose the names.
 
     Args:
-        limit: Names to remember; further ones are not reported.
+        limit: Names to remember; further names are not logged.
     """
 
     def __init__(self, limit: int = 1000) -> None:
@@ -193,11 +193,11 @@ class NameLog:
         self._names: set[str] = set()
 
     def add(self, names: Iterable[str]) -> list[str]:
-        """Return those names that are reported now for the first time, cut to a bounded length."""
-        fresh = []
+        """Return the names that were not logged yet, shortened."""
+        new = []
         for name in islice(names, MAX_SHOWN_NAMES):
             short = _printable(name)
             if short not in self._names and len(self._names) < self._limit:
                 self._names.add(short)
-                fresh.append(short)
-        return fresh
+                new.append(short)
+        return new

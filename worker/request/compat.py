@@ -1,4 +1,4 @@
-"""Parameters of other servers, as data: what vLLM calls the same thing, and what it has not.
+"""Parameters of other servers, as data: vLLM's equivalent of each, if there is one.
 
 Sources, read in November 2026: OpenRouter's API reference, `tools/server/README.md` of llama.cpp,
 `docs/api.md` of Ollama, the request parameters of TGI, `openai/protocol.py` of SGLang, LiteLLM's
@@ -14,22 +14,22 @@ from typing import Any
 from worker.request.json_value import same_value
 
 Translation = Mapping[str, Any]
-"""Members that ask vLLM for the same thing; empty where nothing is left to ask for."""
+"""vLLM's parameters with the same effect; empty if vLLM does the same without a parameter."""
 
 TEMPLATE = "chat_template_kwargs"
 LIMIT = "max_tokens"
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
-    """A parameter that another server takes.
+class CompatParameter:
+    """A parameter of another server.
 
     Attributes:
-        servers: Who takes it.
-        target: vLLM's name for the same thing; None where vLLM has none.
-        convert: Turns a value into vLLM's members; returns None for a value without equivalent.
-        effect: True if it changes the answer there, which makes ignoring it a loss.
-        neutral: Values that ask for what happens anyway.
+        servers: The servers that have it.
+        target: vLLM's name for the same parameter; None if vLLM has no such parameter.
+        convert: Converts a value to vLLM's parameters; None for a value without equivalent.
+        effect: True if it changes the answer; if vLLM has no equivalent, it is reported as ignored.
+        neutral: Values that do not change what vLLM does anyway.
     """
 
     servers: str
@@ -39,7 +39,7 @@ class Foreign:
     neutral: tuple[Any, ...] = ()
 
     def translate(self, value: Any) -> Translation | None:
-        """Return what to send instead; None for a value that vLLM has nothing for."""
+        """Return vLLM's parameters for a value; None for a value without equivalent."""
         if any(same_value(value, each) for each in self.neutral):
             return {}
         if self.convert is not None:
@@ -80,7 +80,7 @@ def _think(value: Any) -> Translation | None:
 
 
 def _thinking(value: Any) -> Translation | None:
-    """Translate Anthropic's form in a chat body, which LiteLLM, DeepSeek and Z.AI use too."""
+    """Translate Anthropic's `thinking` object, which LiteLLM, DeepSeek and Z.AI use too."""
     match value:
         case {"type": "adaptive"}:
             return {}
@@ -94,34 +94,34 @@ def _thinking(value: Any) -> Translation | None:
 
 
 def _reasoning(value: Any) -> Translation | None:
-    """Translate OpenRouter's object of reasoning options; unknown members mean no translation."""
+    """Translate OpenRouter's reasoning options; an unknown option has no equivalent."""
     if not isinstance(value, dict) or value.keys() - {"effort", "max_tokens", "exclude", "enabled"}:
         return None
-    members: dict[str, Any] = {}
+    translated: dict[str, Any] = {}
     if value.get("effort") is not None:
-        members["reasoning_effort"] = value["effort"]
+        translated["reasoning_effort"] = value["effort"]
     if value.get("max_tokens") is not None:
-        members["thinking_token_budget"] = value["max_tokens"]
+        translated["thinking_token_budget"] = value["max_tokens"]
     if value.get("exclude"):
-        members["include_reasoning"] = False
+        translated["include_reasoning"] = False
     if isinstance(value.get("enabled"), bool):
-        members[TEMPLATE] = {"enable_thinking": value["enabled"]}
-    return members
+        translated[TEMPLATE] = {"enable_thinking": value["enabled"]}
+    return translated
 
 
 def _reasoning_format(value: Any) -> Translation | None:
-    """Translate where the thoughts go; vLLM always returns them beside the answer."""
+    """Translate where the reasoning is returned; vLLM always returns it beside the answer."""
     if value == "hidden":
         return {"include_reasoning": False}
     return {} if value in ("auto", "deepseek", "parsed") else None
 
 
 def _limit(value: Any) -> Translation | None:
-    """Translate a limit of output tokens; negative values mean several things elsewhere."""
+    """Translate a limit of output tokens; negative values differ in meaning between servers."""
     return None if isinstance(value, int) and value < 0 else {LIMIT: value}
 
 
-_SAME: tuple[tuple[str, str, str], ...] = (
+_RENAMED: tuple[tuple[str, str, str], ...] = (
     ("max_completion_tokens", LIMIT, "OpenAI"),
     ("max_output_tokens", LIMIT, "OpenAI"),
     ("max_new_tokens", LIMIT, "TGI, SGLang"),
@@ -136,24 +136,24 @@ _SAME: tuple[tuple[str, str, str], ...] = (
     ("rid", "request_id", "SGLang"),
     ("thinking_budget", "thinking_token_budget", "Qwen, SGLang"),
 )
-"""Name, vLLM's name for the same thing with the same values, servers."""
+"""Parameters with the same values as vLLM's: name, vLLM's name, servers."""
 
-_CONVERTED: dict[str, Foreign] = {
-    "n_predict": Foreign("llama.cpp", LIMIT, _limit),
-    "num_predict": Foreign("Ollama", LIMIT, _limit),
-    "json_schema": Foreign("llama.cpp, SGLang", "structured_outputs", _structured("json")),
-    "regex": Foreign("SGLang", "structured_outputs", _structured("regex")),
-    "ebnf": Foreign("SGLang", "structured_outputs", _structured("grammar")),
-    "grammar": Foreign("llama.cpp, TGI", "structured_outputs", _grammar, neutral=("",)),
-    "format": Foreign("Ollama", "structured_outputs", _format, neutral=("",)),
-    "enable_thinking": Foreign("Qwen", TEMPLATE, _enable_thinking),
-    "think": Foreign("Ollama", TEMPLATE, _think),
-    "thinking": Foreign("Anthropic, LiteLLM", TEMPLATE, _thinking),
-    "reasoning": Foreign("OpenRouter, SGLang", "reasoning_effort", _reasoning),
-    "reasoning_format": Foreign("llama.cpp", "include_reasoning", _reasoning_format),
+_CONVERTED: dict[str, CompatParameter] = {
+    "n_predict": CompatParameter("llama.cpp", LIMIT, _limit),
+    "num_predict": CompatParameter("Ollama", LIMIT, _limit),
+    "json_schema": CompatParameter("llama.cpp, SGLang", "structured_outputs", _structured("json")),
+    "regex": CompatParameter("SGLang", "structured_outputs", _structured("regex")),
+    "ebnf": CompatParameter("SGLang", "structured_outputs", _structured("grammar")),
+    "grammar": CompatParameter("llama.cpp, TGI", "structured_outputs", _grammar, neutral=("",)),
+    "format": CompatParameter("Ollama", "structured_outputs", _format, neutral=("",)),
+    "enable_thinking": CompatParameter("Qwen", TEMPLATE, _enable_thinking),
+    "think": CompatParameter("Ollama", TEMPLATE, _think),
+    "thinking": CompatParameter("Anthropic, LiteLLM", TEMPLATE, _thinking),
+    "reasoning": CompatParameter("OpenRouter, SGLang", "reasoning_effort", _reasoning),
+    "reasoning_format": CompatParameter("llama.cpp", "include_reasoning", _reasoning_format),
 }
 
-_LOST: dict[str, Mapping[str, tuple[Any, ...]]] = {
+_UNSUPPORTED: dict[str, Mapping[str, tuple[Any, ...]]] = {
     "OpenAI": {
         "audio": (),
         "context_management": ([],),
@@ -237,9 +237,9 @@ _LOST: dict[str, Mapping[str, tuple[Any, ...]]] = {
         "use_openai_format": (False,),
     },
 }
-"""What changes the answer there and has no equivalent, with the values that ask for nothing."""
+"""Parameters that change the answer and have no equivalent, each with its neutral values."""
 
-_HARMLESS: dict[str, tuple[str, ...]] = {
+_NO_EFFECT: dict[str, tuple[str, ...]] = {
     "OpenRouter": (
         "cache_control",
         "debug",
@@ -336,38 +336,38 @@ _HARMLESS: dict[str, tuple[str, ...]] = {
         "store",
     ),
 }
-"""What routes, caches, times, counts or repeats requests; without it the answer is the same."""
+"""Parameters for routing, caching, timing, counting or retries, which do not change the answer."""
 
 CONTAINERS: dict[str, str] = {
-    "extra_body": "OpenAI's Python client, whose argument was sent as a member",
+    "extra_body": "an argument of OpenAI's Python client, sent as a parameter",
     "options": "Ollama",
     "parameters": "TGI",
 }
-"""Objects whose members belong beside them -> who sends them."""
+"""Container objects, whose parameters count as parameters of the body -> who sends them."""
 
 
-def entries() -> Iterator[tuple[str, Foreign]]:
+def entries() -> Iterator[tuple[str, CompatParameter]]:
     """Yield the parameters by name, in the order of the tables above."""
-    for name, target, servers in _SAME:
-        yield name, Foreign(servers, target)
+    for name, target, servers in _RENAMED:
+        yield name, CompatParameter(servers, target)
     yield from _CONVERTED.items()
-    for servers, losses in _LOST.items():
+    for servers, losses in _UNSUPPORTED.items():
         for name, neutral in losses.items():
-            yield name, Foreign(servers, neutral=neutral)
-    for servers, names in _HARMLESS.items():
+            yield name, CompatParameter(servers, neutral=neutral)
+    for servers, names in _NO_EFFECT.items():
         for name in names:
-            yield name, Foreign(servers, effect=False)
+            yield name, CompatParameter(servers, effect=False)
 
 
-FOREIGN: dict[str, Foreign] = dict(entries())
-"""Parameters of other servers by name; vLLM's own names come first where both have one."""
+COMPAT_PARAMETERS: dict[str, CompatParameter] = dict(entries())
+"""Parameters of other servers by name. A name that vLLM has too keeps vLLM's meaning."""
 
 MIN_HINT_CHARS = 8
-"""Characters; shorter foreign names resemble too much to be suggested for a misspelt one."""
+"""Characters of a name that is suggested for a typo; shorter names resemble too many others."""
 
 HINTS: frozenset[str] = frozenset(
     name
-    for name, foreign in FOREIGN.items()
-    if foreign.target is not None and len(name) >= MIN_HINT_CHARS
+    for name, compat in COMPAT_PARAMETERS.items()
+    if compat.target is not None and len(name) >= MIN_HINT_CHARS
 ) | {"extra_body"}
-"""Foreign names that an unknown name may be a misspelling of."""
+"""CompatParameter names that an unknown name may be a misspelling of."""
