@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.markdown import DEMO_MODEL, LOCAL_URL, README, Block, read_blocks
+from tests.support.markdown import (
+    DEMO_MODEL,
+    LOCAL_URL,
+    README,
+    RUNPOD_URL,
+    Block,
+    read_blocks,
+)
 from worker_tools.demo.conversation import NATIVE_QUESTION, STREAMED_QUESTION
 from worker_tools.demo.model import MODEL_NAME
 
@@ -19,7 +26,9 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 def test_every_block_is_of_a_kind_that_something_runs_or_compares() -> None:
     for block in BLOCKS:
-        known = block.is_request or block.text.startswith("make ") or block.language == "text"
+        # tests/test_docs.py checks the commands of Docker and of the worker.
+        known = block.is_request or block.text.startswith(("make ", "docker ", "worker "))
+        known = known or block.language == "text"
         assert known, f"README.md:{block.line}: nothing checks this block"
 
 
@@ -46,12 +55,15 @@ def test_shown_output_is_that_of_the_demo() -> None:
     assert shown.splitlines()[-1].startswith("Stopped, nothing keeps running; ")
 
 
-def test_requests_go_to_the_demo_model_in_three_forms() -> None:
+def test_requests_go_to_runpod_and_to_the_demo_model() -> None:
     requests = [block for block in BLOCKS if block.is_request]
-    assert [block.language for block in requests] == ["bash", "python", "bash"]
+    assert [block.language for block in requests] == ["bash", "bash", "python", "bash"]
     assert DEMO_MODEL == MODEL_NAME
+    for request in requests:
+        aimed = request.aim("http://127.0.0.1:1/v2/local", "tiny")
+        assert LOCAL_URL not in aimed
+        assert RUNPOD_URL not in aimed
     assert "tiny" in requests[0].aim("http://127.0.0.1:1/v2/local", "tiny")
-    assert LOCAL_URL not in requests[0].aim("http://127.0.0.1:1/v2/local", "tiny")
 
 
 def test_links_and_paths_exist() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,9 @@ RUNPOD_MODEL = "Qwen/Qwen3-8B"
 
 DEMO_MODEL = "SmolLM2-135M-Instruct"
 
-FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,10 @@ def read_blocks(path: Path = README) -> list[Block]:
     """Return all fenced blocks of a Markdown file, in order."""
     markdown = path.read_text(encoding="utf-8")
     return [
-        Block(found["language"], found["text"], markdown.count("\n", 0, found.start("text")) + 1)
+        Block(
+            found["language"],
+            textwrap.dedent(found["text"]),
+            markdown.count("\n", 0, found.start("text")) + 1,
+        )
         for found in FENCE.finditer(markdown)
     ]
