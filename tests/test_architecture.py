@@ -19,7 +19,7 @@ def test_named_file_or_folder_exists(path):
 
 def test_page_names_and_draws_files():
     assert "worker/settings/groups.py" in NAMED
-    assert {"settings/sources", "engine/child.py", "handler.py"} <= set(DRAWN)
+    assert {"settings/sources.py", "engine/child.py", "handler.py"} <= set(DRAWN)
 
 
 def test_lowest_layer_is_the_one_that_the_page_names():

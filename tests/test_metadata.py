@@ -8,18 +8,20 @@ from worker.metadata import ALIASES, KINDS, UNIT, Meta, find_meta
 
 
 class Model(BaseModel):
-    tokens: Annotated[int, Meta("max", unit="tokens", kinds=("prompt",)), Field(ge=1)] = 1
+    tokens: Annotated[
+        int, Meta(aliases=("max",), unit="tokens", kinds=("prompt",)), Field(ge=1)
+    ] = 1
     plain: int = 0
 
 
 def test_find_meta_returns_what_is_declared():
     meta = find_meta(Model.model_fields["tokens"])
 
-    assert (meta.names, meta.unit, meta.kinds) == (("max",), "tokens", ("prompt",))
+    assert (meta.aliases, meta.unit, meta.kinds) == (("max",), "tokens", ("prompt",))
 
 
 def test_find_meta_of_a_field_without_is_empty():
-    assert find_meta(Model.model_fields["plain"]).names == ()
+    assert find_meta(Model.model_fields["plain"]).aliases == ()
 
 
 def test_json_schema_has_what_is_declared_beside_bounds_and_default():

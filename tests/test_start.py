@@ -11,7 +11,7 @@ import pytest
 from worker.engine.parent_death import group_is_alive
 from worker.errors import ExitCode
 from worker.request import Code
-from worker.settings.mode import JOB_SOURCE
+from worker.settings.endpoint import JOB_SOURCE
 from worker.start import run_worker
 from worker_tools.dev import LocalDeployment, LocalEndpoint
 from worker_tools.dev.deployment import DEFAULTS

@@ -15,8 +15,8 @@ from worker.console import open_console, print_json, problem_data, report_proble
 from worker.errors import ConfigurationError, ExitCode, Problem, WorkerError, shorten
 from worker.redaction import REDACTED
 from worker.settings.load import load_settings
+from worker.settings.machine_defaults import DEFAULT, NO_GPU
 from worker.settings.settings import Settings
-from worker.settings.sources.machine_defaults import DEFAULT, NO_GPU
 from worker.settings.values import ResolvedValue
 from worker.sizing.requirement import check_capacity
 

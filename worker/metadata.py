@@ -5,6 +5,7 @@ Settings and request parameters are pydantic fields; `Meta` stands in their `Ann
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import GetJsonSchemaHandler
@@ -20,12 +21,14 @@ DEFAULT_TEXT = "x-unset"
 """Keys of a JSON Schema that hold what `Meta` declares."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Meta:
     """Names, unit and presentation of a setting or a request parameter.
 
-    Args:
-        names: Of a setting, its environment variables in order of precedence; none means the
-            field's name in upper case. Of a request parameter, other names that a request may use.
+    Attributes:
+        env: Environment variable of a setting; None means the field's name in upper case.
+        env_prefix: Of a group of settings: how the variables of its fields begin.
+        aliases: Other names that are accepted, in order of precedence.
         title: Label in console forms; None means the name as words.
         unit: What a number counts, e.g. `seconds`, `tokens`.
         example: A value for docs and `.env.example`.
@@ -38,42 +41,18 @@ class Meta:
         console: False keeps it, or a whole group, out of the console forms.
     """
 
-    __slots__ = (
-        "advanced",
-        "console",
-        "default_text",
-        "example",
-        "kinds",
-        "names",
-        "setting",
-        "title",
-        "unit",
-        "vllm_name",
-    )
-
-    def __init__(  # noqa: PLR0913 - a declaration, by keyword
-        self,
-        *names: str,
-        title: str | None = None,
-        unit: str | None = None,
-        example: str | None = None,
-        default_text: str | None = None,
-        vllm_name: str | None = None,
-        setting: str | None = None,
-        kinds: tuple[str, ...] = (),
-        advanced: bool = True,
-        console: bool = True,
-    ) -> None:
-        self.names = names
-        self.title = title
-        self.unit = unit
-        self.example = example
-        self.default_text = default_text
-        self.vllm_name = vllm_name
-        self.setting = setting
-        self.kinds = kinds
-        self.advanced = advanced
-        self.console = console
+    env: str | None = field(default=None, kw_only=False)
+    env_prefix: str = ""
+    aliases: tuple[str, ...] = ()
+    title: str | None = None
+    unit: str | None = None
+    example: str | None = None
+    default_text: str | None = None
+    vllm_name: str | None = None
+    setting: str | None = None
+    kinds: tuple[str, ...] = ()
+    advanced: bool = True
+    console: bool = True
 
     def __get_pydantic_json_schema__(
         self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -82,7 +61,7 @@ class Meta:
         extra = {
             UNIT: self.unit,
             VLLM_NAME: self.vllm_name,
-            ALIASES: list(self.names),
+            ALIASES: list(self.aliases),
             KINDS: list(self.kinds),
             SETTING: self.setting,
             DEFAULT_TEXT: self.default_text,
@@ -92,5 +71,4 @@ class Meta:
 
 def find_meta(field: FieldInfo) -> Meta:
     """Return what is declared for a field; an empty `Meta` where nothing is."""
-    found: Any = next((item for item in field.metadata if isinstance(item, Meta)), None)
-    return found or Meta()
+    return next((item for item in field.metadata if isinstance(item, Meta)), Meta())

@@ -24,9 +24,9 @@ from worker.failure import end_start
 from worker.logs import configure_logging, ignore_broken_output, redact_output
 from worker.redaction import Redactor
 from worker.settings import Settings, load_settings
-from worker.settings.mode import Mode, choose_mode
+from worker.settings.endpoint import Mode, choose_mode
+from worker.settings.engine_environment import cache_variables
 from worker.settings.secrets import secret_values
-from worker.settings.startup import cache_variables
 from worker.sizing.requirement import check_capacity
 from worker.transport import build_transport, find_leader
 

@@ -24,7 +24,7 @@ from worker.serve import (
     State,
 )
 from worker.settings import Settings
-from worker.settings.mode import Mode, choose_ports
+from worker.settings.endpoint import Mode, choose_ports
 from worker.stream.flush_policy import StreamLoad
 
 log = logging.getLogger(__name__)

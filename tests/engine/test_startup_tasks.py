@@ -9,7 +9,7 @@ from worker.engine.startup_tasks import StartupTasks, plan_startup_tasks
 from worker.engine.startup_timing import StartupTimings
 from worker.machine import GIB, MachineInfo
 from worker.settings import load_settings
-from worker.settings.startup import cache_variables
+from worker.settings.engine_environment import cache_variables
 
 GPU = MachineInfo(1, 24 * GIB)
 

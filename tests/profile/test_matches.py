@@ -6,7 +6,6 @@ from worker.machine import GIB, MachineInfo
 from worker.profile import all_ids, builtin_folder, load_all
 from worker.profile.memory import PARAMETER_BYTES
 from worker.settings import load_settings
-from worker.settings.rules import view_settings
 from worker.sizing.requirement import memory_requirement
 
 FOLDER = builtin_folder()
@@ -33,7 +32,7 @@ def mark_of(model):
 
 def requirement_of(model):
     settings = load_settings({"MODEL_NAME": model}, machine=MachineInfo(8, 64 * GIB))
-    return memory_requirement(view_settings(settings), settings.profile, FOLDER)
+    return memory_requirement(settings.values, settings.profile, FOLDER)
 
 
 @pytest.mark.parametrize(("model", "profile"), IDS, ids=lambda item: getattr(item, "name", item))

@@ -6,7 +6,7 @@ import pytest
 
 from worker.serve import State
 from worker.serve.probe import run_health
-from worker.settings.mode import JOB_SOURCE
+from worker.settings.endpoint import JOB_SOURCE
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import pytest
 from worker.errors import ConfigurationError
 from worker.machine import GIB, MachineInfo
 from worker.settings import load_settings
-from worker.settings.cluster import ClusterSettings, find_interface, network_variables
+from worker.settings.endpoint import ClusterSettings
+from worker.settings.engine_environment import find_interface, network_variables
 
 CLUSTER = {
     "MODEL_NAME": "org/x",

@@ -3,8 +3,14 @@
 import pytest
 
 from worker.errors import UnavailableError
-from worker.settings.groups import EndpointSettings
-from worker.settings.mode import ENDPOINT, JOB_SOURCE, POD, choose_mode, choose_ports
+from worker.settings.endpoint import (
+    ENDPOINT,
+    JOB_SOURCE,
+    POD,
+    EndpointSettings,
+    choose_mode,
+    choose_ports,
+)
 
 QUEUE = {JOB_SOURCE: "http://x/$ID"}
 SERVERLESS = {ENDPOINT: "e1", POD: "p1"}

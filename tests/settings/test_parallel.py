@@ -8,7 +8,7 @@ from worker.profile import PROFILES
 from worker.settings import load_settings
 from worker.settings.parallel import check_parallel, shares_evenly
 from worker.settings.registry import load_registry
-from worker.settings.rules import ConfigView
+from worker.settings.sources import Inputs
 
 PHI = {"MODEL_NAME": "microsoft/phi-4"}
 """10 key-value heads."""
@@ -18,9 +18,8 @@ def find_problems(environ, gpus):
     """Check as on a machine with these GPUs; elsewhere, a size that nobody chose is let pass."""
     hardware = MachineInfo(gpus, 64 * GIB)
     settings = load_settings(environ, machine=hardware)
-    values = {item.option.name: item for item in settings.values}
-    view = ConfigView(values, load_registry(), hardware, environ)
-    found = check_parallel(view, settings.cluster, settings.profile, PROFILES)
+    inputs = Inputs(environ, load_registry(), hardware, profile=settings.profile)
+    found = check_parallel(settings.values, inputs)
     return [str(problem) for problem in found]
 
 

@@ -61,9 +61,9 @@ def test_exceptions_are_declared_and_needed():
     assert not set(WITHIN) & OUTSIDE
 
 
-def test_settings_of_sources_are_read_by_their_variable():
+def test_settings_of_sources_are_read_by_their_key():
     text = "".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "groups.py")
     own = [option for option in OPTIONS if option.field[0] == SOURCES]
 
-    unread = [o.name for o in own if f'"{o.name}"' not in text and f".{o.field[1]}" not in text]
+    unread = [o.name for o in own if f'"{o.key}"' not in text and f".{o.field[1]}" not in text]
     assert unread == []

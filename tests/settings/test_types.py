@@ -4,10 +4,10 @@ import pytest
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from worker.settings.members import check_members
 from worker.settings.registry import load_registry
 from worker.settings.settings import settings_class
-from worker.settings.sources.source import is_unset, validate_value
+from worker.settings.sources import is_unset, validate_value
+from worker.settings.vllm_types import check_members
 from worker.validation_errors import describe
 
 

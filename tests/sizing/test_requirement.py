@@ -6,7 +6,6 @@ from worker.machine import GIB, MachineInfo
 from worker.profile import PROFILES
 from worker.profile.memory import Layout, request_bytes
 from worker.settings import load_settings
-from worker.settings.rules import view_settings
 from worker.sizing.requirement import check_capacity, memory_requirement
 
 SIZES = {"L4": 23034 / 1024, "A40": 46068 / 1024, "H100": 81559 / 1024}
@@ -75,7 +74,7 @@ def test_switched_off_profile_still_knows_the_model():
 
 def requirement_of(**environ):
     settings = load_settings(environ, machine=MachineInfo(1, 64 * GIB))
-    return memory_requirement(view_settings(settings), settings.profile, PROFILES)
+    return memory_requirement(settings.values, settings.profile, PROFILES)
 
 
 def test_speculation_counts_the_weights_and_the_cache_of_the_draft():

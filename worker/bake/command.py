@@ -12,7 +12,7 @@ from worker.bake.selection import find_code_repositories
 from worker.errors import ConfigurationError, ExitCode, Problem, WorkerError
 from worker.models.image_manifest import ImageManifest, ManifestEntry
 from worker.settings import Settings, load_settings
-from worker.settings.sources.environment import ENVIRONMENT
+from worker.settings.sources import ENVIRONMENT
 
 SECRET_FILE = Path("/run/secrets/HF_TOKEN")
 """Where a build finds its secret of this name; it is in no layer of the image."""
@@ -50,7 +50,7 @@ def run_bake(environ: Mapping[str, str], *, secret_file: Path = SECRET_FILE) -> 
         if not any(environ.get(name) for name in ("MODEL_NAME", "PROFILE", "WORKER_CONFIG")):
             print("No MODEL_NAME: nothing to bake; the worker downloads its model when it starts")
             return ExitCode.OK
-        bake(load_settings(environ, use_baked=False), environ)
+        bake(load_settings(environ, use_local_models=False), environ)
     except WorkerError as error:
         print(f"worker bake: {error}", file=sys.stderr, flush=True)
         return int(error.exit_code)

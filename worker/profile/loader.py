@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from worker.errors import WorkerError
 from worker.profile.model import ModelInfo, Profile
 from worker.profile.precision import share_precision
+from worker.yaml_reader import parse_yaml
 
 SUFFIX = ".yaml"
 ABOUT, EXTENDS = "about", "extends"
@@ -24,9 +25,6 @@ OWN = ("title", "summary", "matches", "variants", "notes", "checked")
 
 MAX_EXTENDS_DEPTH = 5
 """Most profiles in one chain of `extends`; more is a cycle."""
-
-# The C loader is the same safe loader, ten times as fast; some builds of PyYAML lack it.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class BrokenProfileError(WorkerError):
@@ -147,7 +145,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         BrokenProfileError: It cannot be read or holds something else.
     """
     try:
-        values: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
+        values: Any = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise
     except (OSError, UnicodeDecodeError) as error:

@@ -91,5 +91,5 @@ def aliases_of(model: type[BaseModel]) -> Mapping[str, str]:
     return {
         alias: name
         for name, field in model.model_fields.items()
-        for alias in find_meta(field).names
+        for alias in find_meta(field).aliases
     }

@@ -103,7 +103,9 @@ class SamplingParameters(Parameters):
     max_tokens: Annotated[
         int | None,
         Meta(
-            "max_new_tokens", "max_completion_tokens", unit="tokens", setting="DEFAULT_MAX_TOKENS"
+            aliases=("max_new_tokens", "max_completion_tokens"),
+            unit="tokens",
+            setting="DEFAULT_MAX_TOKENS",
         ),
         Field(ge=0),
     ] = None
@@ -154,6 +156,6 @@ class SamplingParameters(Parameters):
     """Prompt tokens to leave out of the routing data that a mixture-of-experts model returns."""
     extra_args: Annotated[
         Annotated[dict[str, ExtraValue], Field(fail_fast=True)] | None,
-        Meta("vllm_xargs", vllm_name="vllm_xargs"),
+        Meta(aliases=("vllm_xargs",), vllm_name="vllm_xargs"),
     ] = None
     """Values for custom sampling code of the image; vLLM itself uses none."""

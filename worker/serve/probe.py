@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from worker.errors import ExitCode, WorkerError
 from worker.settings import load_settings
-from worker.settings.mode import choose_mode, choose_ports
+from worker.settings.endpoint import choose_mode, choose_ports
 
 TIMEOUT_S = 3.0
 

@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from worker.settings.cluster import CLUSTER_OPTIONS
-from worker.settings.option import Option
+from worker.settings.registry import Option
 from worker.settings.values import ResolvedValue
+
+CLUSTER_OPTIONS = frozenset({"nnodes", "node_rank", "master_addr", "master_port"})
+"""Options of vLLM that only a cluster gives; a machine alone must not pass them on."""
 
 
 def build_arguments(values: Iterable[ResolvedValue], machines: int = 1) -> list[str]:

@@ -1,8 +1,8 @@
 """The worker's own settings, grouped as a user thinks of them; each is declared here only.
 
-A field has its type, its bounds (`Field`) and what else there is to say (`Meta`); the docstring
-below is its description. First sentence: what it does, at most 100 characters. Then what unset
-means and what it costs. No default in prose: it is rendered beside.
+A field has its type, its bounds (`Field`) and its metadata (`Meta`); the docstring below it is its
+description. First sentence: what it does, at most 100 characters. Then what unset means and what it
+costs. No default in prose: it is rendered beside.
 """
 
 from __future__ import annotations
@@ -14,15 +14,10 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.metadata import Meta
-from worker.settings.cluster import ClusterSettings
-from worker.settings.http import HttpSettings
-from worker.settings.startup import StartupSettings
-from worker.settings.types import Port, SettingsModel
+from worker.settings.endpoint import ClusterSettings, EndpointSettings, HttpSettings
+from worker.settings.types import SettingsModel
 
 LogLevel = Literal["debug", "info", "warning", "error"]
-LogFormat = Literal["auto", "json", "text"]
-EngineLogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-WorkerMode = Literal["auto", "queue", "load-balancer", "pod"]
 
 
 class ModelSettings(SettingsModel):
@@ -31,11 +26,7 @@ class ModelSettings(SettingsModel):
     name: Annotated[
         str,
         Meta(
-            "MODEL_NAME",
-            vllm_name="model",
-            title="Model",
-            advanced=False,
-            example="Qwen/Qwen3-8B",
+            "MODEL_NAME", vllm_name="model", title="Model", advanced=False, example="Qwen/Qwen3-8B"
         ),
         Field(min_length=1),
     ] = "facebook/opt-125m"
@@ -45,7 +36,7 @@ class ModelSettings(SettingsModel):
         str,
         Meta(
             "OPENAI_SERVED_MODEL_NAME_OVERRIDE",
-            "SERVED_MODEL_NAME",
+            aliases=("SERVED_MODEL_NAME",),
             vllm_name="served_model_name",
             title="Served model name",
             advanced=False,
@@ -58,8 +49,7 @@ class ModelSettings(SettingsModel):
     hf_token: Annotated[
         SecretStr | None,
         Meta(
-            "HF_TOKEN",
-            "HUGGING_FACE_HUB_TOKEN",
+            aliases=("HUGGING_FACE_HUB_TOKEN",),
             console=False,
             advanced=False,
             example="hf_...",
@@ -68,8 +58,7 @@ class ModelSettings(SettingsModel):
     ] = None
     """Hugging Face access token, for gated and private models. It reaches the engine through its
     environment and is never printed; unset means public models only."""
-
-    speculation: Annotated[bool, Meta("SPECULATION", title="Speculation")] = False
+    speculation: bool = False
     """Draft tokens ahead with the preset of the model's profile. The draft comes from a head in the
     checkpoint, a draft model, or n-grams of the prompt. Answers come faster while few requests run;
     many at once may get slower. Members of SPECULATIVE_CONFIG win over the preset's."""
@@ -83,95 +72,54 @@ class ServingSettings(SettingsModel):
     make each one slower; further jobs wait in the queue for another worker."""
     start_timeout_s: Annotated[
         float,
-        Meta(
-            "START_TIMEOUT_S",
-            "VLLM_STARTUP_TIMEOUT",
-            "RUNPOD_INIT_TIMEOUT",
-            unit="seconds",
-            title="Start timeout",
-        ),
+        Meta(aliases=("VLLM_STARTUP_TIMEOUT", "RUNPOD_INIT_TIMEOUT"), unit="seconds"),
         Field(gt=0, le=86_400),
     ] = 420.0
     """Longest time that loading the model may take before the worker gives up. The platform marks a
     worker unhealthy after 420 s unless RUNPOD_INIT_TIMEOUT is set; that variable counts here too.
     Raise it for a model that needs longer."""
     request_timeout_s: Annotated[
-        float,
-        Meta("REQUEST_TIMEOUT_S", "REQUEST_TIMEOUT", unit="seconds", title="Request timeout"),
-        Field(gt=0, le=604_800),
+        float, Meta(aliases=("REQUEST_TIMEOUT",), unit="seconds"), Field(gt=0, le=604_800)
     ] = 3600.0
     """Longest time that one job may run before it is stopped and answered with an error. The
     endpoint's own execution timeout, 600 s unless changed there, applies as well."""
-    drain_timeout_s: Annotated[
-        float, Meta(unit="seconds", title="Drain timeout"), Field(gt=0, le=3600)
-    ] = 30.0
+    drain_timeout_s: Annotated[float, Meta(unit="seconds"), Field(gt=0, le=3600)] = 30.0
     """Longest time that running jobs get to finish after the worker was told to stop. What still
     runs then is cut off."""
     self_test: Annotated[bool, Meta(title="Self-test")] = True
     """Let vLLM answer one short request after loading, before the first job is taken. A worker that
     cannot answer then ends at once instead of failing jobs."""
-    engine_silence_timeout_s: Annotated[
-        float, Meta(unit="seconds", title="Engine silence timeout"), Field(ge=1, le=86_400)
-    ] = 60.0
+    engine_silence_timeout_s: Annotated[float, Meta(unit="seconds"), Field(ge=1, le=86_400)] = 60.0
     """Longest time without an answer from vLLM's server before it counts as hung. Running jobs then
     fail with an error that allows another try, and the worker ends."""
-    engine_stall_timeout_s: Annotated[
-        float, Meta(unit="seconds", title="Engine stall timeout"), Field(ge=1, le=86_400)
-    ] = 300.0
+    engine_stall_timeout_s: Annotated[float, Meta(unit="seconds"), Field(ge=1, le=86_400)] = 300.0
     """Longest time that jobs may run without any progress in vLLM's statistics. The engine then
     counts as hung, although its server still answers. Has no effect with DISABLE_LOG_STATS."""
 
 
-class EndpointSettings(SettingsModel):
-    """How requests reach the worker."""
+class StartupSettings(SettingsModel):
+    """How fast the first answer comes."""
 
-    mode: Annotated[WorkerMode, Meta("WORKER_MODE", title="Mode")] = "auto"
-    """Where requests come from: RunPod's job queue, its load balancer, or HTTP on a pod. `auto`
-    takes the queue where RunPod names one, else the load balancer on an endpoint, else the pod;
-    `worker start --mode` says it on the command line."""
-    http_port: Annotated[
-        Port | None,
+    profile: Annotated[
+        Literal["balanced", "fast", "throughput"], Meta("STARTUP_PROFILE", title="Start-up profile")
+    ] = "balanced"
+    """What a start is tuned for. `fast` skips compilation and CUDA graphs, for a model that starts
+    often and answers little at a time; `throughput` optimizes most and starts slowest; `balanced`
+    optimizes as vLLM itself chooses. The last two start several API servers of vLLM where
+    MAX_CONCURRENCY, cores and main memory allow. OPTIMIZATION_LEVEL and API_SERVER_COUNT win over
+    it."""
+    prefetch_weights: bool = True
+    """Read the weights into memory while vLLM is still being imported. It helps where they lie on a
+    volume or a cold disk, and stops at half of the free memory."""
+    cache_path: Annotated[
+        Path | None,
         Meta(
-            "HTTP_PORT",
-            "PORT",
-            unit="port number",
-            title="HTTP port",
-            example="8000",
-            default_text="80 behind a load balancer, 8000 on a pod",
+            example="/runpod-volume/worker-cache",
+            default_text="`worker-cache` on the volume, where there is one",
         ),
     ] = None
-    """Port for HTTP behind a load balancer and on a pod. RunPod's `PORT` counts."""
-    health_port: Annotated[
-        Port | None,
-        Meta(
-            "PORT_HEALTH",
-            unit="port number",
-            title="Health port",
-            example="8001",
-            default_text="the HTTP port",
-        ),
-    ] = None
-    """Port that answers health checks; it may be the one for HTTP."""
-    health_path: Annotated[
-        str,
-        Meta("HEALTH_CHECK_PATH", title="Health path"),
-        Field(pattern=r"^/[A-Za-z0-9._~/-]{1,199}$"),
-    ] = "/ping"
-    """Path of the health check: 204 while the model loads, 200 when it answers, 503 when the worker
-    ends."""
-    api_key: Annotated[
-        SecretStr | None,
-        Meta(
-            "WORKER_API_KEY",
-            "VLLM_API_KEY",
-            title="API key",
-            example="sk-...",
-            default_text="no key is asked for",
-        ),
-        Field(min_length=8),
-    ] = None
-    """Key that every HTTP request must bring, as a Bearer token or in `x-api-key`. Behind RunPod's
-    queue and load balancer the platform checks its own; on a pod nobody else does."""
+    """Folder that keeps compiled code and memory profiles between starts. It is copied to the local
+    disk at start, and what is new goes back once the model answers."""
 
 
 class RequestSettings(SettingsModel):
@@ -189,16 +137,14 @@ class RequestSettings(SettingsModel):
     Anybody who can send a job then reaches what only this machine can: other services in its
     network, and the cloud's metadata."""
     max_grammar_bytes: Annotated[
-        int,
-        Meta("MAX_GRAMMAR_BYTES", title="Max grammar size", unit="bytes"),
-        Field(ge=1000, le=100_000_000),
+        int, Meta(title="Max grammar size", unit="bytes"), Field(ge=1000, le=100_000_000)
     ] = 65_536
     """Largest form that a request may demand of its output, as JSON. That is a schema, choices, a
     regular expression, a grammar or strict tools. vLLM compiles it while other structured requests
     wait, and the time grows faster than the size."""
     max_stop_strings: Annotated[
         int,
-        Meta("VLLM_MAX_STOP_STRINGS", title="Max stop strings", unit="strings"),
+        Meta("VLLM_MAX_STOP_STRINGS", unit="strings"),
         Field(ge=1, le=10_000),
     ] = 64
     """Most stop strings in one request. vLLM's own limit is 4, as in OpenAI's API; each string is
@@ -216,7 +162,7 @@ class StreamingSettings(SettingsModel):
         int,
         Meta(
             "DEFAULT_MIN_BATCH_SIZE",
-            "MIN_BATCH_SIZE",
+            aliases=("MIN_BATCH_SIZE",),
             unit="tokens",
             title="Streaming: first batch size",
         ),
@@ -227,7 +173,7 @@ class StreamingSettings(SettingsModel):
         int,
         Meta(
             "DEFAULT_BATCH_SIZE",
-            "MAX_BATCH_SIZE",
+            aliases=("MAX_BATCH_SIZE",),
             unit="tokens",
             title="Streaming: largest batch size",
         ),
@@ -239,7 +185,7 @@ class StreamingSettings(SettingsModel):
         float,
         Meta(
             "DEFAULT_BATCH_SIZE_GROWTH_FACTOR",
-            "BATCH_SIZE_GROWTH_FACTOR",
+            aliases=("BATCH_SIZE_GROWTH_FACTOR",),
             unit="ratio",
             title="Streaming: batch growth factor",
         ),
@@ -254,7 +200,7 @@ class StreamingSettings(SettingsModel):
     ] = 50.0
     """Longest time after one piece of a stream that the next one waits to fill. It bounds what
     batching can cost a reader; zero sends everything at once. The load can ask for more."""
-    raw_openai_output: Annotated[bool, Meta(title="Raw OpenAI output")] = True
+    raw_openai_output: bool = True
     """Send OpenAI-compatible streams as raw server-sent events. RunPod's OpenAI gateway needs them
     raw; false sends parsed objects, for clients that read the job's stream themselves."""
 
@@ -262,14 +208,17 @@ class StreamingSettings(SettingsModel):
 class LoggingSettings(SettingsModel):
     """What is written to the log."""
 
-    level: Annotated[LogLevel, Meta("WORKER_LOG_LEVEL")] = "info"
+    level: Annotated[LogLevel, Meta("WORKER_LOG_LEVEL", title="Worker log level")] = "info"
     """Least severe message that the worker logs. Debug shows each job's path through the worker,
     without prompts or answers."""
-    format: Annotated[LogFormat, Meta("WORKER_LOG_FORMAT")] = "auto"
+    format: Annotated[
+        Literal["auto", "json", "text"], Meta("WORKER_LOG_FORMAT", title="Worker log format")
+    ] = "auto"
     """Form of the worker's own log lines. Auto writes JSON with the job's id on RunPod, whose
     console reads it, and text elsewhere."""
     engine_level: Annotated[
-        EngineLogLevel, Meta("VLLM_LOGGING_LEVEL", title="Engine log level")
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        Meta("VLLM_LOGGING_LEVEL", title="Engine log level"),
     ] = "INFO"
     """Least severe message that vLLM logs. Debug is verbose and slows the engine down."""
 
@@ -291,7 +240,7 @@ class SourceSettings(SettingsModel):
         Path | None,
         Meta(
             "WORKER_CONFIG",
-            "VLLM_CONFIG_FILE",
+            aliases=("VLLM_CONFIG_FILE",),
             title="Configuration file",
             example="/runpod-volume/worker.yaml",
             default_text="no file",
@@ -302,8 +251,7 @@ class SourceSettings(SettingsModel):
     profile: Annotated[
         str | None,
         Meta(
-            "PROFILE",
-            "WORKER_PROFILE",
+            aliases=("WORKER_PROFILE",),
             example="qwen3-8b",
             default_text="the profile of MODEL_NAME, if there is one",
         ),
@@ -321,12 +269,7 @@ class SourceSettings(SettingsModel):
     was baked."""
     allowed_variables: Annotated[
         str | None,
-        Meta(
-            "WORKER_ALLOWED_VARIABLES",
-            title="Allowed variables",
-            example="MODEL_NAMES,TEAM_*",
-            default_text="none",
-        ),
+        Meta("WORKER_ALLOWED_VARIABLES", example="MODEL_NAMES,TEAM_*", default_text="none"),
     ] = None
     """Environment variables that look like misspelt settings and are not. Names, comma-separated;
     `*` stands for any characters."""
@@ -340,7 +283,7 @@ class WorkerSettings(BaseSettings):
     model: ModelSettings = ModelSettings()
     serving: ServingSettings = ServingSettings()
     endpoint: Annotated[EndpointSettings, Meta(console=False)] = EndpointSettings()
-    http: Annotated[HttpSettings, Meta(title="HTTP", console=False)] = HttpSettings()
+    http: Annotated[HttpSettings, Meta(env_prefix="HTTP_", console=False)] = HttpSettings()
     cluster: Annotated[ClusterSettings, Meta(title="Several machines", console=False)] = (
         ClusterSettings()
     )

@@ -1,21 +1,24 @@
-"""Replaces a model's repository with its copy on this machine: in a cache or in the image."""
+"""From the names of models to where they are: plain ids, cached copies, the image's files."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic_core import PydanticCustomError
+
 from worker.errors import Problem
-from worker.models.cached import CachedSnapshot, find_snapshots
+from worker.models.cached import CachedSnapshot, cache_roots, find_snapshots
 from worker.models.image_manifest import ANCHOR as MANIFEST_ANCHOR
-from worker.models.image_manifest import ImageManifest, ManifestEntry
-from worker.models.name import is_repository, served_model_name
-from worker.settings.registry import OptionRegistry
-from worker.settings.sources.image_manifest import BAKED
-from worker.settings.values import Diagnostics, ResolvedValue, Values
+from worker.models.image_manifest import ManifestEntry
+from worker.models.name import exists, is_repository, read_model_name, served_model_name
+from worker.settings.sources import BAKED, Inputs
+from worker.settings.values import ResolvedValue, Values
+from worker.validation_errors import InvalidValue, invalid_value
 
 CACHED = "cached"
-"""Origin of a value in the provenance."""
+"""Start of the origin of a value that a cached model gave."""
 
 CACHE_ANCHOR = "models.md#where-models-are-found"
 
@@ -28,151 +31,168 @@ HUB_CACHE = "HF_HUB_CACHE"
 HUB_OPTIONS = ("speculative_config", "lora_modules", "hf_config_path")
 """Options that may name another repository; with one of them a start stays online."""
 
+REVISIONS = {"model": "revision", "tokenizer": "tokenizer_revision"}
+"""Options that name a repository, each with the one that names its revision."""
 
-def use_cached_model(
-    given: Values,
-    registry: OptionRegistry,
-    roots: Sequence[Path],
-    diagnostics: Diagnostics,
-) -> Values:
-    """Put the folder of a cached model in the place of its repository's id.
+NAMES = (*REVISIONS, "hf_config_path", "spec_model")
+"""All options that name a repository."""
+
+
+def locate_models(values: Values, inputs: Inputs) -> None:
+    """Replace the names of models: by their plain form, then by what is on this machine.
+
+    In the order that RunPod advises: the platform's cached model, the image's own, a network volume
+    or other cache; what is in none of them comes from the hub. That replaces what any source named
+    and is therefore a step after the sources.
+    """
+    for key in NAMES:
+        _read_name(values, key, inputs)
+    base = values.find("base_path")
+    roots = []
+    if inputs.is_local and inputs.use_local_models:
+        roots = cache_roots(inputs.environ, base.value if base else None)
+    use_cached_models(values, roots[:1])
+    if inputs.manifest is not None:
+        for key, entry in (
+            ("model", inputs.manifest.model),
+            ("tokenizer", inputs.manifest.tokenizer),
+        ):
+            if entry is not None and (problem := _use_baked(values, key, entry)):
+                inputs.diagnostics.warnings.append(problem)
+    inputs.diagnostics.warnings += use_cached_models(values, roots)
+
+
+def _read_name(values: Values, key: str, inputs: Inputs) -> None:
+    """Replace a name in another form by the plain one; a revision that it has is set, too."""
+    written = values.find(key)
+    if written is None or (inputs.is_local and exists(written.value)):
+        return
+    try:
+        read = read_model_name(written.value)
+        if read.revision is not None:
+            _set_revision(values, written, read.name, read.revision)
+    except PydanticCustomError as error:
+        invalid = InvalidValue(**(error.context or {}))
+        values.discard(written)
+        problem = written.problem(invalid.message, invalid.expected)
+        problem = dataclasses.replace(problem, suggestions=invalid.suggestions)
+        inputs.diagnostics.problems.append(problem)
+        return
+    if read.is_rewritten:
+        message = f"read as {read.name}"
+        if read.revision is not None:
+            message += f" at revision {read.revision!r}"
+        inputs.diagnostics.warnings.append(written.problem(message))
+        values.add(dataclasses.replace(written, value=read.name))
+
+
+def _set_revision(values: Values, written: ResolvedValue, name: str, revision: str) -> None:
+    """Set the revision that a name has.
+
+    Raises:
+        PydanticCustomError: It contradicts the one that is set, or there is no option for it.
+    """
+    key = REVISIONS.get(written.option.engine_key or "")
+    if key is None:
+        raise invalid_value("names a revision, and has none of its own", name)
+    pinned = values.find(key)
+    if pinned is not None and pinned.value != revision:
+        wanted = f"{name}, and the revision in {pinned.option.name} only"
+        message = f"names revision {revision!r}, and {pinned.location} another one"
+        raise invalid_value(message, wanted)
+    values.set(key, revision, f"from {written.option.name}", written.location)
+
+
+def use_cached_models(values: Values, roots: Sequence[Path]) -> list[Problem]:
+    """Put the folders of cached models in the place of their repositories' ids.
 
     Args:
-        given: Values, by the option's name.
-        registry: All options.
+        values: What is set; it is changed.
         roots: Caches, in order of preference.
-        diagnostics: Gets a warning for a copy that is not complete.
+
+    Returns:
+        A warning for each copy that is not complete.
     """
-    result = dict(given)
-    for key, pin in (("model", "revision"), ("tokenizer", "tokenizer_revision")):
-        named = given.get(registry.by_vllm_name[key].name)
+    warnings: list[Problem] = []
+    for key, pin in REVISIONS.items():
+        named, revision = values.find(key), values.find(pin)
         if named is None or not is_repository(str(named.value)):
             continue
-        revision = given.get(registry.by_vllm_name[pin].name)
-        wanted = None if revision is None else str(revision.value)
+        wanted = str(revision.value) if revision else None
         copies = list(find_snapshots(named.value, wanted, roots))
         whole = next((copy for copy in copies if not copy.missing), None)
         if whole is not None:
-            source = f"{CACHED}, for {named.origin}"
-            result[named.option.name] = ResolvedValue(
-                named.option, str(whole.path), source, named.location
-            )
-            if key == "model":
-                _keep_name(result, named, registry)
+            origin = f"{CACHED}, for {named.origin}"
+            values.add(dataclasses.replace(named, value=str(whole.path), origin=origin))
+            if key == "model" and values.find("served_model_name") is None:
+                # Clients go on using the repository's id.
+                origin = f"from {named.option.name}"
+                values.set("served_model_name", named.value, origin, named.location)
         elif copies:
-            diagnostics.warnings.append(_incomplete(named, copies[0]))
-    return result
-
-
-def _keep_name(values: Values, model: ResolvedValue, registry: OptionRegistry) -> None:
-    """Let clients go on using the repository's id, unless somebody chose another name."""
-    served = registry.by_vllm_name["served_model_name"]
-    if served.name not in values:
-        origin = f"from {model.option.name}"
-        values[served.name] = ResolvedValue(served, model.value, origin, model.location)
+            warnings.append(_incomplete(named, copies[0]))
+    return warnings
 
 
 def _incomplete(named: ResolvedValue, copy: CachedSnapshot) -> Problem:
-    names = ", ".join(copy.missing[:3])
     more = len(copy.missing) - 3
-    message = f"the copy in {copy.path} is not complete; missing files are downloaded: {names}" + (
-        f" and {more} more" if more > 0 else ""
-    )
+    names = ", ".join(copy.missing[:3]) + (f" and {more} more" if more > 0 else "")
+    message = f"the copy in {copy.path} is not complete; missing files are downloaded: {names}"
     return Problem(named.location, message, anchor=CACHE_ANCHOR)
 
 
-def use_baked_model(
-    given: Values, baked: ImageManifest, registry: OptionRegistry, diagnostics: Diagnostics
-) -> Values:
-    """Return the settings with the image's own files in the place of what they name.
-
-    Args:
-        given: What somebody set, by the option's name.
-        baked: What the image holds.
-        registry: All options.
-        diagnostics: Gets a warning for each baked repository that cannot be used.
-    """
-    result = dict(given)
-    sources = [("model", "revision", baked.model)]
-    if baked.tokenizer is not None:
-        sources.append(("tokenizer", "tokenizer_revision", baked.tokenizer))
-    for key, revision_key, source in sources:
-        problem = _place(result, source, key, revision_key, registry)
-        if problem is not None:
-            diagnostics.warnings.append(problem)
-    return result
-
-
-def _place(
-    values: Values,
-    source: ManifestEntry,
-    key: str,
-    revision_key: str,
-    registry: OptionRegistry,
-) -> Problem | None:
-    """Replace one repository and its revision; return why not, if not."""
-    option, pin = registry.by_vllm_name[key], registry.by_vllm_name[revision_key]
-    named, revision = values.get(option.name), values.get(pin.name)
+def _use_baked(values: Values, key: str, entry: ManifestEntry) -> Problem | None:
+    """Put the image's files in the place of a repository and its revision; return why not."""
+    pin = REVISIONS[key]
+    named, revision = values.find(key), values.find(pin)
     if named is not None and named.origin.startswith(CACHED):
         return None
-    wanted = revision.value if revision is not None else None
-    if not source.is_meant(named.value if named is not None else source.repo, wanted):
+    wanted = revision.value if revision else None
+    if not entry.is_meant(named.value if named else entry.repo, wanted):
         message = (
-            f"the image holds {source.repo} at {source.revision or source.commit}, which these "
+            f"the image holds {entry.repo} at {entry.revision or entry.commit}, which these "
             "settings do not use; what they name is downloaded at every cold start"
         )
-        place = named.location if named is not None else pin.name
-        return Problem(place, message, anchor=MANIFEST_ANCHOR)
-    if not source.path.is_dir():
-        message = (
-            f"the image's {source.repo} is hidden: {source.path} is not there, most likely under "
-            "a mounted volume; build the image with BASE_PATH=/models"
-        )
-        hidden = f"{BAKED}, hidden"
-        values[option.name] = ResolvedValue(option, source.repo, hidden, option.name)
-        values[pin.name] = ResolvedValue(pin, source.commit, hidden, pin.name)
-        return Problem(option.name, message, anchor=MANIFEST_ANCHOR)
-    values[option.name] = ResolvedValue(option, str(source.path), BAKED, option.name)
-    values[pin.name] = ResolvedValue(pin, source.commit, BAKED, pin.name)
-    return None
+        location = named.location if named else values.location(pin)
+        return Problem(location, message, anchor=MANIFEST_ANCHOR)
+    is_there = entry.path.is_dir()
+    origin = BAKED if is_there else f"{BAKED}, hidden"
+    values.set(key, str(entry.path) if is_there else entry.repo, origin)
+    values.set(pin, entry.commit, origin)
+    if is_there:
+        return None
+    message = (
+        f"the image's {entry.repo} is hidden: {entry.path} is not there, most likely under "
+        "a mounted volume; build the image with BASE_PATH=/models"
+    )
+    return dataclasses.replace(values.problem(key, message), got=None, anchor=MANIFEST_ANCHOR)
 
 
-def offline_variables(
-    values: Values, registry: OptionRegistry, baked: ImageManifest | None
-) -> dict[str, str]:
-    """Return the variables that keep the engine off the hub, if all it needs is on the machine.
-
-    Args:
-        values: All values.
-        registry: All options.
-        baked: What the image holds.
-    """
-    model = values[registry.by_vllm_name["model"].name]
-    tokenizer = values.get(registry.by_vllm_name["tokenizer"].name)
-    if not _is_local(model) or (tokenizer is not None and not _is_local(tokenizer)):
+def offline_variables(values: Values, inputs: Inputs) -> dict[str, str]:
+    """Return the variables that keep the engine off the hub, if all it needs is on the machine."""
+    model, tokenizer = values.find("model"), values.find("tokenizer")
+    origins = [found.origin for found in (model, tokenizer) if found is not None]
+    if not all(origin == BAKED or origin.startswith(CACHED) for origin in origins):
         return {}
-    # Code that a model brings may lie in a further repository, which a cache need not hold.
-    code = values.get(registry.by_vllm_name["trust_remote_code"].name)
-    if model.origin != BAKED and code is not None and code.value:
+    is_baked = origins[0] == BAKED
+    # Code that a model brings may be in a further repository, which a cache need not hold.
+    if not is_baked and values.get("trust_remote_code"):
         return {}
-    if any(registry.by_vllm_name[key].name in values for key in HUB_OPTIONS):
+    if any(values.find(key) for key in HUB_OPTIONS):
         return {}
-    if model.origin == BAKED and baked is not None and baked.code:
-        # The one place where Hugging Face's libraries look for another repository's code.
-        return {OFFLINE: "1", HUB_CACHE: str(baked.code[0].path.parents[2])}
+    if is_baked and inputs.manifest is not None and inputs.manifest.code:
+        # Hugging Face's libraries find another repository's code only in their cache.
+        return {OFFLINE: "1", HUB_CACHE: str(inputs.manifest.code[0].path.parents[2])}
     return {OFFLINE: "1"}
 
 
-def _is_local(value: ResolvedValue) -> bool:
-    return value.origin == BAKED or value.origin.startswith(CACHED)
-
-
-def served_names(values: Values) -> ResolvedValue:
-    """Return the public names, the one that answers carry first; several are comma-separated."""
-    model = next(v for v in values.values() if v.option.engine_key == "model")
-    served = next(v for v in values.values() if v.option.engine_key == "served_model_name")
-    names = [name.strip() for name in str(served.value or "").split(",") if name.strip()]
-    if names:
-        return ResolvedValue(served.option, names, served.origin, served.location)
-    name = served_model_name(model.value)
-    return ResolvedValue(served.option, [name], f"from {model.option.name}", served.location)
+def set_served_names(values: Values) -> None:
+    """Set the public names, the one that answers carry first; several are comma-separated."""
+    served = values.find("served_model_name")
+    names = [name.strip() for name in str(served.value if served else "").split(",")]
+    names = [name for name in names if name]
+    if served is not None and names:
+        values.add(dataclasses.replace(served, value=names))
+        return
+    name = served_model_name(values.get("model"))
+    location = served.location if served else None
+    values.set("served_model_name", [name], "from MODEL_NAME", location)

@@ -10,37 +10,140 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from worker.metadata import find_meta
+from worker.metadata import Meta, find_meta
 from worker.settings.groups import WorkerSettings
-from worker.settings.option import Option
+from worker.validation_errors import plain
 from worker.vllm_options.overrides import OVERRIDES, RESERVED, Override
 from worker.vllm_options.schema import VllmSchema, read_schema
+
+VLLM = "vllm"
+"""Group of vLLM's options among the settings."""
 
 SOURCES = "sources"
 """Group of the settings that only the environment may have."""
 
-KINDS = {"boolean": "boolean", "integer": "integer", "number": "number"}
-SCHEMA_KEYWORDS = (
-    "type",
-    "enum",
-    "items",
-    "properties",
-    "additionalProperties",
-    "required",
-    "minimum",
-    "exclusiveMinimum",
-    "maximum",
-    "exclusiveMaximum",
-)
-CAPITALS = {
-    "gpu": "GPU",
-    "kv": "KV",
-    "lora": "LoRA",
-    "hf": "Hugging Face",
-    "mm": "multimodal",
-    "cpu": "CPU",
-    "api": "API",
+SWITCH_KINDS = ("switch", "flag", "boolean")
+NUMBER_KINDS = ("integer", "number", "human-integer", "human-integer-or-auto")
+OBJECT_KINDS = ("object", "json", "object-or-string")
+LIST_KINDS = ("list", "integer-list", "comma-list", "repeated", "lora-modules")
+
+BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
 }
+KEYWORDS = (
+    *("type", "enum", "items", "properties", "additionalProperties", "required"),
+    *("minLength", "maxLength", "pattern", *BOUNDS),
+)
+"""Keywords of JSON Schema that an option keeps."""
+
+UNITS = ("s", "ms")
+"""Ends of names that say the unit."""
+
+CAPITALS = {
+    **{word: word.upper() for word in ("api", "cpu", "gpu", "http", "kv")},
+    **{"hf": "Hugging Face", "lora": "LoRA", "mm": "multimodal", "openai": "OpenAI"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting, the worker's own or vLLM's.
+
+    Attributes:
+        name: Environment variable, e.g. `MAX_MODEL_LEN`.
+        key: Spelling in a profile or configuration file, e.g. `max_model_len`.
+        kind: How values are written: `integer`, `switch`, `object`, `list`, … (see `types`).
+        schema: JSON Schema of the value: type, enum, bounds, properties, items.
+        description: Markdown; its first sentence stands alone in tables and forms.
+        title: Label in console forms.
+        category: Heading in docs and console forms.
+        default: Value when nobody sets it; None leaves the choice to vLLM.
+        engine_default: vLLM's own default.
+        field: Group and field of the worker's own settings; None for a pure option of vLLM.
+        engine_key: Attribute of vLLM's parsed arguments; None for the worker's own settings.
+        flag: Spelling on vLLM's command line, e.g. `--max-model-len`.
+        aliases: Other variables with the same meaning, in order of precedence after `name`.
+        known_values: Registered names that are accepted, where that list is open to plugins.
+        unit: What a number counts.
+        example: A value for docs.
+        default_text: What happens when nobody sets it, where `default` does not say it.
+        secret: Its value is never shown.
+        console: Part of the console forms.
+        advanced: Folded away in the console form.
+        zero_is_unset: A 0 from the environment means that the form's field was left empty.
+        accepts_pairs: `a=1,b=2` is accepted for a JSON object.
+        reserved: Why nobody may set it; None for all others.
+    """
+
+    name: str
+    key: str
+    kind: str
+    schema: Mapping[str, Any]
+    description: str
+    title: str
+    category: str
+    default: Any = None
+    engine_default: Any = None
+    field: tuple[str, str] | None = None
+    engine_key: str | None = None
+    flag: str | None = None
+    aliases: tuple[str, ...] = ()
+    known_values: tuple[str, ...] = ()
+    unit: str | None = None
+    example: str | None = None
+    default_text: str | None = None
+    secret: bool = False
+    console: bool = False
+    advanced: bool = True
+    zero_is_unset: bool = False
+    accepts_pairs: bool = False
+    reserved: str | None = None
+
+    @property
+    def path(self) -> tuple[str, str]:
+        """Group and field of the settings that hold its value."""
+        return self.field or (VLLM, self.key)
+
+    @property
+    def page(self) -> str:
+        """The docs page that describes it."""
+        return "configuration.md" if self.field or self.console else "engine-options.md"
+
+    @property
+    def anchor(self) -> str:
+        """Where the docs describe it, as `page.md#anchor`."""
+        return f"{self.page}#{self.name.lower()}"
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the description, on one line."""
+        paragraph = " ".join(self.description.split("\n\n", 1)[0].split())
+        end = paragraph.find(". ")
+        return paragraph if end < 0 else paragraph[: end + 1]
+
+    @property
+    def expected_number(self) -> str:
+        """What a numeric option takes, bounds included."""
+        is_auto = "auto" in self.kind
+        bounds = [
+            f"{words} {plain(self.schema[keyword])}"
+            for keyword, words in BOUNDS.items()
+            if keyword in self.schema and not (is_auto and keyword == "minimum")
+        ]
+        noun = "a number" if self.kind == "number" else "an integer"
+        text = " ".join([noun, " and ".join(bounds)]).strip()
+        if "human" in self.kind:
+            text += ", such as 8192, 8k (8000) or 8K (8192)"
+        return f"{text}, or auto" if is_auto else text
+
+    @property
+    def expected(self) -> str | None:
+        """What it takes, where its type alone does not say it in the user's terms."""
+        is_number = self.kind in NUMBER_KINDS and "enum" not in self.schema
+        return self.expected_number if is_number else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +155,7 @@ class OptionRegistry:
         by_variable: By environment variable, aliases included.
         by_file_key: By spelling in files: lower case of every variable, and vLLM's own name.
         by_vllm_name: vLLM's options by its own name.
+        by_key: What a user may set, by its key and by vLLM's name.
         version: Release of vLLM that the options belong to.
         engine_variables: Variables that vLLM reads itself.
     """
@@ -60,6 +164,7 @@ class OptionRegistry:
     by_variable: Mapping[str, Option]
     by_file_key: Mapping[str, Option]
     by_vllm_name: Mapping[str, Option]
+    by_key: Mapping[str, Option]
     version: str
     engine_variables: frozenset[str]
 
@@ -74,26 +179,24 @@ def load_registry() -> OptionRegistry:
     captured = read_schema()
     worker = tuple(_worker_options(captured))
     taken = {option.engine_key for option in worker}
-    engine = tuple(
-        _engine_option(key, schema, captured)
-        for key, schema in captured.options.items()
-        if key not in taken
-    )
+    engine = (_engine_option(key, captured) for key in captured.options if key not in taken)
     options = (*worker, *engine)
-    by_variable: dict[str, Option] = {}
-    by_file_key: dict[str, Option] = {}
-    for option in options:
-        if option.reserved is None:
-            for name in (option.name, *option.aliases):
-                by_variable[name] = option
-                by_file_key[name.lower()] = option
-        by_file_key[option.key] = option
-        by_file_key[option.engine_key or option.key] = option
+    by_variable = {
+        name: option
+        for option in options
+        if option.reserved is None
+        for name in (option.name, *option.aliases)
+    }
+    by_file_key = {name.lower(): option for name, option in by_variable.items()}
+    by_vllm_name = {option.engine_key: option for option in options if option.engine_key}
+    by_key = {o.engine_key or o.key: o for o in options if not o.reserved}
+    by_key |= {o.key: o for o in options if not o.reserved}
     return OptionRegistry(
         options=options,
         by_variable=by_variable,
-        by_file_key=by_file_key,
-        by_vllm_name={option.engine_key: option for option in options if option.engine_key},
+        by_file_key=by_file_key | {option.key: option for option in options} | by_vllm_name,
+        by_vllm_name=by_vllm_name,
+        by_key=by_key,
         version=captured.version,
         engine_variables=captured.environment,
     )
@@ -104,51 +207,47 @@ def _worker_options(captured: VllmSchema) -> Iterator[Option]:
         model: Any = info.annotation
         schemas = model.model_json_schema()["properties"]
         for name, field in model.model_fields.items():
-            yield _worker_option((group, name), (info, field), schemas[name], captured)
+            yield _worker_option((group, name), find_meta(info), field, schemas[name], captured)
 
 
 def _worker_option(
     path: tuple[str, str],
-    fields: tuple[FieldInfo, FieldInfo],
+    group: Meta,
+    field: FieldInfo,
     described: Mapping[str, Any],
     captured: VllmSchema,
 ) -> Option:
-    group, field = fields
-    meta, group_meta = find_meta(field), find_meta(group)
-    nullable = [branch for branch in described.get("anyOf", ()) if branch.get("type") != "null"]
-    written = {**described, **nullable[0]} if nullable else described
-    keywords = (*SCHEMA_KEYWORDS, "minLength", "maxLength", "pattern")
-    schema = {key: written[key] for key in keywords if key in written}
+    meta = find_meta(field)
+    members = [member for member in described.get("anyOf", ()) if member.get("type") != "null"]
+    schema = _keep_keywords({**described, **members[0]} if members else described)
+    kind = schema.get("type", "string")
     if "enum" in schema:
         schema.pop("type")
-    variable = meta.names[0] if meta.names else path[1].upper()
+    name = group.env_prefix + path[1].upper()
+    variable = meta.env or name
     return Option(
         name=variable,
         key=variable.lower(),
-        kind=KINDS.get(schema.get("type", ""), "string"),
+        kind=kind if kind in ("boolean", *NUMBER_KINDS) else "string",
         schema=schema,
         description=" ".join((field.description or "").split()),
-        title=meta.title or humanize(variable),
-        category=group_meta.title or humanize(path[0]),
+        title=meta.title or humanize(name),
+        category=group.title or humanize(path[0]),
         default=field.default,
         field=path,
         engine_key=meta.vllm_name,
         flag=captured.options[meta.vllm_name]["x-flag"] if meta.vllm_name else None,
-        aliases=meta.names[1:],
-        unit=meta.unit,
-        example=meta.example,
-        default_text=meta.default_text,
         secret=SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ())),
-        console=meta.console and group_meta.console,
-        advanced=meta.advanced,
+        default_text=meta.default_text,
+        console=meta.console and group.console,
         zero_is_unset=excludes_zero(schema),
+        **_presentation(meta),
     )
 
 
-def _engine_option(key: str, entry: Mapping[str, Any], captured: VllmSchema) -> Option:
-    override = OVERRIDES.get(key, Override())
-    schema = {word: entry[word] for word in SCHEMA_KEYWORDS if word in entry}
-    schema.update(override.bounds)
+def _engine_option(key: str, captured: VllmSchema) -> Option:
+    entry, override = captured.options[key], OVERRIDES.get(key, Override())
+    schema = {**_keep_keywords(entry), **override.schema}
     variable = override.env or key.upper()
     group = entry["x-group"]
     return Option(
@@ -163,17 +262,23 @@ def _engine_option(key: str, entry: Mapping[str, Any], captured: VllmSchema) -> 
         engine_default=entry.get("default"),
         engine_key=key,
         flag=entry["x-flag"],
-        aliases=override.aliases,
-        known_values=tuple(captured.names.get(key, override.names)),
-        unit=override.unit,
-        example=override.example,
-        default_text=override.unset or _machine_default(override, entry.get("default")),
+        known_values=tuple(captured.names.get(key, override.known_values)),
+        default_text=override.default_text or _machine_default(override, entry.get("default")),
         console=override.category is not None,
-        advanced=override.advanced,
         zero_is_unset=override.zero_is_unset or excludes_zero(schema),
-        accepts_pairs=override.pairs,
+        accepts_pairs=override.accepts_pairs,
         reserved=RESERVED.get(key),
+        **_presentation(override),
     )
+
+
+def _keep_keywords(described: Mapping[str, Any]) -> dict[str, Any]:
+    return {keyword: described[keyword] for keyword in KEYWORDS if keyword in described}
+
+
+def _presentation(meta: Meta) -> dict[str, Any]:
+    names = ("aliases", "unit", "example", "advanced")
+    return {name: getattr(meta, name) for name in names}
 
 
 def _machine_default(override: Override, engine_default: Any) -> str | None:
@@ -191,7 +296,8 @@ def excludes_zero(schema: Mapping[str, Any]) -> bool:
     return bool(schema.get("minimum", 0) > 0 or schema.get("exclusiveMinimum", -1) >= 0)
 
 
-def humanize(variable: str) -> str:
-    """Return a label for a variable: `GPU_MEMORY_UTILIZATION` -> `GPU memory utilization`."""
-    text = " ".join(CAPITALS.get(word, word) for word in variable.lower().split("_"))
+def humanize(name: str) -> str:
+    """Return a label for a name: `GPU_MEMORY_UTILIZATION` -> `GPU memory utilization`."""
+    words = name.lower().split("_")
+    text = " ".join(CAPITALS.get(word, word) for word in words if word not in UNITS)
     return text[:1].upper() + text[1:]

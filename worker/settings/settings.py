@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,13 @@ from worker.machine import MachineInfo
 from worker.profile import Profile
 from worker.redaction import Redactor
 from worker.settings.groups import WorkerSettings
-from worker.settings.option import VLLM
-from worker.settings.registry import load_registry
-from worker.settings.sources import (
-    ConfigFileSource,
-    EnvironmentSource,
-    ImageManifestSource,
-    Inputs,
-    MachineDefaultsSource,
-    ProfileSource,
-)
-from worker.settings.types import SettingsModel, value_type
-from worker.settings.values import ResolvedValue, to_state
+from worker.settings.machine_defaults import MachineDefaultsSource
+from worker.settings.registry import VLLM, load_registry
+from worker.settings.sources import EnvironmentSource, Inputs
+from worker.settings.types import SettingsModel
+from worker.settings.values import Values
+from worker.settings.vllm_types import value_type
+from worker.settings.yaml_sources import ConfigFileSource, ImageManifestSource, ProfileSource
 
 
 class VllmOptions(SettingsModel):
@@ -44,7 +39,7 @@ class Settings(WorkerSettings):
     model_config = SettingsConfigDict(arbitrary_types_allowed=True, use_attribute_docstrings=True)
 
     vllm: VllmOptions = VllmOptions()
-    values: tuple[ResolvedValue, ...] = Field((), repr=False)
+    values: Values = Field(Values(), repr=False)
     """Every value with its origin, in the order of the docs."""
     warnings: tuple[Problem, ...] = ()
     """What does not prevent a start and should be in the log."""
@@ -93,17 +88,18 @@ class Settings(WorkerSettings):
         """Return which profile was read and why, for the log; empty without one."""
         if self.profile is None:
             return ""
-        origin = next(item.origin for item in self.values if item.option.name == "PROFILE")
+        found = self.values.find("profile")
+        origin = found.origin if found else ""
         automatic = f", {origin}; AUTO_PROFILE=false switches it off"
         return f"profile {self.profile.name}" + ("" if origin == "environment" else automatic)
 
-    def with_values(self, values: Iterable[ResolvedValue]) -> Settings:
+    def with_values(self, values: Values) -> Settings:
         """Return settings with other values."""
         groups = {
             group: getattr(self, group).model_copy(update=fields)
-            for group, fields in to_state({item.option.name: item for item in values}).items()
+            for group, fields in values.state().items()
         }
-        return self.model_copy(update=groups)
+        return self.model_copy(update={**groups, "values": values})
 
 
 def read_sources(inputs: Inputs) -> Settings:
@@ -116,10 +112,7 @@ def read_sources(inputs: Inputs) -> Settings:
 def settings_class() -> type[Settings]:
     """Return the settings with a field for each of vLLM's options, built once per process."""
     fields: dict[str, Any] = {
-        option.path[1]: (
-            value_type(option.schema, option.kind, option.known_values, option.accepts_pairs),
-            Field(option.engine_default),
-        )
+        option.key: (value_type(option), Field(option.engine_default))
         for option in load_registry().settable()
         if option.path[0] == VLLM
     }

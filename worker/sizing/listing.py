@@ -21,7 +21,7 @@ from worker.profile.model import FACTS
 from worker.profile.pools import find_pool
 from worker.settings.load import load_settings
 from worker.settings.settings import Settings
-from worker.settings.sources.profile import read_profile
+from worker.settings.yaml_sources import read_profile
 from worker.sizing import formatting
 from worker.sizing.placement import Placement, cheapest, place_all, place_on
 from worker.sizing.target import SizingTarget, load_target
@@ -76,7 +76,7 @@ def describe(profile: Profile, profiles: Path = PROFILES) -> Described:
     hardware = profile.about.hardware
     environ = {"PROFILE": profile.name}
     machine = MachineInfo(gpus=hardware.gpus, memory_bytes=GIB)
-    settings = load_settings(environ, machine=machine, profiles=profiles, use_baked=False)
+    settings = load_settings(environ, machine=machine, profiles=profiles, use_local_models=False)
     target = load_target({}, profile.name, profiles)
     if target.requirement is None:
         return Described(profile, settings, target, (), None)

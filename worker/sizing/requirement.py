@@ -18,8 +18,8 @@ from worker.profile.memory import (
     estimate_weights,
     kv_element_bytes,
 )
-from worker.settings.rules import ConfigView, view_settings
 from worker.settings.settings import Settings
+from worker.settings.values import Values
 
 ANCHOR = "profiles.md#does-it-fit"
 
@@ -56,41 +56,41 @@ class MemoryRequirement:
 
 
 def memory_requirement(
-    view: ConfigView, profile: Profile | None, profiles: Path
+    values: Values, profile: Profile | None, profiles: Path
 ) -> MemoryRequirement | None:
     """Return what the configuration requires of a GPU; None if the model is not known well enough.
 
     Args:
-        view: The resolved values.
+        values: The resolved values.
         profile: The profile that was read; its facts count if they are of this model.
         profiles: The built-in profiles, for a model that no profile was read for.
     """
-    name = served_model_name(str(view.get("model")))
+    name = served_model_name(str(values.get("model")))
     known = find_profile(name, profile, profiles)
     if known is None:
         return None
     attention, context = known.about.fact("attention"), known.about.fact("context")
-    weights = _weights(name, known, view)
+    weights = _weights(name, known, values)
     if attention is None or context is None or weights is None:
         return None
     weight_bytes, precision, estimated = weights
-    draft, draft_tokens = _draft(known, view)
+    draft, draft_tokens = _draft(known, values)
     layers = attention.value
     if draft is not None:
         weight_bytes, layers = weight_bytes + draft.weight_bytes, (*layers, *draft.attention)
-    asked = view.get("max_model_len")
+    asked = values.get("max_model_len")
     automatic = asked == "auto" or asked == -1
     return MemoryRequirement(
         profile=known,
         model=Model(weight_bytes, layers, context.value),
         layout=Layout(
-            tensor_parallel=view.get("tensor_parallel_size") or 1,
-            pipeline_parallel=view.get("pipeline_parallel_size") or 1,
-            kv_bytes=kv_element_bytes(view.get("kv_cache_dtype")),
-            batched_tokens=view.get("max_num_batched_tokens") or BATCHED_TOKENS,
+            tensor_parallel=values.get("tensor_parallel_size") or 1,
+            pipeline_parallel=values.get("pipeline_parallel_size") or 1,
+            kv_bytes=kv_element_bytes(values.get("kv_cache_dtype")),
+            batched_tokens=values.get("max_num_batched_tokens") or BATCHED_TOKENS,
             draft_tokens=draft_tokens,
         ),
-        utilization=view.get("gpu_memory_utilization"),
+        utilization=values.get("gpu_memory_utilization"),
         context=None if automatic else asked or context.value,
         estimated=estimated,
         precision=precision,
@@ -108,9 +108,9 @@ def _unconfirmed(profile: Profile) -> tuple[str, ...]:
     return tuple(name for name, fact in facts.items() if fact is not None and not fact.confirmed)
 
 
-def _draft(profile: Profile, view: ConfigView) -> tuple[Speculation | None, int]:
+def _draft(profile: Profile, values: Values) -> tuple[Speculation | None, int]:
     """Return the profile's preset if it is in use, and how many tokens are drafted at once."""
-    config = view.get("speculative_config") or {}
+    config = values.get("speculative_config") or {}
     tokens = config.get("num_speculative_tokens") or 0
     preset = profile.about.speculation
     is_preset = preset is not None and all(
@@ -119,11 +119,11 @@ def _draft(profile: Profile, view: ConfigView) -> tuple[Speculation | None, int]
     return (preset if config and is_preset else None), int(tokens)
 
 
-def _weights(name: str, profile: Profile, view: ConfigView) -> tuple[int, str, bool] | None:
+def _weights(name: str, profile: Profile, values: Values) -> tuple[int, str, bool] | None:
     """Return size and precision of the weights, and whether the size is an estimate."""
     variant = find_variant(profile, name)
     fact = profile.about.fact("weight_bytes")
-    quantized = view.get("quantization") if variant is None else None
+    quantized = values.get("quantization") if variant is None else None
     if quantized is None and variant is None and fact is not None:
         return fact.value, profile.about.precision, not fact.confirmed
     if variant is not None and variant.weight_bytes is not None:
@@ -149,13 +149,12 @@ def check_capacity(settings: Settings, profiles: Path = PROFILES) -> list[Proble
         settings: The settings, with the machine that they are for.
         profiles: The built-in profiles, for a model that no profile was read for.
     """
-    view = view_settings(settings)
-    gpus = view.machine.gpu_bytes
+    values, gpus = settings.values, settings.machine.gpu_bytes
     # An explicit cache size or weights outside the GPU are the user's choice.
-    overridden = any(view.get(key) for key in ("kv_cache_memory_bytes", "cpu_offload_gb"))
+    overridden = any(values.get(key) for key in ("kv_cache_memory_bytes", "cpu_offload_gb"))
     if not gpus or overridden:
         return []
-    requirement = memory_requirement(view, settings.profile, profiles)
+    requirement = memory_requirement(values, settings.profile, profiles)
     if requirement is None:
         return []
     fit = requirement.fit(gpus)
@@ -173,6 +172,6 @@ def check_capacity(settings: Settings, profiles: Path = PROFILES) -> list[Proble
             f"beside {weights}, of {usable}"
         )
     expected = f"at most {fit.longest} tokens" if fit.longest else None
-    problem = view.problem(key, message, expected)
+    problem = values.problem(key, message, expected)
     advice = f"{problem.message}; run `worker fit` for changes that make it fit"
     return [Problem(problem.where, advice, None, expected, anchor=ANCHOR)]

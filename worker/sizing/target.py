@@ -9,9 +9,7 @@ from pathlib import Path
 from worker.machine import GIB, MachineInfo
 from worker.profile import PROFILES
 from worker.settings.load import load_settings
-from worker.settings.rules import view_settings
 from worker.settings.settings import Settings
-from worker.settings.values import ResolvedValue
 from worker.sizing.requirement import MemoryRequirement, memory_requirement
 
 MAX_GPUS = 8
@@ -56,9 +54,9 @@ def load_target(
         environ = {**environ, ("MODEL_NAME" if is_model(name) else "PROFILE"): name}
     machine = MachineInfo(gpus=MAX_GPUS, memory_bytes=GIB)
     settings = load_settings(environ, machine=machine, profiles=profiles)
-    view = view_settings(settings)
-    requirement = memory_requirement(view, settings.profile, profiles)
-    return SizingTarget(settings, requirement, _is_fixed(view.explicit("tensor_parallel_size")))
+    requirement = memory_requirement(settings.values, settings.profile, profiles)
+    size = settings.values.find("tensor_parallel_size")
+    return SizingTarget(settings, requirement, size is not None and not size.is_default)
 
 
 _REPLACED = ("MODEL_NAME", "PROFILE", "WORKER_PROFILE")
@@ -68,7 +66,3 @@ _REPLACED = ("MODEL_NAME", "PROFILE", "WORKER_PROFILE")
 def is_model(name: str) -> bool:
     """Whether a name is a repository id, not a profile."""
     return "/" in name and not Path(name).exists() and not name.endswith((".yaml", ".yml"))
-
-
-def _is_fixed(size: ResolvedValue | None) -> bool:
-    return size is not None and not size.is_default

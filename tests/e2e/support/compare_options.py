@@ -31,8 +31,7 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 from tests.e2e.support.option_values import values_of
 from worker.errors import ConfigurationError
 from worker.settings import load_settings
-from worker.settings.option import SWITCH_KINDS, Option
-from worker.settings.registry import load_registry
+from worker.settings.registry import SWITCH_KINDS, Option, load_registry
 
 TIMEOUT_S = 10
 """How long vLLM may take for one value; a configuration takes 3 ms."""

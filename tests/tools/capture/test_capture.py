@@ -13,7 +13,7 @@ from worker.settings import load_settings
 from worker.settings.arguments import format_option
 from worker.settings.registry import load_registry
 from worker.settings.settings import settings_class
-from worker.settings.sources.source import validate_value
+from worker.settings.sources import validate_value
 from worker.vllm_options.schema import SCHEMA_PATH
 from worker_tools.capture.command import capture_text, difference
 

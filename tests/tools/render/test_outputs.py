@@ -14,8 +14,7 @@ from rich.console import Console
 from worker.errors import ExitCode
 from worker.machine import GIB, MachineInfo
 from worker.settings import load_settings
-from worker.settings.option import SWITCH_KINDS
-from worker.settings.registry import load_registry
+from worker.settings.registry import SWITCH_KINDS, load_registry
 from worker_tools.render import run_render
 from worker_tools.render.console import empty_form, form_options, hub, hub_tests, worker_config
 from worker_tools.render.markdown import BEGIN, END, replace_block

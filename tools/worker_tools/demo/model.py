@@ -21,7 +21,7 @@ import orjson
 
 from worker.errors import ConfigurationError, ExitCode, UnavailableError
 from worker.settings import load_settings
-from worker.settings.sources.machine_defaults import DEFAULT
+from worker.settings.machine_defaults import DEFAULT
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 """Also the name of its directory, hence the name under which it is served."""

@@ -11,8 +11,8 @@ from worker.errors import ConfigurationError, Problem
 from worker.machine import GIB, MachineInfo
 from worker.profile import PROFILES
 from worker.profile.model import CUDA
+from worker.settings.endpoint import choose_ports
 from worker.settings.load import load_settings
-from worker.settings.mode import choose_ports
 from worker.settings.registry import load_registry
 from worker.settings.settings import Settings
 from worker.sizing import SizingTarget, load_target

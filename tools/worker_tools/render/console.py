@@ -8,8 +8,7 @@ from typing import Any
 
 from worker.profile import builtin_folder, load_all
 from worker.profile.model import CUDA
-from worker.settings.option import SWITCH_KINDS, Option
-from worker.settings.registry import OptionRegistry
+from worker.settings.registry import SWITCH_KINDS, Option, OptionRegistry
 from worker_tools.render.order import CATEGORIES, in_order
 
 PLAIN_NUMBERS = ("integer", "number")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from worker.settings.option import Option
+from worker.settings.registry import Option
 
 CATEGORIES = (
     "Model",

@@ -13,8 +13,7 @@ from worker.console import problem_data
 from worker.errors import ConfigurationError
 from worker.redaction import REDACTED, SECRET_NAME, Redactor
 from worker.settings.load import load_settings
-from worker.settings.option import Option
-from worker.settings.registry import OptionRegistry, load_registry
+from worker.settings.registry import Option, OptionRegistry, load_registry
 from worker.settings.secrets import secret_values
 from worker.sizing.requirement import check_capacity
 from worker_tools.dev.reply import ApiError

@@ -1,4 +1,4 @@
-"""What every source of settings does: read what was written, validate it, remember its place."""
+"""What every source of settings does, and the first of them: the environment."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from worker.errors import Problem
 from worker.machine import MachineInfo
-from worker.models.image_manifest import ImageManifest
-from worker.profile import Profile
-from worker.settings.deprecated import REMOVED, RENAMED, RETIRED
-from worker.settings.option import Option
-from worker.settings.registry import OptionRegistry
-from worker.settings.sources.renamed import (
-    ANCHOR,
-    LEGACY_NAMES,
-    TYPES,
-    is_empty_field,
-    is_set,
-)
-from worker.settings.values import Diagnostics, ResolvedValue, Values, merge_values, to_state
+from worker.models.image_manifest import ImageManifest, read_manifest
+from worker.profile import PROFILES, Profile
+from worker.settings.deprecated import ANCHOR, REMOVED, RENAMED, RETIRED, is_set
+from worker.settings.groups import SourceSettings
+from worker.settings.registry import Option, OptionRegistry
+from worker.settings.values import Diagnostics, ResolvedValue, Values
 from worker.validation_errors import describe
+from worker.vllm_options.overrides import COMMON
+
+ENVIRONMENT = "environment"
+BAKED = "baked"
+
+NOT_SETTABLE = "engine-options.md#not-settable"
 
 UNSET = frozenset({"", "none", "null"})
 """Texts that mean "not set", in any case; consoles send them for empty fields."""
@@ -42,29 +41,46 @@ class Inputs:
         environ: The process's environment.
         registry: All options.
         machine: What defaults are chosen for.
+        is_local: Whether that is this machine, where paths can be checked.
         profiles: Folder of the built-in profiles.
         given_profile: A profile as data, instead of any other.
-        use_image: Whether the model in the image counts.
+        use_local_models: Whether models in the image and in caches count.
         diagnostics: What is wrong with what was written.
         values: The values of the sources that have run, highest precedence first.
         manifest: What the image holds, once it is read.
+        manifest_is_read: Whether it is.
         profile: The profile that was read.
     """
 
     environ: Mapping[str, str]
     registry: OptionRegistry
     machine: MachineInfo
-    profiles: Path
-    given_profile: Mapping[str, Any] | None
-    use_image: bool
+    is_local: bool = True
+    profiles: Path = PROFILES
+    given_profile: Mapping[str, Any] | None = None
+    use_local_models: bool = True
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
     values: list[Values] = field(default_factory=list)
     manifest: ImageManifest | None = None
+    manifest_is_read: bool = False
     profile: Profile | None = None
 
-    def find(self, name: str) -> ResolvedValue | None:
+    def find(self, key: str) -> ResolvedValue | None:
         """Return an option's value in the sources that have run."""
-        return next((values[name] for values in self.values if name in values), None)
+        return next((found for values in self.values if (found := values.find(key))), None)
+
+    def find_manifest(self) -> ImageManifest | None:
+        """Return what the image holds, None where nothing was baked; report a broken manifest."""
+        if self.manifest_is_read or not self.use_local_models:
+            return self.manifest
+        self.manifest_is_read = True
+        chosen = self.find("baked_file")
+        found = read_manifest(Path(chosen.value) if chosen else SourceSettings().baked_file)
+        if isinstance(found, Problem):
+            self.diagnostics.problems.append(found)
+        else:
+            self.manifest = found
+        return self.manifest
 
 
 class SettingsSource(PydanticBaseSettingsSource):
@@ -90,7 +106,7 @@ class SettingsSource(PydanticBaseSettingsSource):
         """Return the values by group and field, for pydantic-settings."""
         values = self.read()
         self.inputs.values.append(values)
-        return to_state(values)
+        return values.state()
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """Unused: a source is read as a whole, because one name may stand for several fields."""
@@ -100,21 +116,27 @@ class SettingsSource(PydanticBaseSettingsSource):
 class WrittenSource(SettingsSource):
     """Base of the sources that people write: names with text or YAML values."""
 
+    origin: str
+    """Its name in the provenance, e.g. `environment`, `profile qwen3`."""
+
     from_form = False
     """Whether a console's form may have filled it in, with 0 for an empty number field."""
-
-    @property
-    @abstractmethod
-    def origin(self) -> str:
-        """Its name in the provenance, e.g. `environment`, `profile qwen3`."""
 
     def location(self, name: str) -> str:
         """Return where a reader finds a name."""
         return f"{self.origin}:{name}"
 
+    @abstractmethod
     def known_names(self, written: Mapping[str, Any]) -> dict[str, str]:
         """Return the written name of each variable; report the names that are not settings."""
-        raise NotImplementedError
+
+    def reject(self, *args: Any, **kwargs: Any) -> None:
+        """Report a problem; takes what `Problem` takes."""
+        self.inputs.diagnostics.problems.append(Problem(*args, **kwargs))
+
+    def warn(self, location: str, message: str, anchor: str | None = None) -> None:
+        """Report something that does not prevent a start."""
+        self.inputs.diagnostics.warnings.append(Problem(location, message, anchor=anchor))
 
     def validate(self, written: Mapping[str, Any]) -> Values:
         """Return the typed values; report what is wrong.
@@ -122,67 +144,59 @@ class WrittenSource(SettingsSource):
         Args:
             written: Values as they were written, by the written name.
         """
-        by_variable = {
-            variable: (name, written[name]) for variable, name in self.known_names(written).items()
-        }
-        legacy = {name: by_variable[name] for name in LEGACY_NAMES if name in by_variable}
-        renamed = list(self._read_renamed(legacy))
-        direct: Values = {}
+        named = self.known_names(written)
+        by_variable = {variable: (name, written[name]) for variable, name in named.items()}
+        values, direct = Values(), Values()
+        for renamed in self._read_renamed(by_variable):
+            values.merge(Values([renamed]))
         for option in self.inputs.registry.settable():
             for value in self._read_option(option, by_variable):
-                first = direct.setdefault(option.name, value)
-                if value.value != first.value:
+                first = direct.find(option.key)
+                if first is None:
+                    direct.add(value)
+                elif value.value != first.value:
                     message = f"ignored, because {first.location} is set to another value"
-                    self.inputs.diagnostics.warnings.append(Problem(value.location, message))
-        return merge_values([*renamed, direct])
+                    self.warn(value.location, message)
+        values.merge(direct)
+        return values
 
-    def _read_renamed(self, written: Mapping[str, tuple[str, Any]]) -> Iterator[Values]:
-        """Yield what renamed variables set, each by itself; report these and the removed ones."""
-        diagnostics = self.inputs.diagnostics
-        for variable, (name, raw) in written.items():
-            removed, renamed = REMOVED.get(variable), RENAMED.get(variable)
+    def _read_renamed(self, by_variable: Mapping[str, tuple[str, Any]]) -> Iterator[ResolvedValue]:
+        """Yield what renamed variables set; report these and the removed ones."""
+        for variable, gone in {**REMOVED, **RENAMED}.items():
+            name, raw = by_variable.get(variable, ("", None))
             location = self.location(name)
-            if removed is not None and is_set(raw, removed.default):
-                message = f"has no effect since {removed.since}. {removed.instead}"
-                diagnostics.warnings.append(Problem(location, message, anchor=ANCHOR))
-            if renamed is None or not is_set(raw, renamed.default) or is_empty_field(raw, renamed):
+            renamed = RENAMED.get(variable)
+            if not gone.is_set(raw):
+                continue
+            if renamed is None:
+                self.warn(location, f"has no effect since {gone.since}. {gone.instead}", ANCHOR)
                 continue
             option = self.inputs.registry.by_vllm_name[renamed.target]
             try:
-                value = renamed.convert(TypeAdapter(TYPES[renamed.kind]).validate_python(raw))
+                value = renamed.convert(raw)
             except ValidationError as error:
                 invalid = describe(error.errors(include_url=False)[0])
-                diagnostics.problems.append(
-                    Problem(location, invalid.message, str(raw), invalid.expected, anchor=ANCHOR)
-                )
+                self.reject(location, invalid.message, str(raw), invalid.expected, anchor=ANCHOR)
                 continue
-            message = f"is now part of {option.name}, since {renamed.since}"
-            diagnostics.warnings.append(Problem(location, message, anchor=ANCHOR))
+            self.warn(location, f"is now part of {option.name}, since {gone.since}", ANCHOR)
             origin = f"{self.origin} ({variable})"
-            if value is not None and (
-                resolved := self.check(option, value, location, ANCHOR, origin)
-            ):
-                yield {option.name: resolved}
+            if value is not None and (found := self.check(option, value, location, ANCHOR, origin)):
+                yield found
 
     def _read_option(
         self, option: Option, by_variable: Mapping[str, tuple[str, Any]]
     ) -> Iterator[ResolvedValue]:
         """Yield the value of each name of an option that is written; the first one counts."""
         for variable in (option.name, *option.aliases):
-            if variable not in by_variable:
-                continue
-            name, raw = by_variable[variable]
+            name, raw = by_variable.get(variable, ("", None))
             if is_unset(raw, option, from_form=self.from_form):
                 continue
             location = self.location(name)
-            retired = RETIRED.get(option.engine_key or "", {}).get(str(raw).strip().lower())
-            if retired is not None:
+            instead = RETIRED.get(option.key, {}).get(str(raw).strip().lower())
+            if instead is not None:
                 message = "no longer exists in vLLM"
-                problem = Problem(location, message, str(raw), retired, anchor=option.anchor)
-                self.inputs.diagnostics.problems.append(problem)
-                continue
-            found = self.check(option, raw, location, option.anchor)
-            if found is not None:
+                self.reject(location, message, str(raw), instead, anchor=option.anchor)
+            elif found := self.check(option, raw, location, option.anchor):
                 yield found
 
     def check(
@@ -194,23 +208,18 @@ class WrittenSource(SettingsSource):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             invalid = describe(first)
-            item = "".join(f" at [{part}]" for part in first["loc"][1:] if isinstance(part, int))
-            is_own = first["type"] == "invalid_value"
-            expected = invalid.expected if is_own else option.expected or invalid.expected
+            message, expected = invalid.message, invalid.expected
+            if first["type"] != "invalid_value":
+                parts = [part for part in first["loc"][1:] if isinstance(part, int)]
+                message += "".join(f" at [{part}]" for part in parts)
+                expected = option.expected or expected
             if option.secret and expected:
                 expected = expected.replace("items", "characters")
             if first["type"] == "string_pattern_mismatch":
                 pattern = option.schema.get("pattern")
                 expected = f"text such as {option.example or option.default} ({pattern})"
-            problem = Problem(
-                location,
-                invalid.message + ("" if is_own else item),
-                got=None if option.secret else str(raw),
-                expected=expected,
-                suggestions=invalid.suggestions,
-                anchor=anchor,
-            )
-            self.inputs.diagnostics.problems.append(problem)
+            got = None if option.secret else str(raw)
+            self.reject(location, message, got, expected, invalid.suggestions, anchor)
             return None
         return ResolvedValue(option, value, origin or self.origin, location)
 
@@ -241,3 +250,29 @@ def is_unset(raw: Any, option: Option, *, from_form: bool) -> bool:
     if from_form and option.zero_is_unset and isinstance(raw, str):
         return bool(re.fullmatch(r"0+(\.0*)?", raw.strip()))
     return False
+
+
+class EnvironmentSource(WrittenSource):
+    """The process's environment: variables by their names, among many that are not settings."""
+
+    origin = ENVIRONMENT
+    from_form = True
+
+    def location(self, name: str) -> str:
+        """Return the variable."""
+        return name
+
+    def read(self) -> Values:
+        """Return the values of the variables that are settings."""
+        return self.validate(self.inputs.environ)
+
+    def known_names(self, written: Mapping[str, Any]) -> dict[str, str]:
+        """Return all variables; warn of options of vLLM that the worker does not pass on.
+
+        Unknown names are normal here (see `typos`), and so are common names such as `PORT`.
+        """
+        for option in self.inputs.registry.options:
+            is_ours = option.name in COMMON or option.name in self.inputs.registry.by_variable
+            if option.reserved and not is_ours and is_set(written.get(option.name)):
+                self.warn(option.name, f"has no effect: {option.reserved}", NOT_SETTABLE)
+        return {name: name for name in written}
