@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import io
 import json
+import multiprocessing
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,8 @@ TIMEOUT_S = 10
 """How long vLLM may take for one value; a configuration takes 3 ms."""
 
 BASE = {"LOAD_FORMAT": "dummy", "AUTO_PROFILE": "false", "CUDA_VISIBLE_DEVICES": ""}
+
+IMMUTABLE = (str, int, float, type(None))
 
 LORA = {"ENABLE_LORA": "true"}
 
@@ -63,42 +68,69 @@ BESIDE: Mapping[str, Mapping[str, str]] = {
 
 def main(results: Path, model: str, chosen: list[str]) -> None:
     """Compare all options, or the chosen ones, and write what differs."""
-    time.sleep = lambda _seconds: None  # vLLM tries again what cannot be read, after 2 s
-    parser = make_arg_parser(FlexibleArgumentParser())
-    defaults = {action: action.default for action in parser._actions}
-    tried = options = 0
-    differences: list[dict[str, Any]] = []
-    for option in load_registry().settable():
-        if option.flag is None or (chosen and option.name not in chosen):
-            continue
-        base = {"MODEL_NAME": model, **BASE, **BESIDE.get(option.name, {})}
-        options += 1
-        for text in values_of(option.name, option.schema, option.known_values):
-            tried += 1
+    options = [
+        option
+        for option in load_registry().settable()
+        if option.flag is not None and (not chosen or option.name in chosen)
+    ]
+    comparison = Comparison(model)
+    # The processes are forked: each has vLLM, which takes seconds to import, and the parser.
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:
+        compared = list(pool.map(comparison.compare, options))
+    differences = [difference for _tried, found in compared for difference in found]
+    tried = sum(tried for tried, _found in compared)
+    results.write_text(
+        json.dumps({"tried": tried, "options": len(options), "differences": differences})
+    )
+
+
+class Comparison:
+    """Both sides, for one model."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        time.sleep = lambda _seconds: None  # vLLM tries again what cannot be read, after 2 s
+
+    def compare(self, option: Option) -> tuple[int, list[dict[str, Any]]]:
+        """Return how many values of an option were tried, and where the two sides differ."""
+        base = {"MODEL_NAME": self.model, **BASE, **BESIDE.get(option.name, {})}
+        base_arguments = load_settings(base).engine_arguments()
+        texts = values_of(option.name, option.schema, option.known_values)
+        differences: list[dict[str, Any]] = []
+        for text in texts:
             ours, arguments = check(base, option, text)
-            for action, default in defaults.items():
-                # vLLM changes the objects that are its parser's defaults.
-                action.default = copy.deepcopy(default)
-            theirs = within_time(lambda arguments=arguments: accept(parser, arguments))
+            if arguments is None:
+                # vLLM gets it as a user of its command line would type it.
+                arguments = [*base_arguments, *typed(option, text)]
+            theirs = within_time(functools.partial(accept, arguments))
             if (ours is None) != (theirs is None):
                 differences.append(
                     {"option": option.name, "value": text[:200], "worker": ours, "vllm": theirs}
                 )
-    results.write_text(json.dumps({"tried": tried, "options": options, "differences": differences}))
+        return len(texts), differences
 
 
-def check(base: Mapping[str, str], option: Option, text: str) -> tuple[str | None, list[str]]:
-    """Return what the worker's check says of a value, and the arguments that vLLM gets.
-
-    A value that the check refuses reaches vLLM as a user of its command line would type it.
-    """
+def check(base: Mapping[str, str], option: Option, text: str) -> tuple[str | None, Any]:
+    """Return why the worker's check refuses a value, or None and the arguments that vLLM gets."""
     try:
         return None, load_settings({**base, option.name: text}).engine_arguments()
     except ConfigurationError as error:
-        reason = str(error.problems[0])[:400]
+        return str(error.problems[0])[:400], None
     except Exception as error:  # noqa: BLE001  reported as a difference
-        reason = f"TRACEBACK {type(error).__name__}: {error}"[:200]
-    return reason, [*load_settings(base).engine_arguments(), *typed(option, text)]
+        return f"TRACEBACK {type(error).__name__}: {error}"[:200], None
+
+
+@functools.cache
+def make_parser() -> tuple[Any, dict[Any, Any]]:
+    """Return vLLM's parser, and those of its defaults that vLLM can change, by action."""
+    parser = make_arg_parser(FlexibleArgumentParser())
+    parser.print_usage = lambda _file=None: None  # takes half the time of a refusal
+    defaults = {
+        action: copy.deepcopy(action.default)
+        for action in parser._actions
+        if not isinstance(action.default, IMMUTABLE)
+    }
+    return parser, defaults
 
 
 def typed(option: Option, text: str) -> list[str]:
@@ -115,8 +147,11 @@ def typed(option: Option, text: str) -> list[str]:
     return [f"{flag}={text}"]
 
 
-def accept(parser: Any, arguments: list[str]) -> str | None:
+def accept(arguments: list[str]) -> str | None:
     """Return why vLLM refuses the arguments; None where it accepts them."""
+    parser, defaults = make_parser()
+    for action, default in defaults.items():
+        action.default = copy.deepcopy(default)
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         try:
