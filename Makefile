@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev test test-clients image-test browser lint docs audit fix render lock clean
+.PHONY: help install run dev test test-faults test-clients image-test browser lint docs audit fix render lock clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14
@@ -20,7 +20,10 @@ dev: install ## A local RunPod endpoint that stays up, with the demo model or MO
 
 test: install ## All tests: units on every core, then end to end with one real vLLM
 	$(BIN)/pytest -m "not e2e" -n logical --dist worksteal --durations=10
-	$(BIN)/pytest -m e2e --durations=10
+	$(BIN)/pytest -m "e2e and not faults" --durations=10
+
+test-faults: install ## The longest end-to-end tests: hangs, overload, broken models and downloads
+	$(BIN)/pytest -m faults --durations=10
 
 test-clients: install ## Clients that users have, from LangChain to GuideLLM, against one worker
 	@$(BIN)/python scripts/clients.py test

@@ -125,6 +125,7 @@ async def test_death_of_one_server_ends_the_worker(served: tuple[LocalDeployment
     await wait_gone(tree)
 
 
+@pytest.mark.faults
 async def test_hang_of_one_server_ends_the_worker_while_the_other_answers(
     environ: dict[str, str],
 ) -> None:

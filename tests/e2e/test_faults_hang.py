@@ -21,7 +21,7 @@ from worker.errors import ExitCode
 from worker_tools.dev import Fault, LocalDeployment, LocalEndpoint
 from worker_tools.dev import endpoint as endpoint_module
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.faults, pytest.mark.asyncio(loop_scope="module")]
 
 SILENCE_S = 4
 FREEZE_S = 12

@@ -21,7 +21,7 @@ from worker.errors import ExitCode
 from worker_tools.dev import Fault, Limits, LocalDeployment, LocalEndpoint
 from worker_tools.dev.job import Job, JobRequest, JobStatus
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.faults, pytest.mark.asyncio(loop_scope="module")]
 
 WATCHED_WORKER = Path(__file__).parent / "support/watched_worker.py"
 PLACES = 300

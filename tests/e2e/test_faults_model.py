@@ -28,7 +28,7 @@ from worker_tools.dev import LocalDeployment
 from worker_tools.dev.deployment import DEFAULTS
 from worker_tools.dev.process import WorkerProcess
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.faults, pytest.mark.asyncio(loop_scope="module")]
 
 QUESTION = "What is it?"
 LONG = {"prompt": "On", "sampling_params": {"n": 8, "max_tokens": 900, "ignore_eos": True}}

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.support.deployment import make_environ
 from tests.e2e.support.soak import Soak
 
@@ -9,6 +11,7 @@ SECONDS = 40
 GROWTH_KIB = 64 * 1024
 
 
+@pytest.mark.faults
 async def test_soak_loses_and_repeats_no_job(tiny_model: Path) -> None:
     environ = make_environ(tiny_model, DRAIN_TIMEOUT_S="5")
     figures = await Soak(environ, seed=7, violence_s=12).run(SECONDS)

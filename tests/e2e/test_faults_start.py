@@ -18,7 +18,7 @@ from worker.errors import ExitCode
 from worker_tools.dev import LocalDeployment
 from worker_tools.dev.deployment import WorkerExitError
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.faults, pytest.mark.asyncio(loop_scope="session")]
 
 REPO = "Test/Tiny-Llama"
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.e2e.support.deployment import LONG, connect, deploy, make_environ
 from tests.e2e.support.process_tree import descendants, wait_gone
@@ -20,6 +21,7 @@ VLLM_TAKES_S = 9
 """How long vLLM itself takes to report the loss of a rank."""
 
 
+@pytest.mark.faults
 async def test_killed_rank_fails_its_jobs_and_ends_the_worker_at_once(tmp_path: Path) -> None:
     model = build_tiny_model(tmp_path / "tiny")
     cores = sorted(os.sched_getaffinity(0))

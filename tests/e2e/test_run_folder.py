@@ -35,6 +35,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.faults
 async def test_killed_worker_is_tidied_up_after_and_a_stopped_one_leaves_nothing(
     tiny_model: Path, temporary: Path
 ) -> None:
