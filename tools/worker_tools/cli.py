@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from worker.errors import ExitCode, UnavailableError
+from worker_tools.batch.options import BatchOptions
 from worker_tools.deploy.options import DeployOptions, with_options
 
 USERS = "Commands for your own machine"
@@ -89,6 +90,25 @@ def deploy(options: DeployOptions) -> None:
     from worker_tools.deploy.command import run_deploy
 
     raise typer.Exit(run_deploy(os.environ, options))
+
+
+@app.command(rich_help_panel=USERS)
+@with_options(BatchOptions)
+def batch(options: BatchOptions) -> None:
+    """Send a file of requests through RunPod's batches, and write the answers in its order.
+
+    FILE and the results are in OpenAI's batch format: chat, completions, embeddings, rerank and
+    every other route that takes POST. All lines are checked before anything is sent. Run the same
+    command again after an interruption: it goes on, and sends nothing twice.
+
+    worker batch requests.jsonl --endpoint ID
+
+    The key is read from RUNPOD_API_KEY. Exits with 1 if requests have failed, with 2 and all
+    problems if the file is wrong, with 5 if RunPod cannot be reached, with 130 after Ctrl-C.
+    """
+    from worker_tools.batch.command import run_batch
+
+    raise typer.Exit(run_batch(os.environ, options))
 
 
 @app.command(rich_help_panel=DEVELOPERS)

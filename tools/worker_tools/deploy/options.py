@@ -169,4 +169,4 @@ def _describe(field: dataclasses.Field[Any], parameter: inspect.Parameter) -> Op
 def _default_text(default: object) -> str:
     if isinstance(default, bool):
         return "on" if default else "off"
-    return "—" if default is None else str(default)
+    return "—" if default in (None, dataclasses.MISSING) else str(default)
