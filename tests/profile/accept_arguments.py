@@ -10,7 +10,9 @@ everything but the model's own files is checked as at a start.
 
 import json
 import sys
+from typing import get_args
 
+from vllm.config.speculative import SpeculativeMethod
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.reasoning import ReasoningParserManager
 from vllm.tool_parsers import ToolParserManager
@@ -31,6 +33,8 @@ OF_THE_MODEL = (
 )
 """Options that need the real model's files, tokens or experts; the parser has checked them."""
 
+METHODS = set(get_args(SpeculativeMethod))
+
 
 def accept(parser, arguments, model):
     """Return what vLLM makes of the arguments: nothing to complain about is an empty string."""
@@ -48,6 +52,12 @@ def accept(parser, arguments, model):
         defaults = parser.parse_args([])
         for name in OF_THE_MODEL:
             setattr(parsed, name, getattr(defaults, name))
+        drafts = parsed.speculative_config
+        if drafts is not None and drafts["method"] != "ngram":
+            # The draft is part of the real model, or made for it: vLLM must know the method.
+            if drafts["method"] not in METHODS:
+                return f"unknown method: {drafts['method']}"
+            parsed.speculative_config = None
         parsed.model, parsed.load_format = model, "dummy"
         config = AsyncEngineArgs.from_cli_args(parsed).create_engine_config()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what a user would see

@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 
 from worker.machine import GIB, MachineInfo
-from worker.profile import builtin_folder, names
+from worker.profile import builtin_folder, load_all, names
 from worker.settings import load_settings
 
 PROGRAM = Path(__file__).with_name("accept_arguments.py")
 NAMES = names(builtin_folder())
+SPECULATING = [item.name for item in load_all(builtin_folder()) if item.about.speculation]
+CASES = {
+    **{name: {"PROFILE": name} for name in NAMES},
+    **{f"{name}-speculating": {"PROFILE": name, "SPECULATION": "on"} for name in SPECULATING},
+}
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +27,8 @@ def accepted(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("accepted")
     cases = {
-        name: load_settings({"PROFILE": name}, machine=MachineInfo(1, 64 * GIB)).engine_arguments()
-        for name in NAMES
+        name: load_settings(environ, machine=MachineInfo(1, 64 * GIB)).engine_arguments()
+        for name, environ in CASES.items()
     }
     model = build_tiny_model(folder / "tiny-llama")
     subprocess.run(
@@ -38,6 +43,6 @@ def accepted(tmp_path_factory):
 
 @pytest.mark.e2e
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CASES)
 def test_vllm_accepts_the_arguments_of_a_profile(accepted, name):
     assert accepted[name] == ""

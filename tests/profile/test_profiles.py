@@ -71,6 +71,15 @@ def test_every_fact_is_known_with_its_source(name):
 
 
 @pytest.mark.parametrize("name", PROFILES)
+def test_only_access_may_be_unconfirmed(name):
+    about = PROFILES[name].about
+    facts = {fact: about.fact(fact) for fact in FACTS}
+    doubtful = {fact for fact, value in facts.items() if value and not value.confirmed}
+
+    assert doubtful <= {"gated"}
+
+
+@pytest.mark.parametrize("name", PROFILES)
 def test_source_names_no_version_of_vllm(name):
     versioned = [
         facts.source
@@ -128,10 +137,12 @@ def test_there_are_profiles_for_what_people_serve():
     names = " ".join(PROFILES)
     families = (
         "llama-3 qwen3- qwen3.6 coder fp8 awq a3b gemma mistral devstral gpt-oss-20b gpt-oss-120b "
-        "distill phi glm kimi minimax smollm vl embedding rerank whisper"
+        "distill phi glm kimi minimax smollm vl embedding rerank whisper deepseek-v3.2 deepseek-v4 "
+        "glm-4.7 glm-5 kimi-k2.7-code minimax-m3 qwen3.5 qwen3.8 gemma-4-e2b gemma-4-12b "
+        "nemotron-3-super mistral-small-4 ministral-3-3b ministral-3-14b granite-4 lfm2.5 asr"
     )
 
-    assert len(PROFILES) >= 30
+    assert len(PROFILES) >= 90
     assert [family for family in families.split() if family not in names] == []
 
 

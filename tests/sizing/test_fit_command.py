@@ -56,6 +56,30 @@ def test_fit_of_the_environment():
     assert "72.0 KiB for a further token" in text
 
 
+def test_fit_marks_facts_without_a_source(tmp_path):
+    path = tmp_path / "own.yaml"
+    layers = "[{layers: 2, kv_heads: 1, head_size: 64}]"
+    path.write_text(
+        "about: {facts: ["
+        f"{{source: unconfirmed, attention: {layers}, context: 4096}},"
+        "{source: the card, weight_bytes: 1000000}]}\nmodel_name: org/own\n"
+    )
+    _code, text = fit(environ={"PROFILE": str(path)}, gpus=["L4"])
+
+    assert "unconfirmed context, attention: no public source was found" in text
+    assert "unconfirmed" not in fit("qwen3-8b", ["L4"])[1]
+
+
+def test_fit_names_the_draft_and_counts_it():
+    _code, plain = fit(environ={"PROFILE": "llama-3.1-8b"}, gpus=["L4"])
+    _code, text = fit(environ={"PROFILE": "llama-3.1-8b", "SPECULATION": "on"}, gpus=["L4"])
+
+    draft = "RedHatAI/Llama-3.1-8B-Instruct-speculator.eagle3, 3 tokens ahead"
+    assert f"draft     0.8 GiB of the weights: {draft}" in text
+    assert "weights   15.7 GiB" in text
+    assert "weights   15.0 GiB" in plain
+
+
 def test_fit_obeys_the_number_of_gpus():
     code, text = fit("llama-3.3-70b", ["A100"], 1)
     assert code == ExitCode.FAILURE
