@@ -15,7 +15,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from worker.request import Code
 from worker.serve import State
-from worker.serve.websocket import ROUTES, find_route
+from worker.serve.websocket import ROUTES, find_websocket_route
 
 KEY = "sk-worker-key"
 CREATED = {"type": "session.created", "session": {"type": "transcription"}}
@@ -211,4 +211,4 @@ def test_routes_are_those_of_vllm():
         for route in re.findall(r"\.websocket\(\s*\"([^\"]+)\"", path.read_text())
     }
     assert found == set(ROUTES)
-    assert all(find_route(route) == route for route in ROUTES)
+    assert all(find_websocket_route(route) == route for route in ROUTES)

@@ -234,7 +234,7 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
 
-class RequestEnds(AbstractAccessLogger):
+class AccessLogger(AbstractAccessLogger):
     """Stands in for aiohttp's access log, which is called when an answer is written."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:

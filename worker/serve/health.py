@@ -24,7 +24,7 @@ class State(enum.Enum):
         return self.value[0]
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """For people."""
         return self.value[1]
 
@@ -33,4 +33,4 @@ def health_response(state: State) -> web.Response:
     """Return the answer to a health check."""
     if state is State.STARTING:
         return web.Response(status=state.status)
-    return web.json_response({"status": state.words}, status=state.status)
+    return web.json_response({"status": state.description}, status=state.status)

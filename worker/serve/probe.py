@@ -33,12 +33,12 @@ def run_health(environ: Mapping[str, str]) -> int:
         print("a machine that follows another one is healthy as long as it runs")
         return ExitCode.OK
     _port, health_port = choose_ports(endpoint, mode)
-    status = ask_health(health_port, endpoint.health_path)
+    status = request_health(health_port, endpoint.health_path)
     print({200: "ready", 204: "the model is loading"}.get(status, "not healthy"))
     return ExitCode.OK if status == 200 else ExitCode.FAILURE
 
 
-def ask_health(port: int, path: str) -> int:
+def request_health(port: int, path: str) -> int:
     """Return the status of a health check on this machine, 0 without an answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     try:

@@ -14,21 +14,26 @@ from worker.errors import RequestError, UnavailableError
 from worker.handler import Handler, HandlerOptions, describe_failure, timeout_error
 from worker.request import Code, request_error
 from worker.request.engine_request import MAX_BODY_BYTES
-from worker.serve.answer import (
+from worker.serve.cluster import NODE, FollowerMonitor
+from worker.serve.connections import AccessLogger, ConnectionLimits, Connections, receive_body
+from worker.serve.cors import Cors
+from worker.serve.exchange import (
     Exchange,
     check_key,
     error_response,
     fail_stream,
-    meet_expectation,
+    handle_expect,
 )
-from worker.serve.cluster import NODE, FollowerMonitor
-from worker.serve.connections import ConnectionLimits, Connections, RequestEnds, receive_body
-from worker.serve.cors import Cors
 from worker.serve.health import State, health_response
-from worker.serve.native import PATH as NATIVE_PATH
-from worker.serve.native import answer_job
-from worker.serve.relay import Relay
-from worker.serve.websocket import check_plain, fail_socket, is_socket, relay_socket
+from worker.serve.proxy import Proxy
+from worker.serve.runsync import PATH as NATIVE_PATH
+from worker.serve.runsync import handle_runsync
+from worker.serve.websocket import (
+    fail_websocket,
+    is_websocket,
+    proxy_websocket,
+    refuse_plain_request,
+)
 from worker.stream.flush_policy import StreamLoad
 
 log = logging.getLogger(__name__)
@@ -83,7 +88,7 @@ class HttpServer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._handler: Handler | None = None
-        self._relay: Relay | None = None
+        self._proxy: Proxy | None = None
         self._client: EngineClient | None = None
         self._timeout_s = 0.0
         self._runners: list[web.AppRunner] = []
@@ -98,7 +103,7 @@ class HttpServer:
         config = self._config
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         self._add_health(app)
-        app.router.add_route("*", "/{path:(?s:.*)}", self._answer, expect_handler=meet_expectation)
+        app.router.add_route("*", "/{path:(?s:.*)}", self._answer, expect_handler=handle_expect)
         await self._listen(app, config.port)
         if config.health_port != config.port:
             health = web.Application()
@@ -116,7 +121,7 @@ class HttpServer:
         """
         self._client = client
         self._handler = Handler(client, stream_load, options)
-        self._relay = Relay(client, options)
+        self._proxy = Proxy(client, options)
         self._timeout_s = options.request_timeout_s
         self._state = State.READY
 
@@ -149,7 +154,7 @@ class HttpServer:
 
     def _add_health(self, app: web.Application) -> None:
         for path in {self._config.health_path, "/ping", "/health"}:
-            app.router.add_get(path, self._health, expect_handler=meet_expectation)
+            app.router.add_get(path, self._health, expect_handler=handle_expect)
 
     async def _listen(self, app: web.Application, port: int) -> None:
         if self._config.cors is not None:
@@ -158,7 +163,7 @@ class HttpServer:
         connections.install(app)
         runner = web.AppRunner(
             app,
-            access_log_class=RequestEnds,
+            access_log_class=AccessLogger,
             access_log=log,
             handler_cancellation=True,
             keepalive_timeout=KEEP_ALIVE_S,
@@ -186,29 +191,29 @@ class HttpServer:
         exchange = Exchange(request)
         try:
             self._check(request)
-            if not is_socket(request):
+            if not is_websocket(request):
                 # A slow body takes no place of those that are answered.
                 await receive_body(request, self._config.limits.body_timeout_s, MAX_BODY_BYTES)
                 self._check(request)
-            return await self._within_time(exchange)
+            return await self._run_with_timeout(exchange)
         except Exception as error:
             is_closed = request.transport is None or request.transport.is_closing()
             if isinstance(error, aiohttp.ClientError | ConnectionError) and is_closed:
                 raise
             if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
-                failure = self._ended()
+                failure = self._timeout_error()
             else:
                 failure = describe_failure(error, path)
         started = exchange.response
         if started is None:
-            return self._refusal(failure, request.path)
+            return self._error_response(failure, request.path)
         if isinstance(started, web.WebSocketResponse):
-            await fail_socket(started, failure)
+            await fail_websocket(started, failure)
         else:
             await fail_stream(started, failure, exchange.path)
         return started
 
-    async def _within_time(self, exchange: Exchange) -> web.StreamResponse:
+    async def _run_with_timeout(self, exchange: Exchange) -> web.StreamResponse:
         """Answer, counted among those that run; `drain` can end it by its timer."""
         async with asyncio.timeout(self._timeout_s) as timer:
             self._timers.add(timer)
@@ -222,16 +227,16 @@ class HttpServer:
 
     async def _dispatch(self, exchange: Exchange) -> web.StreamResponse:
         request = exchange.request
-        if self._handler is None or self._relay is None or self._client is None:
+        if self._handler is None or self._proxy is None or self._client is None:
             raise request_error(
                 Code.ENGINE_UNAVAILABLE, "The model is still loading; send it again."
             )
-        if is_socket(request):
-            return await relay_socket(exchange, self._client)
-        check_plain(request.path)
+        if is_websocket(request):
+            return await proxy_websocket(exchange, self._client)
+        refuse_plain_request(request.path)
         if request.path == NATIVE_PATH and request.method == "POST":
-            return await answer_job(exchange, self._handler)
-        return await self._relay.answer(exchange)
+            return await handle_runsync(exchange, self._handler)
+        return await self._proxy.answer(exchange)
 
     def _check(self, request: web.Request) -> None:
         """Refuse what cannot be answered now, or not for this client.
@@ -254,14 +259,14 @@ class HttpServer:
                 f"The worker answers {self._config.max_concurrency} requests already.",
             )
 
-    def _ended(self) -> RequestError:
+    def _timeout_error(self) -> RequestError:
         """Return why a request ran out of time."""
         if self._state is State.STOPPING:
             message = "The worker was stopped and the answer did not end in time; send it again."
             return request_error(Code.WORKER_STOPPING, message)
         return timeout_error(self._timeout_s)
 
-    def _refusal(self, failure: RequestError, path: str) -> web.Response:
+    def _error_response(self, failure: RequestError, path: str) -> web.Response:
         response = error_response(failure, path)
         if self._state in (State.STOPPING, State.FAILED) or failure.status in (408, 413):
             response.force_close()

@@ -12,8 +12,8 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from worker.engine.client import EngineClient
 from worker.errors import RequestError
 from worker.request import Code, request_error
-from worker.serve.answer import Exchange
-from worker.serve.relay import forwarded_headers
+from worker.serve.exchange import Exchange
+from worker.serve.proxy import forwarded_headers
 
 ROUTES = ("/v1/realtime",)
 """vLLM's WebSocket routes; a test compares them with its source."""
@@ -36,29 +36,29 @@ NOT_SENT = frozenset({WSCloseCode.ABNORMAL_CLOSURE, 1005, 1015})
 AnySocket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 
 
-def is_socket(request: web.Request) -> bool:
+def is_websocket(request: web.Request) -> bool:
     """Tell whether a request asks for a WebSocket."""
     return request.headers.get("Upgrade", "").strip().lower() == "websocket"
 
 
-def find_route(path: str) -> str | None:
+def find_websocket_route(path: str) -> str | None:
     """Return vLLM's WebSocket route for a path, with or without `/openai` or `/v1`."""
     plain = "/" + path.removeprefix("/openai/").strip("/")
     return next((route for route in ROUTES if plain in (route, route.removeprefix("/v1"))), None)
 
 
-def check_plain(path: str) -> None:
+def refuse_plain_request(path: str) -> None:
     """Refuse a plain request to a route that is a WebSocket.
 
     Raises:
         RequestError: It is one.
     """
-    if route := find_route(path):
+    if route := find_websocket_route(path):
         message = f"{route} is a WebSocket: connect to it with ws:// or wss://."
         raise request_error(Code.METHOD_NOT_ALLOWED, message, "route", status=426)
 
 
-async def relay_socket(exchange: Exchange, client: EngineClient) -> web.StreamResponse:
+async def proxy_websocket(exchange: Exchange, client: EngineClient) -> web.StreamResponse:
     """Connect a client with vLLM until either of them closes; return the client's socket.
 
     Args:
@@ -70,7 +70,7 @@ async def relay_socket(exchange: Exchange, client: EngineClient) -> web.StreamRe
         aiohttp.ClientError: vLLM went away.
     """
     request = exchange.request
-    route = find_route(request.path)
+    route = find_websocket_route(request.path)
     if route is None:
         known = ", ".join(ROUTES)
         raise request_error(
@@ -103,7 +103,7 @@ async def relay_socket(exchange: Exchange, client: EngineClient) -> web.StreamRe
         ) from None
 
 
-async def fail_socket(socket: web.WebSocketResponse, error: RequestError) -> None:
+async def fail_websocket(socket: web.WebSocketResponse, error: RequestError) -> None:
     """End a WebSocket with an event in vLLM's form and a status that says who is to blame."""
     if socket.closed:
         return
@@ -117,8 +117,8 @@ async def fail_socket(socket: web.WebSocketResponse, error: RequestError) -> Non
 async def _connect(client: web.WebSocketResponse, engine: aiohttp.ClientWebSocketResponse) -> None:
     """Pass messages on until one side closes, then close the other with the same status."""
     tasks = [
-        asyncio.create_task(_pass_on(client, engine)),
-        asyncio.create_task(_pass_on(engine, client)),
+        asyncio.create_task(_forward(client, engine)),
+        asyncio.create_task(_forward(engine, client)),
     ]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -133,7 +133,7 @@ async def _connect(client: web.WebSocketResponse, engine: aiohttp.ClientWebSocke
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _pass_on(source: AnySocket, target: AnySocket) -> None:
+async def _forward(source: AnySocket, target: AnySocket) -> None:
     # The other direction also notices a client that takes no more messages.
     with contextlib.suppress(ConnectionError):
         async for message in source:

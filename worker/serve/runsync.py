@@ -11,14 +11,14 @@ from aiohttp import web
 
 from worker.handler import Handler, Output
 from worker.request.parameters import ignored_header
-from worker.serve.answer import Exchange
-from worker.serve.relay import not_json, read_body
+from worker.serve.exchange import Exchange
+from worker.serve.proxy import invalid_body, read_body
 
 PATH = "/runsync"
 END = b"data: [DONE]\n\n"
 
 
-async def answer_job(exchange: Exchange, handler: Handler) -> web.StreamResponse:
+async def handle_runsync(exchange: Exchange, handler: Handler) -> web.StreamResponse:
     """Run the job in the body, `{"input": …}`; return its result, or its stream after the end.
 
     Args:
@@ -30,7 +30,7 @@ async def answer_job(exchange: Exchange, handler: Handler) -> web.StreamResponse
     """
     body = await read_body(exchange.request)
     if body is None or "input" not in body:
-        raise not_json('Expected {"input": {…}}, with the same input that a RunPod job has.')
+        raise invalid_body('Expected {"input": {…}}, with the same input that a RunPod job has.')
     job = {"id": uuid.uuid4().hex, "input": body["input"]}
     request = handler.parse(job)
     exchange.path = request.stream_path or exchange.path

@@ -27,7 +27,7 @@ from worker.request.openai import check_form
 from worker.request.parameters import ignored_header, unknown_parameters_error
 from worker.request.routes import resolve_route
 from worker.request.upload import FORM_ROUTES, read_field_names
-from worker.serve.answer import Exchange
+from worker.serve.exchange import Exchange
 from worker.stream.events import EventBuffer
 
 HOP_BY_HOP = frozenset(
@@ -63,7 +63,7 @@ NOT_FORWARDED = frozenset(
 NOT_RETURNED = frozenset({"date", "server"})
 
 
-class Relay:
+class Proxy:
     """Sends clients' requests on to vLLM, after the same checks that a job gets.
 
     Args:
@@ -95,7 +95,7 @@ class Relay:
             opened = self._client.forward(
                 engine_request.method, engine_request.path, io.BytesIO(form), headers
             )
-            return await self._pass_on(exchange, engine_request, opened)
+            return await self._forward(exchange, engine_request, opened)
         engine_request = self._check(request, await read_body(request))
         report_ignored(engine_request, self._options)
         opened = self._client.request(
@@ -105,7 +105,7 @@ class Relay:
             engine_request.upload,
             headers,
         )
-        return await self._pass_on(exchange, engine_request, opened)
+        return await self._forward(exchange, engine_request, opened)
 
     def _check(self, request: web.Request, body: dict[str, Any] | None) -> EngineRequest:
         """Return what is asked for, refused where a job would be."""
@@ -140,7 +140,7 @@ class Relay:
             ignored=ignored,
         )
 
-    async def _pass_on(
+    async def _forward(
         self,
         exchange: Exchange,
         engine_request: EngineRequest,
@@ -189,13 +189,13 @@ async def read_body(request: web.Request) -> dict[str, Any] | None:
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise not_json(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
+        raise invalid_body(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
     if not isinstance(value, dict):
-        raise not_json("The body is JSON but no object.")
+        raise invalid_body("The body is JSON but no object.")
     return value
 
 
-def not_json(message: str) -> RequestError:
+def invalid_body(message: str) -> RequestError:
     """Return the error for a body that is no JSON object."""
     return request_error(Code.INVALID_REQUEST, message)
 

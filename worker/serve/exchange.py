@@ -63,7 +63,7 @@ async def fail_stream(response: web.StreamResponse, error: RequestError, path: s
     raise ConnectionResetError(error.message)
 
 
-async def meet_expectation(request: web.Request) -> None:
+async def handle_expect(request: web.Request) -> None:
     """Let a client send its body that waits for the permission; other expectations are ignored.
 
     aiohttp's own handler repeats an unknown one in its reply, and fails where it is not UTF-8.
