@@ -128,8 +128,8 @@ class HttpTransport:
         endpoint = settings.endpoint
         port, health_port = choose_ports(endpoint, mode)
         key = endpoint.api_key
-        machines = settings.cluster.size
-        self._followers = FollowerMonitor(machines) if machines > 1 else None
+        nodes = settings.cluster.size
+        self._followers = FollowerMonitor(nodes) if nodes > 1 else None
         self._server = HttpServer(
             HttpServerConfig(
                 port,

@@ -41,7 +41,7 @@ async def test_leader_that_stops_while_this_node_loads_ends_the_start(bench, sta
     await bench.open()
     leader = leader_of(bench)
     bench.server.stop_accepting(state)
-    with pytest.raises(UnavailableError, match=r"node 0 .* has gone: http://127.*/ping"):
+    with pytest.raises(UnavailableError, match=r"node 0 .* has ended: http://127.*/ping"):
         await leader.is_ready()
     await leader.close()
 

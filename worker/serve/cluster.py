@@ -30,12 +30,12 @@ NODE = "node"
 
 
 class FollowerMonitor:
-    """On node 0: the other nodes, each alive as long as it polls the health check.
+    """On node 0: monitors the other nodes. A node is alive while it polls the health check.
 
     Needs no key: a spoofed poll can only keep a node marked alive.
 
     Args:
-        nodes: Of the cluster, node 0 included.
+        nodes: Number of nodes in the cluster, node 0 included.
         timeout_s: Longest silence of a node.
     """
 
@@ -50,7 +50,7 @@ class FollowerMonitor:
             self._seen[rank] = time.monotonic()
 
     async def wait_gone(self) -> str:
-        """Wait until a node has been silent for too long; return which, as text."""
+        """Wait until a node has been silent for too long; return a text that names it."""
         while True:
             oldest = time.monotonic() - self._timeout_s
             for rank, seen in self._seen.items():
@@ -60,11 +60,11 @@ class FollowerMonitor:
 
 
 class LeaderMonitor:
-    """On another node: node 0, polled through its health check.
+    """On every other node: polls the health check of node 0.
 
     Args:
         url: The health check of node 0.
-        rank: This node's.
+        rank: Rank of this node.
         timeout_s: Longest silence of node 0.
     """
 
@@ -79,11 +79,11 @@ class LeaderMonitor:
         """Poll once; return whether node 0 answers requests.
 
         Raises:
-            UnavailableError: It was reachable, and has gone.
+            UnavailableError: Node 0 was reachable and has ended.
         """
         state = await self._poll()
         if state in (State.STOPPING, State.FAILED):
-            raise UnavailableError(f"node 0 was reachable and has gone: {self._url}")
+            raise UnavailableError(f"node 0 was reachable and has ended: {self._url}")
         return state is State.READY
 
     async def wait_gone(self) -> str | None:
@@ -93,7 +93,7 @@ class LeaderMonitor:
             if state is State.FAILED:
                 return "node 0 does not respond any more"
             if state is State.STOPPING:
-                log.warning("node 0 shuts down, and so does this node")
+                log.warning("node 0 is shutting down, so this node stops too")
                 return None
             await asyncio.sleep(POLL_INTERVAL_S)
 

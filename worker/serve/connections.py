@@ -1,7 +1,7 @@
-"""Limits of a port's connections: how many, and how long a client may take to send and to read.
+"""Limits of a port's connections: their number, and the time to send a request and read a response.
 
-aiohttp's server bounds the size of a head and the time between two requests, and nothing else: half
-a request, or an answer that nobody reads, would keep its connection for ever.
+aiohttp's server limits only the size of the headers and the time between two requests. An
+incomplete request, or a response that the client does not read, would keep its connection forever.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from worker.errors import RequestError
 from worker.request import Code, request_error
 
 CHECK_INTERVAL_S = 1.0
-"""Between two looks at all connections of a port."""
+"""Time between two checks of all connections of a port."""
 
 BACKLOG = 128
-"""Connections that the system accepts for a server that has not yet taken them."""
+"""Connections that wait to be accepted, as in `listen(2)`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What a client may take.
+    """Limits for the clients of one port.
 
     Attributes:
-        max_connections: Open connections of one port.
-        header_timeout_s: For the head of a request: from the connection, or from its first byte.
-        body_timeout_s: For the body of a request.
-        write_timeout_s: How long a client may read nothing of what waits for it.
+        max_connections: Most open connections.
+        header_timeout_s: Time to send the headers, from the connection or the first byte.
+        body_timeout_s: Time to send the body.
+        write_timeout_s: Longest time in which a client reads nothing of a pending response.
     """
 
     max_connections: int = 1000
@@ -49,23 +49,23 @@ class Connections:
     """The open connections of one port.
 
     Args:
-        limits: What a client may take.
+        limits: Limits for the clients.
     """
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
         self._open: set[Connection] = set()
         self._idle: dict[Connection, None] = {}
-        """Those that wait for another request, longest first."""
+        """Connections without a request, the oldest first."""
         self._server: asyncio.Server | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._checker: asyncio.Task[None] | None = None
 
     def install(self, app: web.Application) -> None:
-        """Let a server's requests be noticed; for an application that has not started."""
-        app.middlewares.append(_note_request)
+        """Register the requests of an application that has not started."""
+        app.middlewares.append(_register_request)
 
     async def listen(self, runner: web.AppRunner, host: str, port: int) -> None:
-        """Listen with aiohttp's server, whose runner is set up.
+        """Listen with aiohttp's server. The runner must be set up.
 
         Raises:
             OSError: The port is taken or not allowed.
@@ -77,18 +77,18 @@ class Connections:
         self._server = await loop.create_server(
             lambda: Connection(self, server), host, port, reuse_address=True, backlog=BACKLOG
         )
-        self._watch = asyncio.create_task(self._check_all())
+        self._checker = asyncio.create_task(self._check_all())
 
     async def close(self) -> None:
-        """Accept no more connections; those that are open are aiohttp's to close."""
+        """Accept no more connections; aiohttp closes the open ones."""
         if self._server is not None:
             self._server.close()
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait({self._watch})
+        if self._checker is not None:
+            self._checker.cancel()
+            await asyncio.wait({self._checker})
 
     def admit(self, connection: Connection) -> bool:
-        """Return whether there is room for one more; an idle one gives way."""
+        """Return whether a connection is accepted; the oldest idle one is closed if necessary."""
         if len(self._open) >= self.limits.max_connections:
             if not self._idle:
                 return False
@@ -97,12 +97,12 @@ class Connections:
         return True
 
     def discard(self, connection: Connection) -> None:
-        """Forget one that is closed."""
+        """Remove a closed connection."""
         self._open.discard(connection)
         self._idle.pop(connection, None)
 
     def mark_idle(self, connection: Connection, *, idle: bool) -> None:
-        """Note whether one waits for another request."""
+        """Record whether a connection waits for a request."""
         self._idle.pop(connection, None)
         if idle and connection in self._open:
             self._idle[connection] = None
@@ -118,11 +118,11 @@ class Connections:
 
 
 class Connection(asyncio.Protocol):
-    """Passes a connection's events on to aiohttp, and knows how long its client takes.
+    """Passes a connection's events on to aiohttp's protocol and measures how long the client takes.
 
     Args:
         group: All connections of the port.
-        server: Makes aiohttp's part of a connection.
+        server: Creates aiohttp's protocol.
     """
 
     def __init__(self, group: Connections, server: web.Server) -> None:
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         self._blocked_since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, or refuse it where there are too many."""
+        """Accept the connection, or refuse it if there are too many."""
         self._transport = transport  # type: ignore[assignment]  # TCP only
         if not self._group.admit(self):
             self._end(
@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Pass bytes on; the first ones after an answer begin the next request."""
+        """Pass bytes on; the first bytes after a response start the next request."""
         if self._idle:
             self._idle = False
             self._group.mark_idle(self, idle=False)
@@ -160,39 +160,39 @@ class Connection(asyncio.Protocol):
             self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        """Pass on that the client sends no more."""
+        """Pass on the end of the client's data."""
         return None if self._inner is None else self._inner.eof_received()
 
     def pause_writing(self) -> None:
-        """Note that the client reads too slowly."""
+        """Record that the write buffer is full."""
         self._paused = True
         if self._inner is not None:
             self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """Note that it has read what waited."""
+        """Record that the client has read the write buffer."""
         self._paused = False
         self._blocked_since = None
         if self._inner is not None:
             self._inner.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place back."""
+        """Remove the connection."""
         self._group.discard(self)
         if self._inner is not None:
             self._inner.connection_lost(exc)
 
-    def request_begun(self) -> None:
-        """Note that the head of a request is there."""
+    def request_started(self) -> None:
+        """Record that the headers of a request have arrived."""
         self._head_since = None
 
     def request_ended(self) -> None:
-        """Note that an answer is written, as far as the client takes it."""
+        """Record that a response was written to the buffer."""
         self._idle = True
         self._group.mark_idle(self, idle=True)
 
     def close(self) -> None:
-        """Close the connection and give its place away."""
+        """Close the connection without waiting for its write buffer."""
         self._group.discard(self)
         if self._transport is not None:
             self._transport.abort()
@@ -207,13 +207,13 @@ class Connection(asyncio.Protocol):
             self._end(
                 request_error(
                     Code.REQUEST_TIMEOUT,
-                    f"The head of the request did not arrive within {limits.header_timeout_s:g} s.",
+                    f"The headers did not arrive within {limits.header_timeout_s:g} s.",
                 )
             )
-        waits = self._paused or (
+        is_blocked = self._paused or (
             (self._idle or transport.is_closing()) and transport.get_write_buffer_size() > 0
         )
-        if not waits:
+        if not is_blocked:
             self._blocked_since = None
         elif self._blocked_since is None:
             self._blocked_since = now
@@ -221,7 +221,7 @@ class Connection(asyncio.Protocol):
             transport.abort()
 
     def _end(self, error: RequestError) -> None:
-        """Answer what is no whole request, and close."""
+        """Send an error for an incomplete request, and close."""
         if self._transport is None or self._transport.is_closing():
             return
         body = orjson.dumps(error.body())
@@ -235,22 +235,22 @@ class Connection(asyncio.Protocol):
 
 
 class AccessLogger(AbstractAccessLogger):
-    """Stands in for aiohttp's access log, which is called when an answer is written."""
+    """Registers the end of a request; aiohttp calls its access logger after each response."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        """Note the end of a request."""
+        """Record the end of a request."""
         connection = _find_connection(request)
         if connection is not None:
             connection.request_ended()
 
 
 @web.middleware
-async def _note_request(
+async def _register_request(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     connection = _find_connection(request)
     if connection is not None:
-        connection.request_begun()
+        connection.request_started()
     return await handler(request)
 
 
@@ -265,10 +265,10 @@ def _find_connection(request: web.BaseRequest) -> Connection | None:
 
 
 async def receive_body(request: web.Request, timeout_s: float, max_bytes: int) -> None:
-    """Wait for the whole body of a request, of any type; afterwards `request.read()` has it.
+    """Receive the whole body of a request, of any type; `request.read()` then returns at once.
 
     Raises:
-        RequestError: It is too large, or takes too long.
+        RequestError: The body is too large or does not arrive in time.
     """
     try:
         if (request.content_length or 0) > max_bytes:

@@ -1,4 +1,4 @@
-"""Cross-origin requests of browsers: preflights, and the headers that let a page read an answer.
+"""CORS: preflight requests, and the headers that let a page of another origin read a response.
 
 The rules are those of the Fetch standard, https://fetch.spec.whatwg.org/#http-cors-protocol. The
 worker applies them itself, because it answers many requests without vLLM: errors, health checks.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 
 MAX_AGE_S = 7200
-"""How long a browser may remember a preflight; Chrome takes no more."""
+"""Seconds that a browser may cache a preflight; Chrome's maximum."""
 
 ANY = "*"
 
@@ -36,20 +36,20 @@ class Cors:
     credentials: bool = False
 
     def install(self, app: web.Application) -> None:
-        """Answer the preflights of `app`, and put the headers on all of its answers."""
+        """Answer the preflights of `app` and add the headers to all of its responses."""
         app.middlewares.append(self._answer_preflight)
         app.on_response_prepare.append(self._add_headers)
 
     @web.middleware
     async def _answer_preflight(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        # A browser sends no key with a preflight, so this comes before the check of the key.
+        # A browser sends no key with a preflight, so this precedes the check of the key.
         if request.method == hdrs.METH_OPTIONS and _is_preflight(request.headers):
             return web.Response(status=204, headers=self._preflight_headers(request.headers))
         return await handler(request)
 
     def _preflight_headers(self, asked: Mapping[str, str]) -> dict[str, str]:
         method = asked[hdrs.ACCESS_CONTROL_REQUEST_METHOD]
-        # "*" in the answer would not cover Authorization, so the question is repeated.
+        # "*" would not include Authorization, so the requested names are repeated.
         headers = asked.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, "")
         return {
             hdrs.ACCESS_CONTROL_ALLOW_METHODS: _allow(self.methods, method),
@@ -61,12 +61,12 @@ class Cors:
 
     async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         headers = response.headers
-        # With credentials "*" is no wildcard, neither for the origin nor for the names.
+        # With credentials, browsers do not treat "*" as a wildcard for origins or names.
         exposed = ", ".join(dict.fromkeys(headers)) if self.credentials else ANY
         if ANY in self.origins and not self.credentials:
             headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = ANY
         else:
-            # Also where the origin is absent or refused: a cache must not mix the answers up.
+            # Also without an allowed origin: a cache must not mix up the responses.
             varies = (headers.get(hdrs.VARY), hdrs.ORIGIN)
             headers[hdrs.VARY] = ", ".join(value for value in varies if value)
             origin = request.headers.get(hdrs.ORIGIN, "")
@@ -80,7 +80,7 @@ class Cors:
     def _allows(self, origin: str) -> bool:
         if not origin:
             return False
-        # A browser sends its origin in lower case and without a path.
+        # Browsers send the origin in lower case and without a path.
         return ANY in self.origins or origin in {
             known.rstrip("/").lower() for known in self.origins
         }

@@ -1,4 +1,4 @@
-"""One request and its response; errors as HTTP answers; the check of the key."""
+"""One HTTP request and its response: error responses and the check of the API key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.errors import RequestError
 from worker.request import Code, error_body, error_events, request_error
 
 RETRY_AFTER_S = 5
-"""What a client is told to wait where another attempt may succeed."""
+"""`Retry-After` of errors after which another attempt may succeed."""
 
 
 class Exchange:
@@ -47,26 +47,27 @@ def error_response(error: RequestError, path: str) -> web.Response:
 
 
 async def fail_stream(response: web.StreamResponse, error: RequestError, path: str) -> None:
-    """End a stream that has started: an error event if it is one of events, else a cut.
+    """End a stream that has started: with an error event, or without events by closing it.
 
     Args:
-        response: Already started.
+        response: The started response.
         error: Why it ends.
-        path: Route, whose events have their own form.
+        path: Route, which determines the format of the event.
     """
     if response.content_type == "text/event-stream":
         await response.write(error_events(error, path))
         await response.write_eof()
         return
-    # A body that simply stopped would look complete.
+    # A regular end would make the body look complete.
     response.force_close()
     raise ConnectionResetError(error.message)
 
 
 async def handle_expect(request: web.Request) -> None:
-    """Let a client send its body that waits for the permission; other expectations are ignored.
+    """Answer `Expect: 100-continue`; ignore other expectations.
 
-    aiohttp's own handler repeats an unknown one in its reply, and fails where it is not UTF-8.
+    aiohttp's own handler repeats an unknown expectation in its response and fails if it is not
+    UTF-8.
     """
     expected = request.headers.get("Expect", "").lower()
     if expected == "100-continue" and request.version >= aiohttp.HttpVersion11:
@@ -78,14 +79,14 @@ def check_key(request: web.Request, key: str | None) -> None:
     """Refuse a request without the key.
 
     Raises:
-        RequestError: With status 401.
+        RequestError: The key is missing or wrong, status 401.
     """
     if key is None:
         return
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
     sent = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
-    # In constant time, on bytes: a string with other characters than ASCII is refused. Headers and
-    # environment may hold bytes that are not UTF-8; both are decoded with `surrogateescape`.
+    # compare_digest accepts only ASCII strings, so compare bytes. Headers and environment may hold
+    # bytes that are not UTF-8; both are decoded with `surrogateescape`.
     expected = key.encode(errors="surrogateescape")
     if not hmac.compare_digest(sent.encode(errors="surrogateescape"), expected):
         raise request_error(

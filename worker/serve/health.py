@@ -1,4 +1,4 @@
-"""What a health check is told, from the first second of the process to the last."""
+"""The state of the worker, as health checks report it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from aiohttp import web
 
 
 class State(enum.Enum):
-    """How far the worker is; the value is the status of a health check.
+    """State of the worker, with the status and text of its health check.
 
-    RunPod's load balancer sends requests on 200, waits on 204 and drops the worker on all others.
+    RunPod's load balancer sends requests after 200, waits after 204 and removes the worker after
+    any other status.
     """
 
     STARTING = (204, "the model is loading")
@@ -25,12 +26,12 @@ class State(enum.Enum):
 
     @property
     def description(self) -> str:
-        """For people."""
+        """Text of the health check."""
         return self.value[1]
 
 
 def health_response(state: State) -> web.Response:
-    """Return the answer to a health check."""
+    """Return the response to a health check."""
     if state is State.STARTING:
         return web.Response(status=state.status)
     return web.json_response({"status": state.description}, status=state.status)

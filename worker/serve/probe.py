@@ -1,4 +1,4 @@
-"""`worker health`: the health check of a container, asked from inside of it."""
+"""`worker health`: requests the health check from inside the container."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TIMEOUT_S = 3.0
 
 
 def run_health(environ: Mapping[str, str]) -> int:
-    """Ask the worker of this container how it is, and print it.
+    """Request the health check of this container's worker and print the result.
 
     Returns:
         Exit status: 0 if it is ready, or takes jobs from the queue; else 1.
@@ -26,7 +26,7 @@ def run_health(environ: Mapping[str, str]) -> int:
         print(error)
         return ExitCode.FAILURE
     if mode == "queue":
-        # Its process ends as soon as it cannot answer, and the container with it.
+        # The process ends when it cannot serve any more, and the container ends with it.
         print("a queue worker is healthy as long as it runs")
         return ExitCode.OK
     if settings.cluster.is_follower:
@@ -39,7 +39,7 @@ def run_health(environ: Mapping[str, str]) -> int:
 
 
 def request_health(port: int, path: str) -> int:
-    """Return the status of a health check on this machine, 0 without an answer."""
+    """Return the status of a health check on this machine; 0 without a response."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", path)

@@ -1,4 +1,4 @@
-"""One HTTP request through to vLLM and its answer back, byte by byte as it comes."""
+"""Reverse proxy to vLLM: checks each request, forwards it and streams the response back."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ NOT_RETURNED = frozenset({"date", "server"})
 
 
 class Proxy:
-    """Sends clients' requests on to vLLM, after the same checks that a job gets.
+    """Forwards clients' requests to vLLM, after the same checks as for a job.
 
     Args:
         client: The connections to vLLM.
-        options: What the settings say.
+        options: Settings of the handler.
     """
 
     def __init__(self, client: EngineClient, options: HandlerOptions) -> None:
@@ -76,14 +76,14 @@ class Proxy:
         self._options = options
 
     async def answer(self, exchange: Exchange) -> web.StreamResponse:
-        """Answer one request and return the response; leaving early aborts it in vLLM.
+        """Answer one request and return the response. Cancellation aborts the request in vLLM.
 
         Args:
-            exchange: Knows the response as soon as its status is sent.
+            exchange: The request; gets the response when its status is sent.
 
         Raises:
-            RequestError: Refused here or by vLLM.
-            aiohttp.ClientError: vLLM went away.
+            RequestError: The worker or vLLM refused the request.
+            aiohttp.ClientError: vLLM has ended.
         """
         request = exchange.request
         headers = forwarded_headers(request.headers)
@@ -108,11 +108,11 @@ class Proxy:
         return await self._forward(exchange, engine_request, opened)
 
     def _check(self, request: web.Request, body: dict[str, Any] | None) -> EngineRequest:
-        """Return what is asked for, refused where a job would be."""
-        asked: dict[str, Any] = {"route": request.path_qs, "method": request.method}
+        """Check a request as the equivalent job, and return the request to vLLM."""
+        job_input: dict[str, Any] = {"route": request.path_qs, "method": request.method}
         if request.method == "POST":
-            asked["body"] = body
-        return parse_job(asked, self._options.defaults)
+            job_input["body"] = body
+        return parse_job(job_input, self._options.defaults)
 
     def _check_form(self, request: web.Request, form: bytes) -> EngineRequest:
         """Check the route of a form and the names of its fields; vLLM checks their values."""
@@ -178,10 +178,10 @@ class Proxy:
 
 
 async def read_body(request: web.Request) -> dict[str, Any] | None:
-    """Return the JSON body of a request that has arrived; None where there is none.
+    """Return the JSON body of a request; None without a body.
 
     Raises:
-        RequestError: It is not a JSON object.
+        RequestError: The body is not a JSON object.
     """
     text = await request.read()
     if not text:
@@ -191,22 +191,22 @@ async def read_body(request: web.Request) -> dict[str, Any] | None:
     except orjson.JSONDecodeError as error:
         raise invalid_body(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
     if not isinstance(value, dict):
-        raise invalid_body("The body is JSON but no object.")
+        raise invalid_body("The body is JSON, but not an object.")
     return value
 
 
 def invalid_body(message: str) -> RequestError:
-    """Return the error for a body that is no JSON object."""
+    """Return the error for a body that is not a JSON object."""
     return request_error(Code.INVALID_REQUEST, message)
 
 
 def forwarded_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:
-    """Return the client's headers that vLLM gets."""
+    """Return the request headers that are forwarded to vLLM."""
     return _without(headers, NOT_FORWARDED)
 
 
 def returned_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:
-    """Return vLLM's headers that the client gets."""
+    """Return the response headers that are forwarded to the client."""
     return _without(headers, NOT_RETURNED)
 
 

@@ -1,4 +1,4 @@
-"""`POST /runsync`: a job as RunPod's queue takes it, answered over plain HTTP."""
+"""`POST /runsync`: a job in the format of RunPod's queue, over plain HTTP."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ END = b"data: [DONE]\n\n"
 
 
 async def handle_runsync(exchange: Exchange, handler: Handler) -> web.StreamResponse:
-    """Run the job in the body, `{"input": …}`; return its result, or its stream after the end.
+    """Run the job in the body, `{"input": …}`, and send its result or its stream.
 
     Args:
-        exchange: Knows the stream as soon as its status is sent.
+        exchange: The request; gets the response when a stream starts.
         handler: Answers jobs.
 
     Raises:
-        RequestError: The job failed before anything was sent.
+        RequestError: The job failed.
     """
     body = await read_body(exchange.request)
     if body is None or "input" not in body:
@@ -46,7 +46,7 @@ async def handle_runsync(exchange: Exchange, handler: Handler) -> web.StreamResp
 async def _stream(
     exchange: Exchange, outputs: AsyncIterator[Output], headers: Mapping[str, str]
 ) -> web.StreamResponse:
-    """Send each output as one event, or as the events that it already is."""
+    """Send each output as one event; an output of raw events is sent unchanged."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **headers})
     raw = False
     async for output in outputs:

@@ -39,27 +39,27 @@ from worker.stream.flush_policy import StreamLoad
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 300.0
-"""Longer than proxies keep an idle connection: the proxy should close it first."""
+"""Longer than proxies keep an idle connection, because the proxy should close it first."""
 
 ABORT_S = 5.0
-"""How long requests may take to say that they were ended."""
+"""Time to report to the clients that their requests were aborted."""
 
 ALL_INTERFACES = "0.0.0.0"  # noqa: S104  the platform reaches the container by its address
 
 
 @dataclass(frozen=True, slots=True)
 class HttpServerConfig:
-    """Where the server listens and whom it serves.
+    """Configuration of the HTTP server.
 
     Attributes:
         port: For requests.
         health_port: For health checks; may be the same.
         health_path: Path of the health check, on both.
-        api_key: Key that requests must bring; None asks for none.
-        max_concurrency: Requests at the same time; further ones are told to come again.
+        api_key: Key that requests need; None accepts requests without a key.
+        max_concurrency: Most concurrent requests; others are refused as overload.
         host: Address to listen on.
-        cors: Which pages of other origins may use the server; None allows none.
-        limits: What a client may take of connections and time.
+        cors: Which pages of other origins may use the server; None allows no page.
+        limits: Limits for connections and slow clients.
     """
 
     port: int
@@ -76,8 +76,8 @@ class HttpServer:
     """Answers health checks after `prepare`, and requests after `start`.
 
     Args:
-        config: Where the server listens and whom it serves.
-        followers: Machines that this one answers for, to be told of their health checks.
+        config: Configuration of the server.
+        followers: The other nodes of a cluster, whose health checks are recorded.
     """
 
     def __init__(self, config: HttpServerConfig, followers: FollowerMonitor | None = None) -> None:
@@ -95,10 +95,10 @@ class HttpServer:
         self._ports: list[Connections] = []
 
     async def prepare(self) -> None:
-        """Listen; everything but health checks is told to come again.
+        """Listen. Until `start`, all requests except health checks are refused.
 
         Raises:
-            UnavailableError: A port is taken or not allowed.
+            UnavailableError: A port is in use or not allowed.
         """
         config = self._config
         app = web.Application(client_max_size=MAX_BODY_BYTES)
@@ -117,7 +117,7 @@ class HttpServer:
         Args:
             client: The connections to vLLM.
             stream_load: The load that native streams share.
-            options: What the settings say about answering.
+            options: Settings of the handler.
         """
         self._client = client
         self._handler = Handler(client, stream_load, options)
@@ -126,7 +126,7 @@ class HttpServer:
         self._state = State.READY
 
     def stop_accepting(self, state: State) -> None:
-        """Accept no more requests; those that run go on."""
+        """Accept no more requests; running requests continue."""
         self._state = state
 
     async def drain(self, timeout_s: float) -> None:
@@ -143,7 +143,7 @@ class HttpServer:
                 async with asyncio.timeout(ABORT_S):
                     await self._idle.wait()
             except TimeoutError:
-                log.error("%d clients did not take the end of their answers", len(self._timers))
+                log.error("%d clients did not read the end of their responses", len(self._timers))
 
     async def close(self) -> None:
         """Close all ports and connections."""
@@ -186,13 +186,13 @@ class HttpServer:
         return health_response(self._state)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer any request but a health check; errors get the form of the API."""
+        """Answer any request except a health check; errors have the format of the API."""
         path = request.rel_url.raw_path  # Encoded, so a line end in it adds no line to the log.
         exchange = Exchange(request)
         try:
             self._check(request)
             if not is_websocket(request):
-                # A slow body takes no place of those that are answered.
+                # A slow body does not count as a running request.
                 await receive_body(request, self._config.limits.body_timeout_s, MAX_BODY_BYTES)
                 self._check(request)
             return await self._run_with_timeout(exchange)
@@ -214,7 +214,7 @@ class HttpServer:
         return started
 
     async def _run_with_timeout(self, exchange: Exchange) -> web.StreamResponse:
-        """Answer, counted among those that run; `drain` can end it by its timer."""
+        """Answer a request within the time limit; `drain` can end it earlier."""
         async with asyncio.timeout(self._timeout_s) as timer:
             self._timers.add(timer)
             self._idle.clear()
@@ -239,10 +239,10 @@ class HttpServer:
         return await self._proxy.answer(exchange)
 
     def _check(self, request: web.Request) -> None:
-        """Refuse what cannot be answered now, or not for this client.
+        """Refuse a request without the key, or in a state without service.
 
         Raises:
-            RequestError: With the reason.
+            RequestError: The reason.
         """
         check_key(request, self._config.api_key)
         if self._state is State.STARTING:
@@ -252,17 +252,17 @@ class HttpServer:
         if self._state is State.STOPPING:
             raise request_error(Code.WORKER_STOPPING, "The worker is stopping; send it again.")
         if self._state is State.FAILED:
-            raise request_error(Code.ENGINE_DIED, "The engine has died; another worker takes over.")
+            raise request_error(Code.ENGINE_DIED, "The engine has ended; send it again.")
         if len(self._timers) >= self._config.max_concurrency:
             raise request_error(
                 Code.ENGINE_OVERLOADED,
-                f"The worker answers {self._config.max_concurrency} requests already.",
+                f"The worker already answers {self._config.max_concurrency} requests.",
             )
 
     def _timeout_error(self) -> RequestError:
-        """Return why a request ran out of time."""
+        """Return the error for a request that was ended by its timer."""
         if self._state is State.STOPPING:
-            message = "The worker was stopped and the answer did not end in time; send it again."
+            message = "The worker is stopping, and the answer did not end in time; send it again."
             return request_error(Code.WORKER_STOPPING, message)
         return timeout_error(self._timeout_s)
 

@@ -1,4 +1,4 @@
-"""One WebSocket through to vLLM and back, message by message in both directions."""
+"""WebSockets: forwards messages between the client and vLLM in both directions."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ ROUTES = ("/v1/realtime",)
 """vLLM's WebSocket routes; a test compares them with its source."""
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-"""What vLLM's own server takes in one message."""
+"""Largest message, as in vLLM's own server."""
 
 PING_INTERVAL_S = 30.0
-"""Between two signs of life that a client is asked for; without one it has gone."""
+"""Time between two pings; a client that does not answer one is disconnected."""
 
 CLOSE_S = 5.0
-"""How long a client may take to say goodbye."""
+"""Time limit of the closing handshake."""
 
 GOING_AWAY = frozenset({Code.WORKER_STOPPING, Code.ENGINE_DIED})
-"""Errors after which another worker can be asked."""
+"""Errors after which another worker may answer."""
 
 NOT_SENT = frozenset({WSCloseCode.ABNORMAL_CLOSURE, 1005, 1015})
-"""Statuses that only describe a closing; none of them may be sent (RFC 6455, 7.4.1)."""
+"""Reserved close codes, which must not be sent (RFC 6455, 7.4.1)."""
 
 AnySocket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 
 
 def is_websocket(request: web.Request) -> bool:
-    """Tell whether a request asks for a WebSocket."""
+    """Return whether a request opens a WebSocket."""
     return request.headers.get("Upgrade", "").strip().lower() == "websocket"
 
 
@@ -48,10 +48,10 @@ def find_websocket_route(path: str) -> str | None:
 
 
 def refuse_plain_request(path: str) -> None:
-    """Refuse a plain request to a route that is a WebSocket.
+    """Refuse a plain request to the route of a WebSocket.
 
     Raises:
-        RequestError: It is one.
+        RequestError: The path is such a route.
     """
     if route := find_websocket_route(path):
         message = f"{route} is a WebSocket: connect to it with ws:// or wss://."
@@ -62,19 +62,19 @@ async def proxy_websocket(exchange: Exchange, client: EngineClient) -> web.Strea
     """Connect a client with vLLM until either of them closes; return the client's socket.
 
     Args:
-        exchange: Knows the client's socket as soon as it is open.
+        exchange: The request; gets the client's socket as its response.
         client: The connections to vLLM.
 
     Raises:
-        RequestError: No such WebSocket, or vLLM refuses it.
-        aiohttp.ClientError: vLLM went away.
+        RequestError: There is no such WebSocket, or vLLM refuses it.
+        aiohttp.ClientError: vLLM has ended.
     """
     request = exchange.request
     route = find_websocket_route(request.path)
     if route is None:
         known = ", ".join(ROUTES)
         raise request_error(
-            Code.UNKNOWN_ROUTE, f"{request.path[:80]} is no WebSocket; {known} is.", "route"
+            Code.UNKNOWN_ROUTE, f"{request.path[:80]} is not a WebSocket; {known} is.", "route"
         )
     query = f"?{request.query_string}" if request.query_string else ""
     headers = {
@@ -84,7 +84,7 @@ async def proxy_websocket(exchange: Exchange, client: EngineClient) -> web.Strea
     }
     try:
         async with client.connect(route + query, headers, MAX_MESSAGE_BYTES) as engine:
-            # Not compressed: audio hardly shrinks, and each connection would hold the buffers.
+            # Compression hardly shrinks audio, and its buffers cost memory for each connection.
             socket = web.WebSocketResponse(
                 timeout=CLOSE_S,
                 heartbeat=PING_INTERVAL_S,
@@ -97,14 +97,14 @@ async def proxy_websocket(exchange: Exchange, client: EngineClient) -> web.Strea
     except aiohttp.WSServerHandshakeError as error:
         raise request_error(
             Code.ROUTE_NOT_SERVED,
-            f"vLLM does not open {route} for this model ({error.status}): it needs one that "
-            "takes speech as it is spoken, such as Voxtral's realtime model.",
+            f"vLLM refused {route} for this model with status {error.status}. It needs a model for "
+            "realtime speech, such as Voxtral Realtime.",
             "route",
         ) from None
 
 
 async def fail_websocket(socket: web.WebSocketResponse, error: RequestError) -> None:
-    """End a WebSocket with an event in vLLM's form and a status that says who is to blame."""
+    """End a WebSocket with an event in vLLM's format and a close code."""
     if socket.closed:
         return
     event = {"type": "error", "error": error.message, "code": error.code}
@@ -115,7 +115,7 @@ async def fail_websocket(socket: web.WebSocketResponse, error: RequestError) -> 
 
 
 async def _connect(client: web.WebSocketResponse, engine: aiohttp.ClientWebSocketResponse) -> None:
-    """Pass messages on until one side closes, then close the other with the same status."""
+    """Forward messages until one side closes, then close the other with the same code."""
     tasks = [
         asyncio.create_task(_forward(client, engine)),
         asyncio.create_task(_forward(engine, client)),
@@ -123,10 +123,10 @@ async def _connect(client: web.WebSocketResponse, engine: aiohttp.ClientWebSocke
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if engine.close_code == WSCloseCode.ABNORMAL_CLOSURE and not client.closed:
-            raise aiohttp.ClientConnectionError("vLLM went away")
+            raise aiohttp.ClientConnectionError("vLLM has ended")
         await client.close(code=_status(engine.close_code))
     finally:
-        # Also where a client that has closed takes its connection away meanwhile.
+        # Also if the client closes its connection meanwhile.
         await engine.close(code=_status(client.close_code))
         for task in tasks:
             task.cancel()
@@ -134,7 +134,7 @@ async def _connect(client: web.WebSocketResponse, engine: aiohttp.ClientWebSocke
 
 
 async def _forward(source: AnySocket, target: AnySocket) -> None:
-    # The other direction also notices a client that takes no more messages.
+    # The other direction reports a client that accepts no more messages.
     with contextlib.suppress(ConnectionError):
         async for message in source:
             if message.type is WSMsgType.TEXT:
@@ -144,5 +144,5 @@ async def _forward(source: AnySocket, target: AnySocket) -> None:
 
 
 def _status(code: int | None) -> int:
-    """Return the status to close one side with after the other has closed with `code`."""
+    """Return the close code for one side after the other has closed with `code`."""
     return WSCloseCode.OK if code is None or code in NOT_SENT else code
