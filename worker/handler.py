@@ -194,21 +194,21 @@ class Handler:
         return body, FlushTimer(self._stream_load, batch, body.get("stream_interval") or 1)
 
     async def _openai(
-        self, request: EngineRequest, pieces: AsyncIterator[bytes]
+        self, request: EngineRequest, chunks: AsyncIterator[bytes]
     ) -> AsyncIterator[Output]:
-        async for piece in pieces:
-            events, error = split_at_error(piece, request)
+        async for chunk in chunks:
+            events, error = split_at_error(chunk, request)
             if output := self._raw(events):
                 yield output
             if error is not None:
                 raise error
 
     async def _native(
-        self, request: EngineRequest, pieces: AsyncIterator[bytes]
+        self, request: EngineRequest, chunks: AsyncIterator[bytes]
     ) -> AsyncIterator[Output]:
         stream = NativeStream(request)
-        async for piece in pieces:
-            output = stream.feed(split_events(piece))
+        async for chunk in chunks:
+            output = stream.feed(split_events(chunk))
             if output is not None:
                 yield output
             if stream.error is not None:
@@ -277,18 +277,18 @@ async def read_whole(response: aiohttp.ClientResponse) -> bytes:
     Raises:
         RequestError: It is larger than the platform delivers; the rest is not read.
     """
-    pieces: list[bytes] = []
+    chunks: list[bytes] = []
     size = response.content_length or 0
     if size <= MAX_BODY_BYTES:
         size = 0
-        async for piece in response.content.iter_any():
-            size += len(piece)
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
             if size > MAX_BODY_BYTES:
                 break
-            pieces.append(piece)
+            chunks.append(chunk)
     if size > MAX_BODY_BYTES:
         raise too_large()
-    return b"".join(pieces)
+    return b"".join(chunks)
 
 
 async def _read_reply(request: EngineRequest, response: aiohttp.ClientResponse) -> Output:

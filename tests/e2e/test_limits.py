@@ -1,4 +1,4 @@
-"""The platform's limits: large results and pieces, long and deep inputs."""
+"""The platform's limits: large results and chunks, long and deep inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.e2e.support.deployment import MODEL, Api
 from tests.e2e.support.tiny_model import MAX_MODEL_LEN, VOCABULARY
 from worker.queue.job_runner import MAX_RESULT_BYTES
 from worker.request.routes import CHAT
-from worker.stream.events import MAX_PIECE_BYTES
+from worker.stream.events import MAX_CHUNK_BYTES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -58,14 +58,14 @@ async def test_large_stream_is_cut_between_events(api: Api) -> None:
     body = {**LARGE, "max_tokens": 300, "stream": True, "stream_interval": 1}
     batches = {"min_batch_size": 100, "max_batch_size": 100}
     job = await api.runsync({"openai_route": CHAT, "openai_input": body, **batches})
-    pieces = job["output"]
-    assert len("".join(pieces)) > 4 * MAX_PIECE_BYTES
+    chunks = job["output"]
+    assert len("".join(chunks)) > 4 * MAX_CHUNK_BYTES
     tokens = 0
-    for piece in pieces:
-        assert piece.endswith("\n\n")
-        events = piece.removesuffix("\n\n").split("\n\n")
+    for chunk in chunks:
+        assert chunk.endswith("\n\n")
+        events = chunk.removesuffix("\n\n").split("\n\n")
         # Under load vLLM puts many tokens into one event, which nobody can cut.
-        assert len(piece) <= MAX_PIECE_BYTES or len(events) == 1
+        assert len(chunk) <= MAX_CHUNK_BYTES or len(events) == 1
         for event in events:
             if event.startswith("data: {"):
                 (choice,) = json.loads(event.removeprefix("data: "))["choices"]
@@ -80,7 +80,7 @@ async def test_stream_above_the_limit_is_whole_though_its_result_is_not(api: Api
     text, ended = "", False
     while not ended:
         poll = await api.call("GET", f"/stream/{job_id}")
-        text += "".join(piece["output"] for piece in poll["stream"])
+        text += "".join(chunk["output"] for chunk in poll["stream"])
         ended = poll["status"] in ("COMPLETED", "FAILED") and not poll["stream"]
         await asyncio.sleep(0.02)
     *events, done = text.removesuffix("\n\n").split("\n\n")

@@ -11,7 +11,7 @@ STREAM = "".join(
 
 
 @pytest.mark.parametrize(
-    ("pieces", "taken", "count", "rest"),
+    ("chunks", "taken", "count", "rest"),
     [
         pytest.param([b"data: a\n\n"], b"data: a\n\n", 1, b"", id="one-event"),
         pytest.param([b"a\n\nb\n\n"], b"a\n\nb\n\n", 2, b"", id="two-events"),
@@ -22,10 +22,10 @@ STREAM = "".join(
         pytest.param([b"event: x\ndata: a\n\n"], b"event: x\ndata: a\n\n", 1, b"", id="two-lines"),
     ],
 )
-def test_event_buffer_gives_whole_events(pieces, taken, count, rest):
+def test_event_buffer_gives_whole_events(chunks, taken, count, rest):
     buffer = EventBuffer()
-    for piece in pieces:
-        buffer.feed(piece)
+    for chunk in chunks:
+        buffer.feed(chunk)
     assert (buffer.count, buffer.size, buffer.rest) == (count, len(taken), rest)
     assert buffer.pop() == taken
     assert (buffer.count, buffer.size) == (0, 0)
@@ -43,8 +43,8 @@ def test_event_buffer_never_splits_an_event_or_a_character(seed):
             taken.append(buffer.pop())
     taken.append(buffer.pop())
     assert b"".join(taken) == STREAM
-    for piece in filter(None, taken):
-        assert piece.decode().endswith("\n\n")
+    for chunk in filter(None, taken):
+        assert chunk.decode().endswith("\n\n")
 
 
 def test_event_buffer_byte_by_byte_counts_each_event_once():
@@ -70,7 +70,7 @@ def test_split_events(data, events):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "limit", "pieces"),
+    ("sizes", "limit", "chunks"),
     [
         pytest.param([10, 10, 10], 30, [30], id="fits"),
         pytest.param([10, 10, 10], 29, [20, 10], id="one-too-many"),
@@ -79,11 +79,11 @@ def test_split_events(data, events):
         pytest.param([10, 50, 10], 25, [10, 50, 10], id="a-large-one-alone"),
     ],
 )
-def test_event_buffer_takes_at_most_a_limit_of_whole_events(sizes, limit, pieces):
+def test_event_buffer_takes_at_most_a_limit_of_whole_events(sizes, limit, chunks):
     buffer = EventBuffer()
     buffer.feed(b"".join(b"x" * (size - 2) + b"\n\n" for size in sizes) + b"rest")
     taken = []
     while buffer.count:
         taken.append(len(buffer.pop(limit)))
-    assert taken == pieces
+    assert taken == chunks
     assert (buffer.count, buffer.size, buffer.rest) == (0, 0, b"rest")

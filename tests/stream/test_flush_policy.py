@@ -175,7 +175,7 @@ def test_flush_measures_from_the_last_post_that_told_the_speed():
     stream_load = StreamLoad(MAX_DELAY_S)
     flush = FlushTimer(stream_load, GrowingBatch(1, 1, 1.0))
     for post in range(200):
-        # Each second ten events, posted in two pieces half a second apart.
+        # Each second ten events, posted in two chunks half a second apart.
         flush.posted(10.0 + post, 10)
         flush.posted(10.5 + post, 0)
     assert stream_load.token_s == pytest.approx(1.0 / 10, rel=0.01)

@@ -62,7 +62,7 @@ async def open_stream(tmp_path) -> AsyncIterator[Open]:
 
 
 async def collect(content: aiohttp.StreamReader, flush: FlushTimer) -> list[bytes]:
-    return [piece async for piece in relay(content, flush)]
+    return [chunk async for chunk in relay(content, flush)]
 
 
 async def test_relay_yields_first_event_at_once_and_the_end_within_a_wait(open_stream):
@@ -73,11 +73,11 @@ async def test_relay_yields_first_event_at_once_and_the_end_within_a_wait(open_s
         await go_on.wait()
         await response.write(joined(1, 4))
 
-    pieces = relay(await open_stream(script), flush_of((1, 1000, 1000.0)))
-    assert await anext(pieces) == event(0)
+    chunks = relay(await open_stream(script), flush_of((1, 1000, 1000.0)))
+    assert await anext(chunks) == event(0)
     go_on.set()
     # The batch is not full and the time not over: only the end of the stream brings these.
-    assert b"".join([piece async for piece in pieces]) == joined(1, 4)
+    assert b"".join([chunk async for chunk in chunks]) == joined(1, 4)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
@@ -89,9 +89,9 @@ async def test_relay_never_splits_an_event_however_the_stream_is_cut(open_stream
             await response.write(data[start : start + size])
             await asyncio.sleep(0)
 
-    pieces = await collect(await open_stream(script), flush_of(EAGER))
-    assert b"".join(pieces) == data
-    assert all(piece.decode().endswith("\n\n") for piece in pieces)
+    chunks = await collect(await open_stream(script), flush_of(EAGER))
+    assert b"".join(chunks) == data
+    assert all(chunk.decode().endswith("\n\n") for chunk in chunks)
 
 
 async def test_relay_gathers_what_arrives_while_the_consumer_is_busy(open_stream):
@@ -108,13 +108,13 @@ async def test_relay_gathers_what_arrives_while_the_consumer_is_busy(open_stream
         await asyncio.Event().wait()
 
     content = await open_stream(script)
-    pieces = relay(content, flush_of(EAGER))
-    assert await anext(pieces) == event(0)
+    chunks = relay(content, flush_of(EAGER))
+    assert await anext(chunks) == event(0)
     busy.set()
     await written.wait()
     await asyncio.sleep(0.02)
-    assert await anext(pieces) == joined(1, 20)
-    await pieces.aclose()
+    assert await anext(chunks) == joined(1, 20)
+    await chunks.aclose()
 
 
 async def test_relay_waits_for_a_full_batch(open_stream):
@@ -124,9 +124,9 @@ async def test_relay_waits_for_a_full_batch(open_stream):
             await asyncio.sleep(0.002)
         await asyncio.Event().wait()
 
-    pieces = relay(await open_stream(script), flush_of((10, 10, 1.0)))
-    assert await anext(pieces) == joined(0, 10)
-    await pieces.aclose()
+    chunks = relay(await open_stream(script), flush_of((10, 10, 1.0)))
+    assert await anext(chunks) == joined(0, 10)
+    await chunks.aclose()
 
 
 async def test_relay_sends_a_slow_stream_after_the_time_bound(open_stream):
@@ -134,11 +134,11 @@ async def test_relay_sends_a_slow_stream_after_the_time_bound(open_stream):
         await response.write(event(0))
         await asyncio.Event().wait()
 
-    pieces = relay(await open_stream(script), flush_of(PATIENT, max_delay_s=0.05))
+    chunks = relay(await open_stream(script), flush_of(PATIENT, max_delay_s=0.05))
     began = asyncio.get_running_loop().time()
-    assert await anext(pieces) == event(0)
+    assert await anext(chunks) == event(0)
     assert asyncio.get_running_loop().time() - began >= 0.04
-    await pieces.aclose()
+    await chunks.aclose()
 
 
 async def test_relay_under_load_posts_seldom_and_loses_nothing(open_stream):
@@ -150,9 +150,9 @@ async def test_relay_under_load_posts_seldom_and_loses_nothing(open_stream):
     stream_load = StreamLoad(LONG_S)
     stream_load.active = 30  # 50 ms between posts
     content = await open_stream(script)
-    pieces = await collect(content, FlushTimer(stream_load, GrowingBatch(*EAGER)))
-    assert b"".join(pieces) == joined(0, 100)
-    assert len(pieces) < 20
+    chunks = await collect(content, FlushTimer(stream_load, GrowingBatch(*EAGER)))
+    assert b"".join(chunks) == joined(0, 100)
+    assert len(chunks) < 20
 
 
 async def test_relay_ends_at_once_within_a_wait_for_the_load(open_stream):
@@ -163,11 +163,11 @@ async def test_relay_ends_at_once_within_a_wait_for_the_load(open_stream):
 
     stream_load = StreamLoad(LONG_S)
     flush = FlushTimer(stream_load, GrowingBatch(*EAGER))
-    pieces = relay(await open_stream(script), flush)
-    assert await anext(pieces) == event(0)
+    chunks = relay(await open_stream(script), flush)
+    assert await anext(chunks) == event(0)
     flush.posted(asyncio.get_running_loop().time() + LONG_S, 1)
     async with asyncio.timeout(15):
-        assert [piece async for piece in pieces] == [event(1)]
+        assert [chunk async for chunk in chunks] == [event(1)]
 
 
 @pytest.mark.parametrize("wait", ["for-tokens", "for-load"])
@@ -183,23 +183,23 @@ async def test_relay_of_a_cut_connection_hands_over_what_came_and_raises(open_st
 
     stream_load = StreamLoad(LONG_S)
     flush = FlushTimer(stream_load, GrowingBatch(1, 1000, 1000.0))
-    pieces = relay(await open_stream(script), flush)
-    assert await anext(pieces) == event(0)
+    chunks = relay(await open_stream(script), flush)
+    assert await anext(chunks) == event(0)
     if wait == "for-load":
         flush.posted(asyncio.get_running_loop().time() + LONG_S, 1)
     asyncio.get_running_loop().call_later(0.1, cut.set)
     async with asyncio.timeout(15):
-        assert await anext(pieces) == event(1) + event(2)
+        assert await anext(chunks) == event(1) + event(2)
         with pytest.raises(aiohttp.ClientError):
-            await anext(pieces)
+            await anext(chunks)
 
 
 async def test_relay_keeps_a_last_event_without_empty_line(open_stream):
     async def script(response):
         await response.write(event(0) + b"data: [DONE]\n")
 
-    pieces = await collect(await open_stream(script), flush_of(EAGER))
-    assert b"".join(pieces) == event(0) + b"data: [DONE]\n"
+    chunks = await collect(await open_stream(script), flush_of(EAGER))
+    assert b"".join(chunks) == event(0) + b"data: [DONE]\n"
 
 
 async def test_relay_of_an_empty_stream_yields_nothing(open_stream):
@@ -215,8 +215,8 @@ async def test_relay_cuts_a_large_piece_between_events(open_stream, monkeypatch)
     async def script(response):
         await response.write(joined(0, 5))
 
-    pieces = [piece async for piece in relay(await open_stream(script), flush_of(PATIENT))]
-    assert pieces == [joined(0, 2), joined(2, 4), event(4)]
+    chunks = [chunk async for chunk in relay(await open_stream(script), flush_of(PATIENT))]
+    assert chunks == [joined(0, 2), joined(2, 4), event(4)]
 
 
 async def test_relay_counts_what_it_cuts_once(open_stream, monkeypatch):
@@ -236,9 +236,9 @@ async def test_relay_counts_what_it_cuts_once(open_stream, monkeypatch):
             noted.append(tokens)
 
     flush = FlushTimer(Noting(LONG_S), GrowingBatch(*EAGER))
-    pieces = relay(await open_stream(script), flush)
-    assert await anext(pieces) == event(0)
+    chunks = relay(await open_stream(script), flush)
+    assert await anext(chunks) == event(0)
     go_on.set()
-    assert [await anext(pieces) for _ in range(3)] == [joined(1, 3), joined(3, 5), event(5)]
+    assert [await anext(chunks) for _ in range(3)] == [joined(1, 3), joined(3, 5), event(5)]
     assert noted == [5]
-    await pieces.aclose()
+    await chunks.aclose()

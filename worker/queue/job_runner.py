@@ -99,7 +99,7 @@ class JobRunner:
                 for part in _cut(output):
                     body = orjson.dumps({"output": part})
                     if len(body) > MAX_RESULT_BYTES:
-                        return {"error": _too_large(len(body), pieces=1).json()}
+                        return {"error": _too_large(len(body), chunks=1).json()}
                     size += len(body) - POST_FRAME_BYTES
                     if size > MAX_RESULT_BYTES:
                         outputs.clear()
@@ -184,16 +184,16 @@ def _cut(output: Output) -> list[Output]:
     return [output[i : i + MAX_TEXT_CHARS] for i in range(0, len(output), MAX_TEXT_CHARS)]
 
 
-def _too_large(size: int, pieces: int) -> RequestError:
+def _too_large(size: int, chunks: int) -> RequestError:
     """Return the error for a result that is too large.
 
     Args:
         size: Of the result, bytes.
-        pieces: Number of streamed outputs.
+        chunks: Number of streamed outputs.
     """
-    if pieces > 1:
+    if chunks > 1:
         message = (
-            f"The answer was streamed in {pieces} pieces, which readers of the stream have; "
+            f"The answer was streamed in {chunks} chunks, which readers of the stream have; "
             f"together they are {size} bytes, and RunPod keeps no more than {MAX_RESULT_BYTES} as "
             "a job's result. Ask for fewer tokens, choices or log-probabilities, or read only the "
             "stream."

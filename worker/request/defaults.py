@@ -15,7 +15,7 @@ class RequestDefaults:
 
     Attributes:
         model: Name under which the model is served.
-        batching: Pieces of a streamed response.
+        batching: Chunks of a streamed response.
         max_tokens: Output tokens of a native request without a limit.
         open_control_routes: True lets jobs call routes that control or inspect the server.
         reject_unknown: True rejects parameters that would be ignored.
@@ -34,7 +34,7 @@ def choose_batching(request: BatchingInput, defaults: RequestDefaults) -> Batchi
     """Return the request's batching, completed by the defaults; 0 means the default.
 
     Raises:
-        RequestError: A growth factor between 0 and 1, which would shrink the pieces.
+        RequestError: A growth factor between 0 and 1, which would shrink the chunks.
     """
     known = defaults.batching
     factor = request.batch_size_growth_factor or known.growth_factor

@@ -15,12 +15,12 @@ Shape = Literal["openai", "native"]
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """Tokens per piece of a streamed response.
+    """Tokens per chunk of a streamed response.
 
     Attributes:
-        min_size: Tokens in the first piece, >= 1.
-        max_size: Most tokens in one piece, >= 1.
-        growth_factor: Ratio of the sizes of two consecutive pieces, >= 1.
+        min_size: Tokens in the first chunk, >= 1.
+        max_size: Most tokens in one chunk, >= 1.
+        growth_factor: Ratio of the sizes of two consecutive chunks, >= 1.
     """
 
     min_size: int
@@ -74,7 +74,7 @@ class EngineRequest:
         body: JSON body; None for GET.
         stream: True if the response is a stream of server-sent events.
         shape: `openai` passes vLLM's response on; `native` converts it.
-        batching: Pieces of a streamed response.
+        batching: Chunks of a streamed response.
         prompts: Prompts of a native request; 1 for other shapes.
         choices: Sequences in a native response, for all prompts; 1 for other shapes.
         best_of: Which sequences to keep; None keeps all.

@@ -26,22 +26,22 @@ ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "
 
 
 class BatchingInput(Parameters):
-    """How a streamed answer is cut into pieces; part of every shape."""
+    """How a streamed answer is cut into chunks; part of every shape."""
 
     max_batch_size: Annotated[
         int | None, Meta(unit="tokens", setting="DEFAULT_BATCH_SIZE"), Field(ge=0, le=100_000)
     ] = None
-    """Most tokens in one piece of a streamed answer; 0 means the setting."""
+    """Most tokens in one chunk of a streamed answer; 0 means the setting."""
     min_batch_size: Annotated[
         int | None, Meta(unit="tokens", setting="DEFAULT_MIN_BATCH_SIZE"), Field(ge=0, le=100_000)
     ] = None
-    """Tokens in the first piece of a streamed answer; 0 means the setting."""
+    """Tokens in the first chunk of a streamed answer; 0 means the setting."""
     batch_size_growth_factor: Annotated[
         float | None,
         Meta(unit="ratio", setting="DEFAULT_BATCH_SIZE_GROWTH_FACTOR"),
         Field(ge=0, le=1000),
     ] = None
-    """Factor by which each piece may be larger than the one before, up to `max_batch_size`."""
+    """Factor by which each chunk may be larger than the one before, up to `max_batch_size`."""
 
 
 class GatewayInput(BatchingInput):
@@ -103,7 +103,7 @@ class NativeInput(BatchingInput):
     sampling_params: SamplingParameters = SamplingParameters()
     """How tokens are chosen; see the table of sampling parameters."""
     stream: bool = False
-    """Sends the answer in pieces while it is generated."""
+    """Sends the answer in chunks while it is generated."""
     model: Annotated[NonEmpty | None, Meta(default_text="the served model")] = None
     """Served model or LoRA adapter that answers."""
     structured_outputs: StructuredOutputs | None = None

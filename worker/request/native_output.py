@@ -108,7 +108,7 @@ def _native_usage(usage: Mapping[str, Any]) -> dict[str, int]:
 
 
 class NativeStream:
-    """Converts one streamed response, piece by piece; each piece holds what is new since the last.
+    """Converts one streamed response; each output holds what is new since the last one.
 
     Attributes:
         error: The error that vLLM reported within the stream; check it after each `feed`.
@@ -137,7 +137,7 @@ class NativeStream:
 
         Returns:
             `{"choices": [{"tokens": [delta, …]}, …], "usage": {"input", "output"}}`, where usage
-            is the running total and `finish_reason` is in the piece that ends a choice.
+            is the running total and `finish_reason` is in the chunk that ends a choice.
             Of several choices, only those with something new are listed, each with its `index`.
         """
         choices: dict[int, dict[str, Any]] = {}

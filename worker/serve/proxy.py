@@ -164,13 +164,13 @@ class Proxy:
             await exchange.start(response)
             buffer = EventBuffer()
             is_stream = answer.content_type == "text/event-stream"
-            async for piece in answer.content.iter_any():
+            async for chunk in answer.content.iter_any():
                 error = None
                 if is_stream:
-                    buffer.feed(piece)
-                    piece, error = split_at_error(buffer.pop(buffer.size), engine_request)
-                if piece:
-                    await response.write(piece)
+                    buffer.feed(chunk)
+                    chunk, error = split_at_error(buffer.pop(buffer.size), engine_request)
+                if chunk:
+                    await response.write(chunk)
                 if error is not None:
                     raise error
             await response.write_eof(buffer.rest)

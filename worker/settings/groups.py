@@ -168,7 +168,7 @@ class StreamingSettings(SettingsModel):
         ),
         Field(ge=1, le=100_000),
     ] = 1
-    """Tokens in the first piece of a streamed answer. One shows the first word at once."""
+    """Tokens in the first chunk of a streamed answer. One shows the first word at once."""
     max_batch_size: Annotated[
         int,
         Meta(
@@ -179,7 +179,7 @@ class StreamingSettings(SettingsModel):
         ),
         Field(ge=1, le=100_000),
     ] = 50
-    """Most tokens in one piece of a streamed answer. Larger pieces cost fewer messages and arrive
+    """Most tokens in one chunk of a streamed answer. Larger chunks cost fewer messages and arrive
     less smoothly."""
     batch_size_growth_factor: Annotated[
         float,
@@ -191,14 +191,14 @@ class StreamingSettings(SettingsModel):
         ),
         Field(ge=1, le=1000),
     ] = 3.0
-    """Factor by which each piece of a streamed answer may be larger than the one before. One keeps
-    all pieces at the largest size."""
+    """Factor by which each chunk of a streamed answer may be larger than the one before. One keeps
+    all chunks at the largest size."""
     max_delay_ms: Annotated[
         float,
         Meta("STREAM_MAX_DELAY_MS", unit="milliseconds", title="Streaming: longest delay"),
         Field(ge=0, le=60_000),
     ] = 50.0
-    """Longest time after one piece of a stream that the next one waits to fill. It bounds what
+    """Longest time after one chunk of a stream that the next one waits to fill. It bounds what
     batching can cost a reader; zero sends everything at once. The load can ask for more."""
     raw_openai_output: bool = True
     """Send OpenAI-compatible streams as raw server-sent events. RunPod's OpenAI gateway needs them

@@ -96,7 +96,7 @@ def _check(settings: Settings, inputs: Inputs) -> None:
     found.warnings += warn_alone(values)
     first, largest = settings.streaming.min_batch_size, settings.streaming.max_batch_size
     if first > largest:
-        message = f"above DEFAULT_BATCH_SIZE; every piece has {largest} tokens"
+        message = f"above DEFAULT_BATCH_SIZE; every chunk has {largest} tokens"
         found.warnings.append(values.problem("default_min_batch_size", message))
 
 

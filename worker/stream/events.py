@@ -9,8 +9,8 @@ from worker.request.engine_request import MAX_BODY_BYTES
 EVENT_END = b"\n\n"
 """vLLM ends every event with an empty line (`data: {...}\\n\\n`)."""
 
-MAX_PIECE_BYTES = 1_000_000
-"""RunPod cuts larger pieces of a stream at an arbitrary byte."""
+MAX_CHUNK_BYTES = 1_000_000
+"""RunPod cuts larger chunks of a stream at an arbitrary byte."""
 
 
 class EventBuffer:
@@ -53,7 +53,7 @@ class EventBuffer:
         self.count += whole.count(EVENT_END)
         self.size += len(whole)
 
-    def pop(self, limit: int = MAX_PIECE_BYTES) -> bytes:
+    def pop(self, limit: int = MAX_CHUNK_BYTES) -> bytes:
         """Remove whole events from the buffer and return them in order.
 
         Args:

@@ -30,7 +30,7 @@ TYPICAL_TOKEN_S = 0.02
 """Time per token of one stream, assumed until the first measurement."""
 
 MIN_TOKEN_S = 1e-4
-"""Lower bound of a measured token time; two pieces can be posted at the same moment."""
+"""Lower bound of a measured token time; two chunks can be posted at the same moment."""
 
 EWMA_ALPHA = 0.05
 """Weight of the newest token time in its exponentially weighted moving average."""
@@ -138,7 +138,7 @@ class FlushTimer:
                 return FlushDelay(load_delay_s, wake_on_data=False)
         if events * self._tokens_per_event >= self._batch.size:
             return FlushDelay(0.0, wake_on_data=False)
-        # Measured from the last post: a reader notices the time between two pieces, which
+        # Measured from the last post: a reader notices the time between two chunks, which
         # includes the time of the post, not the wait of each token.
         since = self._waiting_since if self._posted_at is None else self._posted_at
         return FlushDelay(since + self._stream_load.max_delay_s - now, wake_on_data=True)

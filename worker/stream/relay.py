@@ -1,4 +1,4 @@
-"""Read one stream of vLLM and pass it on in pieces, one per post."""
+"""Read one stream of vLLM and pass it on in chunks, one per post."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from worker.stream.flush_policy import FlushDelay, FlushTimer
 
 
 async def relay(content: aiohttp.StreamReader, flush: FlushTimer) -> AsyncIterator[bytes]:
-    """Yield pieces of whole server-sent events when `flush` makes them due; the end at once.
+    """Yield chunks of whole server-sent events when `flush` makes them due; the end at once.
 
-    Nothing is read while the consumer posts a piece. Data that arrives in the meantime waits in
-    the connection and becomes part of the next piece.
+    Nothing is read while the consumer posts a chunk. Data that arrives in the meantime waits in
+    the connection and becomes part of the next chunk.
 
     Raises:
         aiohttp.ClientError: The connection ended before the stream did.
@@ -33,7 +33,7 @@ async def relay(content: aiohttp.StreamReader, flush: FlushTimer) -> AsyncIterat
             arrived = 0 if content.at_eof() else buffer.count
             while buffer.count:
                 flush.posted(loop.time(), arrived)
-                # Further pieces of the same data; its events were counted with the first.
+                # Further chunks of the same data; its events were counted with the first.
                 arrived = 0
                 yield buffer.pop()
     except aiohttp.ClientError:

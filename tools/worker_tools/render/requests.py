@@ -39,8 +39,8 @@ An answer without streaming:
 ```
 
 A streamed answer is a series of the same objects, each with what is new since the last: `tokens`
-holds text pieces, `usage` the running totals, and `finish_reason` is in the piece that ends a
-sequence. With several sequences (`n`, several prompts) a piece lists only those that have
+holds text chunks, `usage` the running totals, and `finish_reason` is in the chunk that ends a
+sequence. With several sequences (`n`, several prompts) a chunk lists only those that have
 something new, each with its `index`: the prompt's number times `n`, plus the sequence's number.
 `usage` counts tokens, those of unreturned `best_of` sequences included.
 
