@@ -4,12 +4,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from worker.metadata import ALIASES, KINDS, UNIT, Meta, find_meta
+from worker.metadata import ALIASES, INPUT_MODES, UNIT, Meta, find_meta
 
 
 class Model(BaseModel):
     tokens: Annotated[
-        int, Meta(aliases=("max",), unit="tokens", kinds=("prompt",)), Field(ge=1)
+        int, Meta(aliases=("max",), unit="tokens", input_modes=("prompt",)), Field(ge=1)
     ] = 1
     plain: int = 0
 
@@ -17,7 +17,7 @@ class Model(BaseModel):
 def test_find_meta_returns_what_is_declared():
     meta = find_meta(Model.model_fields["tokens"])
 
-    assert (meta.aliases, meta.unit, meta.kinds) == (("max",), "tokens", ("prompt",))
+    assert (meta.aliases, meta.unit, meta.input_modes) == (("max",), "tokens", ("prompt",))
 
 
 def test_find_meta_of_a_field_without_is_empty():
@@ -29,5 +29,5 @@ def test_json_schema_has_what_is_declared_beside_bounds_and_default():
 
     assert words[UNIT] == "tokens"
     assert words[ALIASES] == ["max"]
-    assert words[KINDS] == ["prompt"]
+    assert words[INPUT_MODES] == ["prompt"]
     assert (words["minimum"], words["default"]) == (1, 1)

@@ -15,9 +15,9 @@ from pydantic_core import CoreSchema
 UNIT = "x-unit"
 VLLM_NAME = "x-vllm-name"
 ALIASES = "x-aliases"
-KINDS = "x-works-with"
+INPUT_MODES = "x-input-modes"
 SETTING = "x-setting"
-DEFAULT_TEXT = "x-unset"
+DEFAULT_TEXT = "x-default-text"
 """Keys of a JSON Schema that hold what `Meta` declares."""
 
 
@@ -32,13 +32,14 @@ class Meta:
         title: Label in console forms; None means the name as words.
         unit: What a number counts, e.g. `seconds`, `tokens`.
         example: A value for docs and `.env.example`.
-        default_text: What happens when nobody sets it, where the default does not say it.
+        default_text: What happens without a value, if the default does not show it.
         vllm_name: vLLM's name for it: the option that a setting becomes, or another name of a
             request parameter.
-        setting: Environment variable of the setting that holds where a request does not set it.
-        kinds: The kinds of native request in which a parameter has an effect; none means all.
-        advanced: False shows it without unfolding the console form.
-        console: False keeps it, or a whole group, out of the console forms.
+        setting: Environment variable of the setting that applies if a request has no value.
+        input_modes: Input modes of a native request in which a parameter has an effect; empty
+            means all.
+        advanced: False shows it in the console form without unfolding.
+        console: False excludes it, or a whole group, from the console forms.
     """
 
     env: str | None = field(default=None, kw_only=False)
@@ -50,7 +51,7 @@ class Meta:
     default_text: str | None = None
     vllm_name: str | None = None
     setting: str | None = None
-    kinds: tuple[str, ...] = ()
+    input_modes: tuple[str, ...] = ()
     advanced: bool = True
     console: bool = True
 
@@ -62,7 +63,7 @@ class Meta:
             UNIT: self.unit,
             VLLM_NAME: self.vllm_name,
             ALIASES: list(self.aliases),
-            KINDS: list(self.kinds),
+            INPUT_MODES: list(self.input_modes),
             SETTING: self.setting,
             DEFAULT_TEXT: self.default_text,
         }
@@ -70,5 +71,5 @@ class Meta:
 
 
 def find_meta(field: FieldInfo) -> Meta:
-    """Return what is declared for a field; an empty `Meta` where nothing is."""
+    """Return the `Meta` of a field; an empty one if the field has none."""
     return next((item for item in field.metadata if isinstance(item, Meta)), Meta())

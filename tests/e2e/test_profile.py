@@ -13,14 +13,14 @@ import pytest_asyncio
 
 from tests.e2e.support.deployment import Api, connect, connect_engine, deploy, read_metric
 from tests.e2e.support.tiny_model import MAX_MODEL_LEN
-from worker.profile.attention import Full
+from worker.profile.attention import FullAttention
 from worker.profile.memory import Layout, request_bytes
 from worker.settings import load_settings
 from worker_tools.dev import LocalDeployment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-TINY = (Full(layers=2, kv_heads=1, head_size=64),)
+TINY = (FullAttention(layers=2, kv_heads=1, head_size=64),)
 """The layers of the tiny model, as its configuration says."""
 
 CACHE_SIZE = re.compile(r"KV cache size: ([\d,]+) tokens.* for ([\d,]+) tokens.*: ([\d.]+)x")

@@ -7,7 +7,13 @@ import pytest
 import yaml
 
 from worker.profile import builtin_folder, load_profile
-from worker.profile.attention import Cross, Full, Latent, Recurrent, Sliding
+from worker.profile.attention import (
+    CrossAttention,
+    FullAttention,
+    LatentAttention,
+    LinearAttention,
+    SlidingWindowAttention,
+)
 from worker.profile.memory import (
     BLOCK,
     GIB,
@@ -23,7 +29,7 @@ from worker.profile.memory import (
 )
 
 PUBLISHED = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text())
-LLAMA_8B = (Full(layers=32, kv_heads=8, head_size=128),)
+LLAMA_8B = (FullAttention(layers=32, kv_heads=8, head_size=128),)
 PLAIN = Layout()
 
 
@@ -67,29 +73,29 @@ def test_published_figures_are_of_at_least_five_models():
 @pytest.mark.parametrize(
     ("part", "layout", "expected"),
     [
-        (Full(layers=1, kv_heads=8, head_size=64), Layout(), 1024 * 8 * 64 * 2 * 2),
-        (Full(layers=1, kv_heads=8, head_size=64), Layout(2), 1024 * 4 * 64 * 2 * 2),
-        (Full(layers=1, kv_heads=2, head_size=64), Layout(8), 1024 * 1 * 64 * 2 * 2),
-        (Full(layers=5, kv_heads=1, head_size=64), Layout(1, 2), 3 * 1024 * 64 * 2 * 2),
-        (Full(layers=1, kv_heads=1, head_size=64), Layout(kv_bytes=1), 1024 * 64 * 2),
-        (Latent(kind="latent", layers=1, width=576), Layout(8), 1024 * 576 * 2),
+        (FullAttention(layers=1, kv_heads=8, head_size=64), Layout(), 1024 * 8 * 64 * 2 * 2),
+        (FullAttention(layers=1, kv_heads=8, head_size=64), Layout(2), 1024 * 4 * 64 * 2 * 2),
+        (FullAttention(layers=1, kv_heads=2, head_size=64), Layout(8), 1024 * 1 * 64 * 2 * 2),
+        (FullAttention(layers=5, kv_heads=1, head_size=64), Layout(1, 2), 3 * 1024 * 64 * 2 * 2),
+        (FullAttention(layers=1, kv_heads=1, head_size=64), Layout(kv_bytes=1), 1024 * 64 * 2),
+        (LatentAttention(kind="latent", layers=1, width=576), Layout(8), 1024 * 576 * 2),
         (
-            Recurrent(kind="recurrent", layers=1, state_bytes=1000),
+            LinearAttention(kind="recurrent", layers=1, state_bytes=1000),
             Layout(4),
             2 * 1000 / 4,
         ),
         (
-            Cross(kind="cross", layers=1, kv_heads=1, head_size=64, tokens=1500),
+            CrossAttention(kind="cross", layers=1, kv_heads=1, head_size=64, tokens=1500),
             Layout(),
             1504 * 64 * 2 * 2,
         ),
         (
-            Sliding(kind="sliding", layers=1, kv_heads=1, head_size=64, window=128),
+            SlidingWindowAttention(kind="sliding", layers=1, kv_heads=1, head_size=64, window=128),
             Layout(batched_tokens=256),
             (383 + 1 + BLOCK) * 64 * 2 * 2,
         ),
         (
-            Sliding(kind="sliding", layers=1, kv_heads=1, head_size=64, window=4096),
+            SlidingWindowAttention(kind="sliding", layers=1, kv_heads=1, head_size=64, window=4096),
             Layout(),
             1024 * 64 * 2 * 2,
         ),

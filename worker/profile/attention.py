@@ -1,4 +1,4 @@
-"""What a layer keeps per token or per request while a model generates."""
+"""Kinds of attention, and what a layer of each kind keeps in the cache."""
 
 from __future__ import annotations
 
@@ -15,16 +15,13 @@ HeadSize = Annotated[int, Field(ge=1, le=8192, description="Elements of one head
 
 
 class Attention(BaseModel):
-    """Layers of a model that keep the same thing.
-
-    A model is a list of these: most have one entry, hybrid models one per kind of layer.
-    """
+    """Layers of one kind. Most models have one kind of layer; hybrid models have several."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Full(Attention):
-    """Every token's key and value are kept: multi-head and grouped-query attention."""
+class FullAttention(Attention):
+    """Keeps the key and value of every token: multi-head and grouped-query attention."""
 
     kind: Literal["full"] = Field("full", description="Keeps all tokens.")
     layers: Layers
@@ -35,8 +32,8 @@ class Full(Attention):
         return f"{self.layers} layers of {self.kv_heads} KV heads of {self.head_size}"
 
 
-class Sliding(Attention):
-    """Only the last tokens are kept."""
+class SlidingWindowAttention(Attention):
+    """Keeps the last `window` tokens."""
 
     kind: Literal["sliding"] = Field(description="Keeps the last `window` tokens.")
     layers: Layers
@@ -49,8 +46,8 @@ class Sliding(Attention):
         return f"{self.layers} layers of {heads} with a window of {self.window}"
 
 
-class Latent(Attention):
-    """One compressed vector per token (multi-head latent attention); each GPU holds all of it."""
+class LatentAttention(Attention):
+    """Keeps one compressed vector per token (MLA); each GPU holds the whole vector."""
 
     kind: Literal["latent"] = Field(description="Keeps one compressed vector per token (MLA).")
     layers: Layers
@@ -62,8 +59,8 @@ class Latent(Attention):
         return f"{self.layers} layers with a latent vector of {self.width}"
 
 
-class Recurrent(Attention):
-    """A state of fixed size per request, whatever the context (Mamba, gated delta networks)."""
+class LinearAttention(Attention):
+    """Keeps a state of fixed size per request (Mamba, gated delta networks)."""
 
     kind: Literal["recurrent"] = Field(description="Keeps a state of fixed size per request.")
     layers: Layers
@@ -73,14 +70,14 @@ class Recurrent(Attention):
         return f"{self.layers} recurrent layers with a state of {self.state_bytes:,} bytes"
 
 
-class Cross(Attention):
-    """Keys and values of an encoder's output, once per request."""
+class CrossAttention(Attention):
+    """Keeps the keys and values of an encoder's output, once per request."""
 
     kind: Literal["cross"] = Field(description="Keeps the encoder's output, once per request.")
     layers: Layers
     kv_heads: Heads
     head_size: HeadSize
-    tokens: int = Field(ge=1, description="Positions that the encoder gives, tokens.")
+    tokens: int = Field(ge=1, description="Length of the encoder's output, tokens.")
 
     def __str__(self) -> str:
         heads = f"{self.kv_heads} KV heads of {self.head_size}"
@@ -88,10 +85,13 @@ class Cross(Attention):
 
 
 AnyAttention = Annotated[
-    Full | Sliding | Latent | Recurrent | Cross, Field(discriminator="kind", description="Layers.")
+    FullAttention | SlidingWindowAttention | LatentAttention | LinearAttention | CrossAttention,
+    Field(discriminator="kind", description="Layers."),
 ]
 
 
 def count_kv_heads(parts: Iterable[Attention]) -> set[int]:
-    """Return the numbers of key-value heads that layers have, of those that divide them at all."""
-    return {part.kv_heads for part in parts if isinstance(part, Full | Sliding)}
+    """Return the numbers of key-value heads in layers that tensor parallelism divides by heads."""
+    return {
+        part.kv_heads for part in parts if isinstance(part, FullAttention | SlidingWindowAttention)
+    }

@@ -21,10 +21,10 @@ FAMILIES = "families"
 """Subfolder of base profiles, which cannot be selected."""
 
 OWN = ("title", "summary", "matches", "variants", "notes", "checked")
-"""Members that are not inherited."""
+"""Parts of a profile that are not inherited."""
 
 MAX_EXTENDS_DEPTH = 5
-"""Most profiles in one chain of `extends`; more is a cycle."""
+"""Most profiles in one chain of `extends`; a longer chain is a cycle."""
 
 
 class BrokenProfileError(WorkerError):

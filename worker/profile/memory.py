@@ -1,9 +1,9 @@
-"""What serving a model takes of a GPU's memory: weights, what layers keep, and the rest.
+"""GPU memory that a model needs to be served: weights, KV cache and a reserve.
 
 Source:
     vLLM 0.32.0, `vllm/v1/kv_cache_interface.py` (bytes per block of each kind of layer) and
-    `get_max_concurrency_for_kv_cache_config` (how many requests of full length fit). vLLM pads
-    unlike layers of hybrid models to equal pages, so its own figure for those is somewhat lower.
+    `get_max_concurrency_for_kv_cache_config` (requests of full length that fit). vLLM pads the
+    layers of hybrid models to equal pages, so its own figure for those is somewhat lower.
 """
 
 from __future__ import annotations
@@ -12,32 +12,39 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.profile.attention import Attention, Cross, Full, Latent, Recurrent, Sliding
+from worker.profile.attention import (
+    Attention,
+    CrossAttention,
+    FullAttention,
+    LatentAttention,
+    LinearAttention,
+    SlidingWindowAttention,
+)
 
 GIB = 1024**3
 
 BLOCK = 16
-"""Tokens that vLLM allocates at once."""
+"""Tokens of one KV cache block."""
 
 BATCHED_TOKENS = 8192
-"""Tokens of one step, where nobody sets it: vLLM's own choice on GPUs of 70 GiB and more, and the
-cautious one elsewhere, since layers with a window keep that many more."""
+"""Default for the tokens of one step: vLLM's default on GPUs of 70 GiB and more. On smaller GPUs it
+overestimates, because layers with a window keep that many tokens more."""
 
 STATES = 2
-"""States that a request holds in each recurrent layer: the present one and, for prefix caching,
-one at the last block boundary (`mamba_cache_mode` align). Each drafted token needs a further one,
-to which a rejected draft returns."""
+"""States of a request in each recurrent layer: the current one and, for prefix caching, one at the
+last block boundary (`mamba_cache_mode` align). Each speculative token needs one more, to restore
+after a rejection."""
 
 RESERVE_BYTES = int(1.5 * GIB)
 RESERVE_SHARE = 0.03
-"""Of each GPU, beside weights and cache: CUDA's context, activations of the largest step, captured
-graphs. An estimate, and the only one here: vLLM measures it at start."""
+"""Reserve of each GPU: CUDA context, activations of the largest step, CUDA graphs. An estimate;
+vLLM measures it at start."""
 
 ROUND_UP = 128
 """A maximum context is rounded down to a multiple of this."""
 
 KV_BYTES = {"float32": 4.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "nvfp4": 0.5625}
-"""Bytes of one element by the beginning of the cache's type; all others have two."""
+"""Bytes of one cache element by the start of the type's name; other types have two."""
 
 PARAMETER_BYTES = {
     "fp32": 4.0,
@@ -55,14 +62,14 @@ often attention, in two bytes."""
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a model is spread and served.
+    """Parallelism and cache options with which a model is served.
 
     Attributes:
-        tensor_parallel: GPUs that share each layer.
-        pipeline_parallel: Groups of GPUs that share the layers.
-        kv_bytes: Bytes of one element of the cache.
-        batched_tokens: Tokens of one step.
-        draft_tokens: Tokens that are drafted ahead in one step; 0 without speculative decoding.
+        tensor_parallel: Tensor parallel size.
+        pipeline_parallel: Pipeline parallel size.
+        kv_bytes: Bytes of one element of the KV cache.
+        batched_tokens: Most tokens of one step.
+        draft_tokens: Speculative tokens of one step; 0 without speculative decoding.
     """
 
     tensor_parallel: int = 1
@@ -79,11 +86,11 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What the computation needs to know of a model.
+    """The sizes of a model that determine its memory.
 
     Attributes:
         weight_bytes: All weights, bytes.
-        attention: What its layers keep; empty when they keep nothing.
+        attention: Its layers; empty for a model without a KV cache.
         context: Longest context, tokens.
     """
 
@@ -94,15 +101,15 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What one GPU of a kind holds.
+    """Memory of one GPU with a model.
 
     Attributes:
         usable_bytes: Memory that vLLM may use.
         weight_bytes: This GPU's share of the weights.
-        reserve_bytes: Estimate for all that is neither weights nor cache.
-        cache_bytes: What remains for the cache; negative when even the weights do not fit.
-        request_bytes: What one request of full context takes of it.
-        context: The context that was asked for, tokens.
+        reserve_bytes: Estimate for everything except weights and cache.
+        cache_bytes: Remaining memory for the cache; negative if the weights do not fit.
+        request_bytes: Cache of one request with full context.
+        context: Context to serve, tokens.
         longest: Longest context of which one request fits, tokens.
     """
 
@@ -116,19 +123,19 @@ class Fit:
 
     @property
     def fits(self) -> bool:
-        """Whether a start succeeds: weights, and one request of full context."""
+        """Whether the weights and the cache of one request with full context fit."""
         return self.cache_bytes > 0 and self.request_bytes <= self.cache_bytes
 
     @property
     def requests(self) -> float:
-        """Requests of full context at once; infinite when layers keep nothing."""
+        """Concurrent requests with full context; infinite without a KV cache."""
         if self.cache_bytes <= 0:
             return 0.0
         return self.cache_bytes / self.request_bytes if self.request_bytes else math.inf
 
     @property
     def tokens(self) -> float:
-        """Tokens that the cache holds, as vLLM logs them: requests times context."""
+        """Size of the KV cache in tokens, as vLLM logs it: requests times context."""
         return self.requests * self.context
 
 
@@ -145,28 +152,28 @@ def kv_element_bytes(kind: str | None, model_bytes: float = 2.0) -> float:
 
 
 def estimate_weights(parameters: int, precision: str) -> int:
-    """Return about how large the weights are, bytes.
+    """Return an estimate of the weights, bytes.
 
     Args:
-        parameters: Their count.
-        precision: How they are stored, a key of `PARAMETER_BYTES`.
+        parameters: Number of parameters.
+        precision: Key of `PARAMETER_BYTES`.
     """
     return int(parameters * PARAMETER_BYTES[precision])
 
 
 def request_bytes(attention: Sequence[Attention], context: int, layout: Layout) -> int:
-    """Return what one request of `context` tokens takes of one GPU's cache, bytes."""
+    """Return the cache of one request with `context` tokens on one GPU, bytes."""
     return math.ceil(sum(_layer_bytes(part, context, layout) for part in attention))
 
 
 def _layer_bytes(part: Attention, context: int, layout: Layout) -> float:
-    if isinstance(part, Recurrent):
+    if isinstance(part, LinearAttention):
         states = STATES + layout.draft_tokens
         return states * _share(part.layers, layout) * part.state_bytes / layout.tensor_parallel
-    if isinstance(part, Latent):
+    if isinstance(part, LatentAttention):
         per_token = part.width * layout.kv_bytes
         return _share(part.layers, layout) * per_token * _blocks(context)
-    if isinstance(part, (Full, Sliding, Cross)):
+    if isinstance(part, (FullAttention, SlidingWindowAttention, CrossAttention)):
         heads = max(1, math.ceil(part.kv_heads / layout.tensor_parallel))
         per_token = 2 * heads * part.head_size * layout.kv_bytes
         return _share(part.layers, layout) * per_token * _kept_tokens(part, context, layout)
@@ -174,15 +181,17 @@ def _layer_bytes(part: Attention, context: int, layout: Layout) -> float:
 
 
 def _share(layers: int, layout: Layout) -> int:
-    """Return how many of these layers the fullest GPU has."""
+    """Return the number of these layers on the GPU that has most of them."""
     return math.ceil(layers / layout.pipeline_parallel)
 
 
-def _kept_tokens(part: Full | Sliding | Cross, context: int, layout: Layout) -> int:
-    if isinstance(part, Cross):
+def _kept_tokens(
+    part: FullAttention | SlidingWindowAttention | CrossAttention, context: int, layout: Layout
+) -> int:
+    if isinstance(part, CrossAttention):
         return _blocks(part.tokens)
-    if isinstance(part, Sliding):
-        # While a long prompt is read, the window and one step; the window may begin inside a block.
+    if isinstance(part, SlidingWindowAttention):
+        # During prefill the window and one step; the window may begin inside a block.
         kept = min(part.window - 1 + layout.batched_tokens, context)
         return min(_blocks(kept) + BLOCK, _blocks(context))
     return _blocks(context)
@@ -194,15 +203,15 @@ def _blocks(tokens: int) -> int:
 
 
 def token_bytes(attention: Sequence[Attention], layout: Layout) -> float:
-    """Return what a further token of a long request takes of one GPU's cache, bytes."""
-    growing = [part for part in attention if isinstance(part, (Full, Latent))]
+    """Return the cache of one more token of a long request on one GPU, bytes."""
+    growing = [part for part in attention if isinstance(part, (FullAttention, LatentAttention))]
     return request_bytes(growing, BLOCK, layout) / BLOCK
 
 
 def longest_context(
     attention: Sequence[Attention], cache_bytes: int, most: int, layout: Layout
 ) -> int:
-    """Return the longest context of which one request fits, tokens; 0 when none does."""
+    """Return the longest context of which one request fits, tokens; 0 if no context fits."""
     if cache_bytes <= 0:
         return 0
     low, high = 0, most
@@ -218,14 +227,14 @@ def longest_context(
 def compute_fit(
     model: Model, gpu_bytes: int, utilization: float, context: int | None, layout: Layout
 ) -> Fit:
-    """Return whether a model fits a kind of GPU, and with what cache.
+    """Return how a model fits on a GPU.
 
     Args:
-        model: What is known of it.
+        model: The model.
         gpu_bytes: Memory of one GPU, bytes.
-        utilization: Share of it that vLLM may use, above 0 and at most 1.
+        utilization: GPU_MEMORY_UTILIZATION, above 0 and at most 1.
         context: Context to serve, tokens; None takes the longest that fits, as `auto` does.
-        layout: How it is spread.
+        layout: Parallelism and cache options.
     """
     usable = int(gpu_bytes * utilization)
     weights = math.ceil(model.weight_bytes / layout.gpus)

@@ -11,17 +11,17 @@ from worker.profile.attention import AnyAttention
 from worker.profile.pools import PoolName
 
 UNCONFIRMED = "unconfirmed"
-"""Source of facts that could not be verified; they are shown as such."""
+"""Source of facts that could not be verified."""
 
 CUDA = "13.0"
-"""CUDA version of the image, the same as in the pinned vLLM's own image."""
+"""CUDA version of the image, as in the image of the pinned vLLM."""
 
 Task = Literal["generate", "embed", "rerank", "transcribe"]
 Precision = Literal["bf16", "fp16", "fp32", "fp8", "int8", "int4", "mxfp4", "nvfp4"]
 
 
 class Part(BaseModel):
-    """Base of every part of a profile."""
+    """Base class of the models in a profile."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,8 +36,8 @@ class Facts(Part):
 
     source: str = Field(
         min_length=1,
-        description="Where these facts are from: a page, a file at a commit, or how they were "
-        "computed. `unconfirmed` marks what could not be looked up.",
+        description="Source of these facts: a page, a file at a commit, or the computation. "
+        "`unconfirmed` marks facts without a source.",
     )
     architecture: str | None = Field(
         None, description="Architecture, as the model's configuration and vLLM name it."
@@ -54,8 +54,7 @@ class Facts(Part):
     )
     attention: tuple[Annotated[AnyAttention, BeforeValidator(_default_kind)], ...] | None = Field(
         None,
-        description="What the layers keep, by kind of layer; empty for a model that keeps "
-        "nothing between steps.",
+        description="Layers by kind of attention; empty for a model without a KV cache.",
     )
     licence: str | None = Field(None, description="Licence of the weights.")
     gated: bool | None = Field(
@@ -63,7 +62,7 @@ class Facts(Part):
     )
 
     def given(self) -> Iterator[tuple[str, Any]]:
-        """Yield name and value of each fact that this source has."""
+        """Yield the name and value of each fact of this source."""
         for name in FACTS:
             value = getattr(self, name)
             if value is not None:
@@ -78,7 +77,7 @@ class SourcedFact(Part):
     """One fact with its source."""
 
     value: Any = Field(description="The fact.")
-    source: str = Field(description="Where it is from.")
+    source: str = Field(description="Source of the fact.")
 
     @property
     def confirmed(self) -> bool:
@@ -94,11 +93,11 @@ class Variant(Part):
     weight_bytes: int | None = Field(
         None, ge=1, description="Weights as they are loaded, bytes; unset, estimated."
     )
-    source: str = Field(UNCONFIRMED, description="Where this is from.")
+    source: str = Field(UNCONFIRMED, description="Source.")
 
 
 class Speculation(Part):
-    """How to decode speculatively, and what the draft takes beside the model."""
+    """Speculative decoding: vLLM's options, and the memory of the draft model."""
 
     config: Mapping[str, Any] = Field(
         {}, description="vLLM's `speculative_config`, as SPECULATION=on sets it."
@@ -107,52 +106,52 @@ class Speculation(Part):
         0, ge=0, description="Weights of the draft as they are loaded, bytes; none for n-grams."
     )
     attention: tuple[Annotated[AnyAttention, BeforeValidator(_default_kind)], ...] = Field(
-        (), description="What the draft's own layers keep."
+        (), description="Layers of the draft model, by kind."
     )
-    source: str = Field(UNCONFIRMED, description="Where this is from.")
+    source: str = Field(UNCONFIRMED, description="Source.")
 
 
 class RecommendedHardware(Part):
-    """What the profile is made for."""
+    """Hardware that the profile recommends."""
 
     gpus: int = Field(1, ge=1, le=8, description="GPUs of one worker, count.")
     memory_gib: float | None = Field(
-        None, gt=0, le=1024, description="Memory that each GPU needs at least, GiB."
+        None, gt=0, le=1024, description="Minimum memory of each GPU, GiB."
     )
     pools: tuple[PoolName, ...] = Field((), description="RunPod GPU pools, the cheapest first.")
     cuda: str = Field(
-        CUDA, pattern=r"^\d+\.\d+$", description="Least CUDA version of the host's driver."
+        CUDA, pattern=r"^\d+\.\d+$", description="Minimum CUDA version of the host's driver."
     )
 
 
 class Checked(Part):
-    """What was tried, and on what."""
+    """A test of the profile on real hardware."""
 
-    what: str = Field(min_length=1, description="What was done and seen.")
+    what: str = Field(min_length=1, description="The test and its result.")
     where: str = Field(min_length=1, description="Machine and vLLM release.")
 
 
 class ModelInfo(Part):
-    """Describes a profile; sets nothing."""
+    """Description of a profile; contains no settings."""
 
-    title: str = Field("", description="The model's name, for people.")
-    summary: str = Field("", description="One sentence: what it is good for.")
+    title: str = Field("", description="Display name of the model.")
+    summary: str = Field("", description="Purpose of the model, one sentence.")
     task: Task = Field("generate", description="What the model does.")
     precision: Precision = Field("bf16", description="How `model_name` stores its weights.")
     matches: tuple[str, ...] = Field(
-        (), description="Further repository ids that this profile is for; `*` stands for any part."
+        (), description="Other repository ids that select this profile; `*` is a wildcard."
     )
     variants: tuple[Variant, ...] = Field(
         (), description="Repositories with the same model in another precision."
     )
     hardware: RecommendedHardware = Field(
-        RecommendedHardware(), description="What the profile is made for."
+        RecommendedHardware(), description="Recommended hardware."
     )
     speculation: Speculation | None = Field(
         None, description="The preset of SPECULATION=on; unset, that setting is refused."
     )
-    facts: tuple[Facts, ...] = Field((), description="What is known of the model, by source.")
-    checked: tuple[Checked, ...] = Field((), description="What was tried, and on what.")
+    facts: tuple[Facts, ...] = Field((), description="Facts of the model, by source.")
+    checked: tuple[Checked, ...] = Field((), description="Tests on real hardware.")
     notes: tuple[str, ...] = Field((), description="What a user should know.")
 
     def fact(self, name: str) -> SourcedFact | None:
@@ -181,6 +180,6 @@ class Profile(Part):
 
     @property
     def model(self) -> str | None:
-        """The model that it serves when nothing else is set."""
+        """The model that is served if no other one is set."""
         value = self.settings.get("model_name")
         return None if value is None else str(value)

@@ -1,10 +1,10 @@
-"""RunPod's GPU pools: what an endpoint may ask for, with memory, generation and price.
+"""RunPod's GPU pools, with memory, compute capability and price.
 
 Source:
     Pools: https://docs.runpod.io/references/gpu-types and, for those with `hub=False`,
     https://docs.runpod.io/flash/configuration/gpu-types. Prices: `PRICES_SOURCE`, flex workers, as
-    read in 2026; prices change, and the console shows today's. Memory: what `nvidia-smi` shows for
-    the smallest GPU of a pool, which is less than its name says.
+    read in 2026; the console shows the current ones. Memory: as `nvidia-smi` shows it for the
+    smallest GPU of a pool, which is less than the nominal size.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 PRICES_SOURCE = "https://docs.runpod.io/serverless/pricing"
-"""Where the prices are from."""
+"""Source of the prices."""
 
 MIB = 1024**2
 
@@ -34,16 +34,16 @@ PoolName = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """GPUs that RunPod treats as equal.
+    """A pool of GPUs, from which RunPod takes any one.
 
     Attributes:
         name: The pool's id.
-        gpus: Its GPUs, as people call them.
-        nominal_gb: Memory as RunPod names it, GB.
+        gpus: Short names of its GPUs.
+        nominal_gb: Memory in RunPod's name of the pool, GB.
         memory_mib: Memory of the smallest GPU, MiB.
         capability: CUDA compute capability of the oldest GPU, major and minor.
-        usd_per_s: One GPU as a flex worker, US dollars per second; None where none is published.
-        hub: Whether RunPod documents it for hub files; the others only for endpoints.
+        usd_per_s: Price of one GPU as a flex worker, US dollars per second; None if unpublished.
+        hub: Whether RunPod documents it for hub files; other pools are documented for endpoints.
     """
 
     name: PoolName
@@ -79,7 +79,7 @@ POOLS = (
 """All pools, by memory and then by generation."""
 
 GPU_COUNTS = (1, 2, 4, 8)
-"""GPUs of one worker that tensor parallelism can use for every model here."""
+"""Numbers of GPUs per worker that work as tensor parallel size for every model here."""
 
 
 def find_pool(name: str) -> Pool | None:
@@ -92,12 +92,12 @@ def find_pool(name: str) -> Pool | None:
 
 
 def known_gpus() -> list[str]:
-    """Return every name that `find_pool` takes."""
+    """Return every name that `find_pool` accepts."""
     return [*get_args(PoolName), *(gpu for pool in POOLS for gpu in pool.gpus)]
 
 
 def _plain(name: str) -> str:
-    """Return a GPU's name without what spellings differ in: `NVIDIA RTX A4000` -> `a4000`."""
+    """Return a GPU's name in a normal form: `NVIDIA RTX A4000` -> `a4000`."""
     text = name.lower().replace("nvidia", "").replace("geforce", "")
     text = "".join(character for character in text if character.isalnum() or character == "_")
     return text.removeprefix("rtx") if text.removeprefix("rtx")[:1] in "a345" else text

@@ -1,4 +1,4 @@
-"""Which profile a model has: by its repository id, or one of its quantised variants."""
+"""Finds the profile of a model by its repository id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.profile.precision import share_precision
 
 
 def find_by_model(model: str, folder: Path) -> Profile | None:
-    """Return the built-in profile for a model, None when there is none.
+    """Return the built-in profile for a model; None if there is none.
 
     An exact id wins over a variant of another profile, and both win over a pattern.
 
@@ -38,7 +38,7 @@ def _is_variant(profile: Profile, model: str) -> bool:
 
 
 def _is_pattern(profile: Profile, model: str) -> bool:
-    """Whether a pattern fits; weights of another precision than the profile's are not its own."""
+    """Return whether a pattern matches a model in the precision of the profile."""
     own = profile.model
     return any(fnmatch.fnmatchcase(model, item.lower()) for item in profile.about.matches) and (
         own is None or share_precision(own, model)
@@ -46,18 +46,18 @@ def _is_pattern(profile: Profile, model: str) -> bool:
 
 
 def find_variant(profile: Profile, model: str) -> Variant | None:
-    """Return the variant of a profile that a model is."""
+    """Return the variant of a profile with this repository id; None if there is none."""
     wanted = model.lower()
     return next((item for item in profile.about.variants if item.model.lower() == wanted), None)
 
 
 def find_profile(name: str, profile: Profile | None, profiles: Path) -> Profile | None:
-    """Return the profile whose facts are of a model; None when nothing is known of it.
+    """Return the profile with facts about a model; None if there is none.
 
     Args:
-        name: The model's repository id.
-        profile: The profile that was read.
-        profiles: The built-in profiles.
+        name: Repository id of the model.
+        profile: The selected profile.
+        profiles: Folder of the built-in profiles.
     """
     if profile is not None:
         ids = (profile.model or "", *profile.about.matches)

@@ -20,7 +20,7 @@ from worker.metadata import find_meta
 InputMode = Literal["prompt", "messages"]
 """What a native request starts from; it determines the route of vLLM."""
 
-EVERYWHERE: tuple[InputMode, ...] = ("prompt", "messages")
+ALL_INPUT_MODES: tuple[InputMode, ...] = ("prompt", "messages")
 MAX_UNKNOWN_NAMES = 32
 """Unknown names that are reported one by one; more are not likely to be misspellings."""
 
@@ -82,7 +82,7 @@ def known_names(model: type[BaseModel]) -> frozenset[str]:
 
 def input_modes_of(model: type[BaseModel], name: str) -> tuple[str, ...]:
     """Return the input modes in which a parameter has an effect."""
-    return find_meta(model.model_fields[name]).kinds or EVERYWHERE
+    return find_meta(model.model_fields[name]).input_modes or ALL_INPUT_MODES
 
 
 @functools.cache

@@ -10,8 +10,8 @@ from worker.metadata import Meta
 from worker.request.field import InputMode, Parameters
 from worker.request.sampling import NonEmpty, SamplingParameters, StructuredOutputs, TokenId
 
-_CHAT: tuple[InputMode, ...] = ("messages",)
-_TEXT: tuple[InputMode, ...] = ("prompt",)
+_MESSAGES: tuple[InputMode, ...] = ("messages",)
+_PROMPT: tuple[InputMode, ...] = ("prompt",)
 
 # Fail fast: pydantic makes an error of each problem. validation.py counts those of the same kind.
 Tokens = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
@@ -93,12 +93,14 @@ class NativeInput(BatchingInput):
         json_schema_extra={"anyOf": [{"required": ["prompt"]}, {"required": ["messages"]}]}
     )
 
-    prompt: Annotated[NonEmpty | Tokens | Texts | TokenLists | None, Meta(kinds=_TEXT)] = None
+    prompt: Annotated[NonEmpty | Tokens | Texts | TokenLists | None, Meta(input_modes=_PROMPT)] = (
+        None
+    )
     """Text to continue; or its token ids; or a list of either."""
-    messages: Annotated[NonEmpty | Objects | None, Meta(kinds=_CHAT)] = None
+    messages: Annotated[NonEmpty | Objects | None, Meta(input_modes=_MESSAGES)] = None
     """Conversation to which the model's chat template is applied; a plain text is one user message.
     Overrides `prompt`. Content may be parts: text, image_url, …"""
-    apply_chat_template: Annotated[bool, Meta(kinds=_TEXT)] = False
+    apply_chat_template: Annotated[bool, Meta(input_modes=_PROMPT)] = False
     """Treats `prompt` as one user message."""
     sampling_params: SamplingParameters = SamplingParameters()
     """How tokens are chosen; see the table of sampling parameters."""
@@ -112,41 +114,43 @@ class NativeInput(BatchingInput):
     """OpenAI's form of a constraint, e.g. `{"type": "json_object"}`."""
     echo: bool = False
     """Puts the prompt, or the last message of the same role, before the output."""
-    tools: Annotated[Objects | None, Meta(kinds=_CHAT)] = None
+    tools: Annotated[Objects | None, Meta(input_modes=_MESSAGES)] = None
     """Functions that the model may call, in OpenAI's form."""
     tool_choice: Annotated[
-        str | dict[str, Any] | None, Meta(kinds=_CHAT, default_text="`auto` with tools")
+        str | dict[str, Any] | None, Meta(input_modes=_MESSAGES, default_text="`auto` with tools")
     ] = None
     """`none`, `auto`, `required` or one named function."""
-    parallel_tool_calls: Annotated[bool, Meta(kinds=_CHAT)] = True
+    parallel_tool_calls: Annotated[bool, Meta(input_modes=_MESSAGES)] = True
     """Allows more than one tool call in an answer."""
-    chat_template: Annotated[str | None, Meta(kinds=_CHAT, default_text="the model's")] = None
+    chat_template: Annotated[
+        str | None, Meta(input_modes=_MESSAGES, default_text="the model's")
+    ] = None
     """Jinja template for this request; needs a setting that trusts it."""
-    chat_template_kwargs: Annotated[dict[str, Any] | None, Meta(kinds=_CHAT)] = None
+    chat_template_kwargs: Annotated[dict[str, Any] | None, Meta(input_modes=_MESSAGES)] = None
     """Variables for the chat template, e.g. `{"enable_thinking": false}`."""
-    add_generation_prompt: Annotated[bool, Meta(kinds=_CHAT)] = True
+    add_generation_prompt: Annotated[bool, Meta(input_modes=_MESSAGES)] = True
     """Ends the prompt with the start of an assistant message."""
-    continue_final_message: Annotated[bool, Meta(kinds=_CHAT)] = False
+    continue_final_message: Annotated[bool, Meta(input_modes=_MESSAGES)] = False
     """Continues the last message instead of answering it; needs `add_generation_prompt` false."""
     add_special_tokens: Annotated[bool | None, Meta(default_text="true for a prompt")] = None
     """Adds the tokenizer's special tokens, e.g. BOS."""
-    documents: Annotated[Documents | None, Meta(kinds=_CHAT)] = None
+    documents: Annotated[Documents | None, Meta(input_modes=_MESSAGES)] = None
     """Documents for a chat template that knows retrieval."""
     reasoning_effort: Annotated[
-        ReasoningEffort | None, Meta(kinds=_CHAT, default_text="the model's choice")
+        ReasoningEffort | None, Meta(input_modes=_MESSAGES, default_text="the model's choice")
     ] = None
     """How much a reasoning model thinks."""
-    include_reasoning: Annotated[bool, Meta(kinds=_CHAT)] = True
+    include_reasoning: Annotated[bool, Meta(input_modes=_MESSAGES)] = True
     """Returns the reasoning beside the answer."""
-    suffix: Annotated[str | None, Meta(kinds=_TEXT)] = None
+    suffix: Annotated[str | None, Meta(input_modes=_PROMPT)] = None
     """Text after the gap that the model fills; for models that can."""
-    media_io_kwargs: Annotated[MediaOptions | None, Meta(kinds=_CHAT)] = None
+    media_io_kwargs: Annotated[MediaOptions | None, Meta(input_modes=_MESSAGES)] = None
     """Options for loading media; needs a setting that trusts them."""
-    mm_processor_kwargs: Annotated[dict[str, Any] | None, Meta(kinds=_CHAT)] = None
+    mm_processor_kwargs: Annotated[dict[str, Any] | None, Meta(input_modes=_MESSAGES)] = None
     """Options for the media processor; needs a setting that trusts them."""
     return_token_ids: bool = False
     """Returns the tokens' ids beside the text."""
-    return_prompt_text: Annotated[bool, Meta(kinds=_CHAT)] = False
+    return_prompt_text: Annotated[bool, Meta(input_modes=_MESSAGES)] = False
     """Returns the text that the chat template made of the messages."""
     return_tokens_as_token_ids: Annotated[bool | None, Meta(default_text="by server setting")] = (
         None

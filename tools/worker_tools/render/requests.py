@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from worker.metadata import ALIASES, DEFAULT_TEXT, KINDS, SETTING, UNIT
+from worker.metadata import ALIASES, DEFAULT_TEXT, INPUT_MODES, SETTING, UNIT
 from worker.request.codes import ERROR_SPECS
 from worker.request.compat import COMPAT_PARAMETERS, CONTAINERS
 from worker.request.field import Parameters, aliases_of, input_modes_of
@@ -246,7 +246,7 @@ def _parameter_table(model: type[Parameters], settings: Mapping[str, object]) ->
                 _type_text(words) + (f", {words[UNIT]}" if UNIT in words else ""),
                 _default_text(words, settings),
                 words["description"],
-                f"{words[KINDS][0]} only" if KINDS in words else "",
+                f"{words[INPUT_MODES][0]} only" if INPUT_MODES in words else "",
             )
         )
     return _table(("Parameter", "Type", "Default", "Description", "Works with"), rows)
