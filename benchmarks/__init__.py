@@ -1,1 +1,1 @@
-"""How fast the worker is, beside the engine alone and beside RunPod's own worker."""
+"""Benchmarks: this worker, vLLM's engine alone and worker-vllm under the same load."""

@@ -1,4 +1,4 @@
-"""The command line: which systems, which load, how long, and where the report goes."""
+"""The command line of the benchmarks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from typing import Annotated, Any, TypeVar
 import typer
 import uvloop
 
-from benchmarks.contenders import Choice, find_worker, runs_on_gpu, start_systems
 from benchmarks.first_chunk import describe_first_chunks, measure_first_chunks
 from benchmarks.hotspots import profile_worker
+from benchmarks.launch import SystemOptions, find_worker, runs_on_gpu, start_systems
 from benchmarks.load import Burst
 from benchmarks.machine import describe_machine, describe_versions
 from benchmarks.measure import Results, measure_bursts
@@ -41,7 +41,7 @@ from benchmarks.targets import needed_bursts
 T = TypeVar("T")
 
 
-def say(text: str) -> None:
+def report(text: str) -> None:
     """Show progress on stderr."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
@@ -69,8 +69,9 @@ def run(  # noqa: PLR0913  one parameter per option
     cross: Annotated[
         bool, typer.Option(help="All kinds of request at all round trips, not only at the base.")
     ] = False,
-    peer: Annotated[
-        Path | None, typer.Option(help="Checkout of worker-vllm; without it there is no peer.")
+    worker_vllm: Annotated[
+        Path | None,
+        typer.Option(help="Checkout of worker-vllm, to measure it too."),
     ] = None,
     profile: Annotated[
         bool, typer.Option(help="Also show which functions of the worker its time goes to.")
@@ -94,9 +95,9 @@ def run(  # noqa: PLR0913  one parameter per option
         Size | None, typer.Option(help="Its parameters; the default is 8b on a GPU, cpu elsewhere.")
     ] = None,
 ) -> None:
-    """Compare the engine alone, this worker and RunPod's worker under one local endpoint."""
+    """Compare the engine alone, this worker and worker-vllm under one local endpoint."""
     if first_chunk:
-        body = run_in_order(show_first_chunks(peer, first_chunk))
+        body = run_in_order(show_first_chunks(worker_vllm, first_chunk))
         publish(write, f"{section}-first-chunk", body)
         return
     if memory:
@@ -116,9 +117,9 @@ def run(  # noqa: PLR0913  one parameter per option
     else:
         setting = make_setting(concurrency, rtt_ms, base_rtt_ms, tokens, cross=cross)
         record = Record(setting, Results())
-        course = Course(rounds, time.monotonic() + budget_s, peer, profile)
+        options = RunOptions(rounds, time.monotonic() + budget_s, worker_vllm, profile)
         with suppress(asyncio.CancelledError):  # What was measured until then is reported.
-            run_in_order(measure(course, record))
+            run_in_order(measure(options, record))
     if save is not None:
         save_record(save, record)
     if write is not None:
@@ -127,20 +128,20 @@ def run(  # noqa: PLR0913  one parameter per option
 
 
 def compare(comparison: Comparison, rounds: int, deadline_s: float, save: Path | None) -> None:
-    """Measure token by token; after each result the file `save` has all that were found."""
+    """Measure time per token; `save` is rewritten after each result."""
 
     def keep() -> None:
         if save is not None:
             comparison.save(save)
 
     with suppress(asyncio.CancelledError):  # What was measured until then is reported.
-        run_in_order(measure_comparison(comparison, rounds, deadline_s, keep, say))
+        run_in_order(measure_comparison(comparison, rounds, deadline_s, keep, report))
 
 
 def make_setting(
     concurrency: str, rtt_ms: str, base_rtt_ms: float, tokens: int, *, cross: bool
 ) -> Setting:
-    """Return what is measured, from the options of `run`."""
+    """Return the setting of a measurement from the options of `run`."""
     rtts_ms = [float(part) for part in rtt_ms.split(",")]
     if base_rtt_ms not in rtts_ms:
         base_rtt_ms = rtts_ms[0]
@@ -150,7 +151,7 @@ def make_setting(
 
 
 def publish(write: Path | None, section: str, body: str) -> None:
-    """Print figures, and write them where that was asked for."""
+    """Print figures, and write them to a file if requested."""
     if write is not None:
         write_section(write, section, body)
     print(body)
@@ -170,7 +171,7 @@ async def end_in_order(work: Coroutine[Any, Any, T]) -> T:
 
 
 def describe_run() -> dict[str, str]:
-    """Return with what, when and how this is measured."""
+    """Return machine, versions, time and command of this measurement."""
     return {
         "machine": describe_machine(gpu=runs_on_gpu()),
         "versions": describe_versions(),
@@ -180,29 +181,29 @@ def describe_run() -> dict[str, str]:
 
 
 def shorten(argument: str) -> str:
-    """Return an argument as the report shows it: of a path on this machine only the name."""
+    """Return an argument for the report; a path on this machine is reduced to its name."""
     return Path(argument).name if argument.startswith("/") else argument
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """How a measurement is made.
+class RunOptions:
+    """Options of a measurement.
 
     Attributes:
         rounds: Repetitions of everything.
         deadline_s: Time of `time.monotonic()` after which no burst begins.
-        peer: Checkout of worker-vllm, if it takes part.
+        worker_vllm: Checkout of worker-vllm, if it takes part.
         profile: Whether the worker is profiled, after what the targets need.
     """
 
     rounds: int
     deadline_s: float
-    peer: Path | None
+    worker_vllm: Path | None
     profile: bool
 
 
-async def measure(course: Course, record: Record) -> None:
-    """Start every system, measure all bursts, end; what is found goes into `record`."""
+async def measure(options: RunOptions, record: Record) -> None:
+    """Start every system, measure all bursts, and store the results in `record`."""
     setting, results = record.setting, record.results
     needed = needed_bursts(setting.bursts, setting.tokens, setting.base_rtt_ms)
     urgent, rest = (
@@ -210,10 +211,10 @@ async def measure(course: Course, record: Record) -> None:
         for wanted in (True, False)
     )
     with tempfile.TemporaryDirectory(prefix="profile-") as name:
-        folder = Path(name) if course.profile else None
-        async with start_systems(Choice(course.peer, folder), say) as systems:
+        folder = Path(name) if options.profile else None
+        async with start_systems(SystemOptions(options.worker_vllm, folder), report) as systems:
             setting.systems[:] = [system.name for system in systems]
-            timing = (course.rounds, course.deadline_s, results, say)
+            timing = (options.rounds, options.deadline_s, results, report)
             await measure_bursts(systems, urgent, *timing)
             if folder is not None:
                 profiled = choose_profiled(setting)
@@ -221,16 +222,16 @@ async def measure(course: Course, record: Record) -> None:
             await measure_bursts(systems, rest, *timing)
 
 
-async def show_first_chunks(peer: Path | None, repetitions: int) -> str:
+async def show_first_chunks(worker_vllm: Path | None, repetitions: int) -> str:
     """Measure first chunks and return them as Markdown."""
-    async with start_systems(Choice(peer), say) as systems:
-        found = await measure_first_chunks(systems, find_worker(systems), repetitions, say)
+    async with start_systems(SystemOptions(worker_vllm), report) as systems:
+        found = await measure_first_chunks(systems, find_worker(systems), repetitions, report)
     facts = describe_run() | {"repetitions": str(repetitions)}
     return describe_first_chunks(found, facts)
 
 
 async def show_memory() -> str:
     """Measure the worker's memory and return it as Markdown."""
-    async with start_systems(Choice(alone=True, space=SPACE), say) as systems:
-        held = await measure_memory(find_worker(systems), Burst(STREAMS, TOKENS), say)
+    async with start_systems(SystemOptions(alone=True, space=SPACE), report) as systems:
+        held = await measure_memory(find_worker(systems), Burst(STREAMS, TOKENS), report)
     return describe_memory(held, describe_run())

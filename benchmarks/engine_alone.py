@@ -1,4 +1,4 @@
-"""The engine without any transport: AsyncLLM in a process of its own, told what to generate.
+"""The engine without a transport: AsyncLLM in a separate process, controlled over stdin.
 
 Run as `python -m benchmarks.engine_alone REPORT_FD [vLLM arguments]`. Each line on stdin is a
 burst, each line on the file descriptor its measurements; `{}` says that the engine is ready.
@@ -22,7 +22,7 @@ from worker.engine.parent_death import die_with_parent, set_pdeathsig_on_fork
 
 
 def start_engine(arguments: Sequence[str]) -> Any:
-    """Start vLLM's engine with the arguments that `vllm serve` would be given."""
+    """Start vLLM's engine with the arguments of `vllm serve`."""
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.usage.usage_lib import UsageContext
     from vllm.utils.argparse_utils import FlexibleArgumentParser
@@ -40,7 +40,7 @@ def start_engine(arguments: Sequence[str]) -> Any:
 
 
 async def generate(engine: Any, prompt: str, max_tokens: int, stream: bool) -> dict[str, Any]:
-    """Generate once and return when each output came and how many tokens there were."""
+    """Generate once; return the time of each output and the number of tokens."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
     kind = RequestOutputKind.DELTA if stream else RequestOutputKind.FINAL_ONLY

@@ -1,4 +1,4 @@
-"""The environment of the systems that are compared: the same settings for each of them."""
+"""The environment of the compared systems, which has the same settings for all of them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ MODEL = "bench"
 """Served name of the model."""
 
 MAX_SEQUENCES = 320
-"""Above the largest burst: no sequence waits for another one's place."""
+"""Above the largest burst, so no sequence waits for a slot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """What an engine has room for.
+    """Limits of an engine.
 
     Attributes:
         model_len: Longest sequence, tokens.
@@ -37,7 +37,7 @@ LOAD = Space(
     gpu_kv_cache_bytes=8 * 1024**3,
     cpu_kv_cache_bytes=512 * 1024**2,
 )
-"""For bursts, with up to four engines side by side."""
+"""Limits for bursts, with up to four engines at a time."""
 
 
 def make_environ(
@@ -60,7 +60,7 @@ def make_environ(
         "MAX_NUM_SEQS": str(MAX_SEQUENCES),
         "MAX_CONCURRENCY": str(MAX_SEQUENCES),
         "HF_HUB_OFFLINE": "1",
-        # Its default is DEBUG, which prints every chunk; here it favours the peer, which has it.
+        # Its default is DEBUG, which prints every chunk; here it favours worker-vllm, which has it.
         "RUNPOD_LOG_LEVEL": "INFO",
     }
     if gpu:

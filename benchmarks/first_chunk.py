@@ -1,4 +1,4 @@
-"""The first chunk of one job on an idle worker, beside vLLM's own and beside the engine's."""
+"""Time to the first chunk of one job on an idle worker, compared with vLLM's API server."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from benchmarks.systems import Deployed, System
 from worker.engine.client import EngineClient
 
 TOKENS = 16
-"""Enough to be a stream, few enough to be over at once."""
+"""Tokens of an answer: enough for a stream, few enough to be fast."""
 
 PERCENTS = (10, 50, 90, 99)
 
 IN_A_ROW = 10
-"""Requests that a system gets before it is another one's turn."""
+"""Consecutive requests to one system before the next one."""
 
 WARM_UP = 3
-"""Requests before them that do not count."""
+"""Warm-up requests, which are not measured."""
 
 Ask = Callable[[Burst], Awaitable[float]]
 
 
 class Server:
-    """vLLM's own API server in a worker, asked directly over its Unix socket.
+    """vLLM's API server in a worker, requested directly over its Unix socket.
 
     Args:
         worker: The worker that it belongs to; running.
@@ -78,15 +78,15 @@ def describe_first_chunks(found: Mapping[str, Sequence[float]], facts: dict[str,
 
 
 async def measure_first_chunks(
-    systems: list[System], worker: Deployed, repetitions: int, say: Callable[[str], None]
+    systems: list[System], worker: Deployed, repetitions: int, report: Callable[[str], None]
 ) -> dict[str, list[float]]:
-    """Take turns, each with a few requests, one after the other.
+    """Measure the systems in turn, with a few consecutive requests each.
 
     Args:
         systems: What is compared, `worker` among it; all running and idle.
         worker: Whose vLLM is asked directly too.
         repetitions: Requests to each.
-        say: Shows progress.
+        report: Shows progress.
 
     Returns:
         Seconds to the first chunk, by name.
@@ -102,13 +102,13 @@ async def measure_first_chunks(
                 await wait_quiet([other for other in systems if other is not asked])
                 count = WARM_UP + min(IN_A_ROW, repetitions - begun)
                 found[name] += [await ask_once(burst) for _ in range(count)][WARM_UP:]
-            say(f"{len(found[server.name])} of {repetitions} repetitions")
+            report(f"{len(found[server.name])} of {repetitions} repetitions")
     finally:
         await server.close()
     return found
 
 
 async def ask(system: System, burst: Burst) -> float:
-    """Let a system answer one request and return the seconds until its first chunk."""
+    """Send one request and return the seconds until its first chunk."""
     [stream] = await system.run(burst)
     return stream.chunks_s[0] - stream.submitted_s

@@ -1,4 +1,4 @@
-"""Where the CPU time of the worker's processes goes, by library and by function."""
+"""CPU profile of the worker's processes, by library and by function."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from benchmarks.sampler import Samples, read_samples
 from benchmarks.systems import Deployed
 
 MAX_HOTSPOTS = 15
-"""So many functions are shown of each process."""
+"""Functions of each process in the report."""
 
 MIN_SHARE = 0.02
-"""Libraries below it are not shown."""
+"""Minimum share of a library in the report."""
 
 WRITE_TIMEOUT_S = 20.0
 
@@ -60,7 +60,7 @@ class Profile:
 
 
 async def profile_worker(worker: Deployed, folder: Path, bursts: Sequence[Burst]) -> list[Profile]:
-    """Run bursts at a worker that samples itself and return where its processes' time went.
+    """Run bursts on a worker with the sampler and return the profile of each process.
 
     Args:
         worker: Started with `benchmarks.sampler.SITE`.
@@ -89,7 +89,7 @@ async def profile_worker(worker: Deployed, folder: Path, bursts: Sequence[Burst]
 
 
 def add_samples(found: Iterable[Samples]) -> Samples:
-    """Return the samples of several processes as if they were one's."""
+    """Return the sum of the samples of several processes."""
     total = Samples()
     for samples in found:
         total.own.update(samples.own)
@@ -98,7 +98,7 @@ def add_samples(found: Iterable[Samples]) -> Samples:
 
 
 def describe(process: str, samples: Samples) -> Profile:
-    """Return what the samples of a process say."""
+    """Return the profile of a process from its samples."""
     total = samples.own.total()
     libraries: Counter[str] = Counter()
     for name, times in samples.own.items():

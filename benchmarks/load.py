@@ -1,4 +1,4 @@
-"""What the systems are asked for: bursts of equal requests, all at the same moment."""
+"""The load: bursts of equal requests, all sent at the same time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _serial = itertools.count()
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """Requests that come at the same moment.
+    """Requests that are sent at the same time.
 
     Attributes:
         concurrency: How many.
@@ -39,7 +39,7 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What was measured on one request; times of `time.monotonic()`, seconds.
+    """Measurements of one request; times of `time.monotonic()`, seconds.
 
     Attributes:
         submitted_s: When it was made.
@@ -59,12 +59,12 @@ class Stream:
 
 
 def make_warm_up(burst: Burst) -> Burst:
-    """Return a short burst of the same kind, after which a system is as awake as it gets."""
+    """Return a short burst of the same kind as warm-up."""
     return dataclasses.replace(burst, concurrency=min(burst.concurrency, 32), tokens=WARM_UP_TOKENS)
 
 
 def build_prompts(burst: Burst) -> list[str]:
-    """Return a prompt for each request, none of which begins like any before it."""
+    """Return a prompt for each request, without common prefixes."""
     return [
         f"{next(_serial)} is the number of this job, which the worker hands to the engine."
         for _ in range(burst.concurrency)

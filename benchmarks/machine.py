@@ -1,4 +1,4 @@
-"""What a measurement was made with: the machine and the versions."""
+"""Machine and versions of a measurement."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def describe_machine(*, gpu: bool) -> str:
 
 
 def describe_versions() -> str:
-    """Return Python and the packages that matter, with their versions."""
+    """Return the versions of Python and of the relevant packages."""
     found = [f"Python {platform.python_version()}"]
     for package in PACKAGES:
         try:

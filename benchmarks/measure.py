@@ -1,4 +1,4 @@
-"""Run the plan: rounds of all bursts, in each of them the systems one after the other."""
+"""Runs the plan: rounds of all bursts; in each round, one system after the other."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ BURST_TIMEOUT_S = 120
 """A burst that takes longer has failed."""
 
 SETTLE_S = 0.2
-"""Pause between two bursts; the first must have ended everywhere."""
+"""Pause between two bursts, in which all processes end the first one."""
 
 QUIET_POLL_S = 0.1
-"""How long systems are looked at to tell whether they are idle."""
+"""Time over which CPU usage is measured to detect idle systems."""
 
 QUIET_SHARE = 0.1
-"""A system that takes less of one core is idle."""
+"""Share of one core below which a system counts as idle."""
 
 QUIET_TIMEOUT_S = 5.0
-"""Nothing waits longer for the other systems."""
+"""Longest wait for the other systems to be idle."""
 
 FEW, REPEATS = 8, 3
-"""Up to so many requests are too few to tell from one burst: so many bursts make one round."""
+"""Up to this many requests are too few for one burst; a round then has this many bursts."""
 
 Key = tuple[str, Burst]
-"""A system's name and a burst as it sees it."""
+"""Name of a system, and a burst."""
 
 
 @dataclass(slots=True)
 class Results:
-    """Everything that was measured.
+    """All measurements.
 
     Attributes:
         samples: By system and burst, one per round.
@@ -54,7 +54,7 @@ class Results:
 
 
 def make_key(system: str, burst: Burst) -> Key:
-    """Return under which key a system's burst is found."""
+    """Return the key of a system's burst."""
     return system, without_transport(burst) if system == EngineAlone.name else burst
 
 
@@ -64,7 +64,7 @@ async def measure_bursts(
     rounds: int,
     deadline_s: float,
     results: Results,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> bool:
     """Measure every burst at every system until each has `rounds` rounds, or the time is over.
 
@@ -74,7 +74,7 @@ async def measure_bursts(
         rounds: Repetitions.
         deadline_s: Time of `time.monotonic()` after which no burst begins.
         results: Gets the figures, each as soon as it is known; what it has is not measured again.
-        say: Shows progress.
+        report: Shows progress.
 
     Returns:
         Whether the time sufficed.
@@ -88,11 +88,11 @@ async def measure_bursts(
                 if key in results.failures or len(results.samples.get(key, ())) > turn:
                     continue
                 if time.monotonic() > deadline_s:
-                    say(f"the time is over in round {turn + 1} of {rounds}")
+                    report(f"the time is over in round {turn + 1} of {rounds}")
                     return False
                 await wait_quiet([other for other in systems if other is not system])
                 await _measure(system, key, results)
-                say(f"round {turn + 1}: {describe(key, results)}")
+                report(f"round {turn + 1}: {describe(key, results)}")
     return True
 
 
@@ -146,7 +146,7 @@ def measure_cpu_s(systems: Sequence[HasPid]) -> float:
 
 
 async def measure_once(system: System, burst: Burst) -> Sample:
-    """Let the system settle, then measure one burst.
+    """Measure one burst, after a pause.
 
     Raises:
         JobError: A request did not give what was asked for.
@@ -160,6 +160,6 @@ async def measure_once(system: System, burst: Burst) -> Sample:
 
 
 def count_rounds(samples: Mapping[Key, Sequence[Sample]]) -> tuple[int, int]:
-    """Return the fewest and the most rounds that any burst had."""
+    """Return the smallest and the largest number of rounds of a burst."""
     counts = [len(found) for found in samples.values()] or [0]
     return min(counts), max(counts)

@@ -1,4 +1,4 @@
-"""What many long streams at once cost the worker in memory."""
+"""Memory of the worker with many long streams."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SPACE = Space(
 TIMEOUT_S = 540
 
 AFTER_S = 2.0
-"""After the last answer, until what is held then is read."""
+"""Time from the last answer to the last measurement."""
 
 MB = 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Memory of a worker in one burst; all sizes resident, in bytes.
+    """Resident memory of a worker in one burst, bytes.
 
     Attributes:
         burst: The streams.
@@ -56,13 +56,13 @@ class Held:
     wall_s: float
 
 
-async def measure_memory(worker: Deployed, burst: Burst, say: Callable[[str], None]) -> Held:
+async def measure_memory(worker: Deployed, burst: Burst, report: Callable[[str], None]) -> Held:
     """Measure one burst.
 
     Args:
         worker: Running and idle.
         burst: The streams.
-        say: Shows progress.
+        report: Shows progress.
 
     Raises:
         JobError: A stream did not give what was asked for.
@@ -72,7 +72,7 @@ async def measure_memory(worker: Deployed, burst: Burst, say: Callable[[str], No
     await asyncio.sleep(AFTER_S)
     reset_peaks(worker.pid)
     idle, server_idle = read_sizes(worker.pid, PRESENT)
-    say(f"{burst.concurrency} streams of {burst.tokens} tokens begin; idle {idle / MB:.0f} MB")
+    report(f"{burst.concurrency} streams of {burst.tokens} tokens begin; idle {idle / MB:.0f} MB")
     async with asyncio.timeout(TIMEOUT_S):
         streams = await worker.run(burst)
     peak, server_peak = read_sizes(worker.pid, PEAK)
@@ -91,7 +91,7 @@ async def measure_memory(worker: Deployed, burst: Burst, say: Callable[[str], No
 
 
 def read_sizes(root: int, kind: str, proc: Path = Path("/proc")) -> tuple[int, int]:
-    """Return the size of process `root`, and of those below it that are not the engine's."""
+    """Return the size of process `root`, and of its descendants outside the engine."""
     below = [
         read_memory_bytes(proc / str(pid) / "status", kind)
         for pid in find_tree(root, proc) - {root}

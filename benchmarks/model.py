@@ -1,4 +1,4 @@
-"""The model that is served: the tests' tiny one, or a random one of a given shape."""
+"""The served model: the tiny one of the tests, or a random one of a given shape."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Literal
 from tokenizers import Tokenizer, models
 
 SOURCE = Path(__file__).parent.parent / "tests" / "e2e" / "support" / "tiny_model.py"
-"""Makes a tokenizer and a random Llama in a second."""
+"""Builds a tokenizer and a random Llama within a second."""
 
 GPU_SHAPE = {
     "hidden_size": 576,

@@ -1,4 +1,4 @@
-"""Which bursts are measured, and in which order."""
+"""The bursts to measure, and their order."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from benchmarks.load import Burst, Shape
 SHAPES: tuple[Shape, ...] = ("chat", "completion")
 
 PER_TOKEN_REQUESTS = 128
-"""So many whole answers tell, at two lengths, what a token costs that nobody waits for."""
+"""Requests without streaming, at two lengths, from which the CPU per token is computed."""
 
 SHORTER = 8
-"""The shorter answers have this part of the tokens."""
+"""Length of the shorter answers, as a divisor."""
 
 
 def plan_bursts(
@@ -25,7 +25,7 @@ def plan_bursts(
     base_rtt_ms: float,
     cross: bool,
 ) -> list[Burst]:
-    """Return every burst once, the most telling first.
+    """Return every burst once, the most important first.
 
     Args:
         concurrencies: Requests at once.
@@ -48,10 +48,10 @@ def plan_bursts(
 
 
 def shorter(burst: Burst) -> Burst:
-    """Return the same burst with shorter answers, to see what each token costs."""
+    """Return the same burst with shorter answers, to compute the cost per token."""
     return dataclasses.replace(burst, tokens=burst.tokens // SHORTER)
 
 
 def without_transport(burst: Burst) -> Burst:
-    """Return the burst as the engine alone sees it: one for all round trips and routes."""
+    """Return the burst for the engine alone, which has no round trips and routes."""
     return Burst(burst.concurrency, burst.tokens, 0, burst.stream, "chat")

@@ -1,4 +1,4 @@
-"""A plot as SVG, by hand: small panels that share their x axis, one line per system."""
+"""A plot as SVG: panels that share their x axis, with one line per system."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MARK, LETTER = 20, 7
 COLOURS = {
     "engine": "#666666",
     "worker": "#0a7d4b",
-    "peer": "#c2410c",
+    "worker-vllm": "#c2410c",
 }
 
 Points = Sequence[tuple[float, float]]

@@ -1,4 +1,4 @@
-"""What processes cost, read from /proc: CPU time and peak memory, vLLM's engine set apart."""
+"""CPU time and peak memory of processes from /proc, separately for vLLM's engine."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ENGINE_NAMES = ("VLLM::EngineCore", "VLLM::Worker", "VLLM::DP")
-"""Titles that vLLM gives the processes which compute; everything else is front end."""
+"""Titles of vLLM's engine processes; all others are front end."""
 
 API_SERVER = "VLLM::APIServer"
-"""How the titles of vLLM's API servers begin where there are several."""
+"""Start of the titles of vLLM's API servers if there are several."""
 
 SOCKET_OPTION = "--uds"
-"""The argument of vLLM's server before the Unix socket that it serves on."""
+"""Option of vLLM's server for its Unix socket."""
 
 PEAK, PRESENT = "VmHWM:", "VmRSS:"
-"""Resident sizes in a process's status: the largest so far, and that of now."""
+"""Resident sizes in a process's status: peak and current."""
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the processes below one have used so far.
+    """Resource usage of a process and its descendants.
 
     Attributes:
         root_cpu_s: CPU seconds of the process itself.
@@ -57,7 +57,7 @@ def measure_tree(root: int, proc: Path = Path("/proc")) -> Usage:
 
 
 def reset_peaks(root: int, proc: Path = Path("/proc")) -> None:
-    """Let the peak sizes below `root` start again at the present sizes."""
+    """Reset the peak sizes of `root` and its descendants to the current sizes."""
     for pid in find_tree(root, proc):
         with suppress(OSError):
             (proc / str(pid) / "clear_refs").write_text("5")
@@ -132,12 +132,12 @@ def read_memory_bytes(status: Path, kind: str) -> int:
 
 
 def is_engine(process: Path) -> bool:
-    """Return whether a process belongs to vLLM's engine, by the title that vLLM gave it."""
+    """Return whether a process belongs to vLLM's engine, by its title."""
     return read_title(process.parent, int(process.name)).startswith(ENGINE_NAMES)
 
 
 def read_title(proc: Path, pid: int) -> str:
-    """Return a process's title, or its command line where it has none of its own."""
+    """Return a process's title, or its command line without one."""
     with suppress(OSError):
         return (proc / str(pid) / "cmdline").read_text(errors="replace")
     return ""

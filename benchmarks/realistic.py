@@ -1,4 +1,4 @@
-"""A model as large as those that people serve, asked as `vllm bench serve` asks: token by token."""
+"""A model of realistic size, measured per token with the client of `vllm bench serve`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from benchmarks.contenders import runs_on_gpu
 from benchmarks.environment import MODEL, Space, make_environ
+from benchmarks.launch import runs_on_gpu
 from benchmarks.load import ROUTES, Shape
 from benchmarks.measure import wait_quiet
 from benchmarks.model import Size, build_sized_model
@@ -31,7 +31,7 @@ SPACE = Space(
     gpu_kv_cache_bytes=16 * 1024**3,
     cpu_kv_cache_bytes=512 * 1024**2,
 )
-"""For two engines side by side on a GPU with 80 GB, with weights of 16 GB each."""
+"""Limits for two engines on a GPU with 80 GB, with weights of 16 GB each."""
 
 BACKENDS: dict[Shape, str] = {"chat": "openai-chat", "completion": "openai"}
 
@@ -45,10 +45,10 @@ FIGURES = {
     "itl_p99_ms": "p99_itl_ms",
     "end_p99_ms": "p99_e2el_ms",
 }
-"""What we note -> what vLLM's client calls it."""
+"""Our name of a figure -> its name in vLLM's client."""
 
 MARGIN_S = 6.0
-"""What a load may take beside its arrivals, as long as it was not measured."""
+"""Time assumed for a load beside its arrivals, until it is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Load:
     tokens: int
 
     def __str__(self) -> str:
-        """Return it as tables call it."""
+        """Return the name for tables."""
         when = "at once" if self.rate is None else f"at {self.rate:g} per s"
         return f"{self.requests} {self.shape}s {when}"
 
@@ -89,7 +89,7 @@ CPU_LOADS = (
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What vLLM's client measured on one system under one load; times in milliseconds.
+    """Measurements of vLLM's client on one system under one load; times in milliseconds.
 
     Attributes:
         system: Its name.
@@ -106,7 +106,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What several systems did by turns.
+    """Measurements of several systems in turn.
 
     Attributes:
         facts: Machine, versions, date, command: what it is -> its text.
@@ -143,12 +143,12 @@ def load_comparison(path: Path) -> Comparison:
 
 
 class LoadError(Exception):
-    """A system did not answer everything as it was asked."""
+    """A system did not answer all requests."""
 
 
 @dataclass(slots=True)
 class Turns:
-    """Systems that take turns under the same loads.
+    """Systems that are measured in turn under the same loads.
 
     Attributes:
         comparison: Gets what is measured.
@@ -156,7 +156,7 @@ class Turns:
         rounds: How many of them at most.
         model: Folder of the model.
         keep: Called after each result.
-        say: Shows progress.
+        report: Shows progress.
     """
 
     comparison: Comparison
@@ -164,7 +164,7 @@ class Turns:
     rounds: int
     model: Path
     keep: Callable[[], None]
-    say: Say
+    report: Say
     seeds: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     took_s: dict[Load, float] = field(default_factory=dict)
 
@@ -181,7 +181,7 @@ class Turns:
         for number, load in itertools.product(range(self.rounds), self.loads):
             guess_s = load.requests / (load.rate or 50) + MARGIN_S
             if time.monotonic() + 2 * self.took_s.get(load, guess_s) > deadline_s:
-                self.say(f"no time for {load}, {ours.name} beside {serve.name}")
+                self.report(f"no time for {load}, {ours.name} beside {serve.name}")
                 continue
             seed = next(self.seeds)
             order = pairs[(number + self.loads.index(load)) % 2]
@@ -195,19 +195,19 @@ class Turns:
             figures = await ask(server.url, self.model, load, seed)
         except (LoadError, OSError, ValueError) as error:
             self.comparison.failures.append(f"{server.name}, {load}: {error}")
-            self.say(self.comparison.failures[-1])
+            self.report(self.comparison.failures[-1])
         else:
             self.comparison.timings.append(Timing(server.name, pair, load, figures))
             shown = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
-            self.say(f"{server.name}, {load}: {shown}")
+            self.report(f"{server.name}, {load}: {shown}")
         self.took_s[load] = time.monotonic() - began_s
         self.keep()
 
 
 async def measure_comparison(
-    comparison: Comparison, rounds: int, deadline_s: float, keep: Callable[[], None], say: Say
+    comparison: Comparison, rounds: int, deadline_s: float, keep: Callable[[], None], report: Say
 ) -> None:
-    """Measure the worker in both modes beside `vllm serve`; what is found goes into `comparison`.
+    """Measure the worker in both modes and `vllm serve`, and store the results in `comparison`.
 
     Two engines fit on a GPU at a time. `vllm serve` stays, and the modes take turns in the place
     beside it. The first start compiles, and all others take what it has compiled: two compilations
@@ -218,7 +218,7 @@ async def measure_comparison(
         rounds: Repetitions of all loads, at most.
         deadline_s: Time of `time.monotonic()` at which no load should run any more.
         keep: Called after each result.
-        say: Shows progress.
+        report: Shows progress.
     """
     gpu = runs_on_gpu()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
@@ -229,17 +229,17 @@ async def measure_comparison(
         environ = make_environ(os.environ, model, SPACE, gpu=gpu) | share_caches(directory)
         (shim := directory / "shim").mkdir()
         services = make_services(environ, shim, comparison.rtt_ms)
-        turns = Turns(comparison, GPU_LOADS if gpu else CPU_LOADS, rounds, model, keep, say)
+        turns = Turns(comparison, GPU_LOADS if gpu else CPU_LOADS, rounds, model, keep, report)
         servers = {n: Server(s, directory / f"{n}.log") for n, s in services.items()}
         serve = servers[SERVE]
         try:
-            say(f"{HTTP} is ready after {await servers[HTTP].start():.1f} s")
-            say(f"{SERVE} is ready after {(start_s := await serve.start()):.1f} s")
+            report(f"{HTTP} is ready after {await servers[HTTP].start():.1f} s")
+            report(f"{SERVE} is ready after {(start_s := await serve.start()):.1f} s")
             now_s = time.monotonic()
             half_s = (deadline_s - now_s - start_s) / 2
             await turns.take(servers[HTTP], serve, now_s + half_s)
             await servers[HTTP].stop()
-            say(f"{QUEUE} is ready after {await servers[QUEUE].start():.1f} s")
+            report(f"{QUEUE} is ready after {await servers[QUEUE].start():.1f} s")
             await turns.take(servers[QUEUE], serve, deadline_s)
         finally:
             for server in servers.values():
@@ -247,7 +247,7 @@ async def measure_comparison(
 
 
 def share_caches(directory: Path) -> dict[str, str]:
-    """Return the variables by which all systems find what the first one has compiled."""
+    """Return the variables with which all systems use the compile cache of the first one."""
     return {
         "VLLM_CACHE_ROOT": str(directory / "cache" / "vllm"),
         "TRITON_CACHE_DIR": str(directory / "cache" / "triton"),
@@ -257,7 +257,7 @@ def share_caches(directory: Path) -> dict[str, str]:
 
 
 async def ask(url: str, model: Path, load: Load, seed: int) -> dict[str, float]:
-    """Put a load on a server with vLLM's own client and return the figures, as of `FIGURES`.
+    """Run a load with vLLM's own client and return the figures of `FIGURES`.
 
     Raises:
         LoadError: Not every request was answered with as many tokens as it asked for.

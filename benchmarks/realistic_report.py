@@ -1,4 +1,4 @@
-"""The report on a realistic model: its table, its targets, and how much rounds differ."""
+"""The report on a realistic model: table, targets, and variation between rounds."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def describe_comparison(comparison: Comparison) -> str:
 
 
 def check_comparison(comparison: Comparison, loads: list[Load]) -> Iterator[Finding]:
-    """Yield every target for which there are figures."""
+    """Yield every target with its figures."""
     for load in loads:
         ours, serve = (comparison.median(system, HTTP, load) for system in (HTTP, SERVE))
         if ours and serve:

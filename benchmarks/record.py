@@ -1,4 +1,4 @@
-"""A whole measurement as JSON, to write its report again without measuring."""
+"""A measurement as JSON, from which its report can be written again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.sample import Sample
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How a measurement was made.
+    """The setting of a measurement.
 
     Attributes:
         systems: Names, in the order of the tables.

@@ -1,4 +1,4 @@
-"""The report: every figure as a table, the targets beside what was measured, a plot."""
+"""The report: tables of all figures, the targets with their figures, and a plot."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PLOTTED: dict[str, Callable[[Sample], float]] = {
 }
 
 MANY = 128
-"""From so many requests on it is shown where the CPU time goes."""
+"""Requests from which the report has a table of CPU time."""
 
 COSTS = """\
 Where the CPU time goes, streamed chats at a round trip of {rtt_ms:g} ms, in seconds of one core for
@@ -56,10 +56,10 @@ without the Python functions called, *in all* with them. Compiled code counts as
 that called it."""
 
 LEGEND = """\
-Medians of {rounds} rounds; {tokens} tokens per request; all requests of a row come at the same
-moment. *engine*: vLLM's AsyncLLM alone, without any transport; *worker*: this project; *peer*:
-RunPod's worker-vllm. *first chunk*: from the submission to its arrival at the endpoint. *gap*:
-between two pieces of one stream. *posts* and *kB*: per request, from worker to platform. *front
+Medians of {rounds} rounds; {tokens} tokens per request; all requests of a row are sent at the same
+time. *engine*: vLLM's AsyncLLM without a transport; *worker*: this project; *worker-vllm*: RunPod's
+worker. *first chunk*: from the submission to its arrival at the endpoint. *gap*: between two
+chunks of one stream. *posts* and *kB*: per request, from worker to platform. *front
 CPU*: all processes of the system but vLLM's engine, in seconds of one core, for the whole burst.
 *endpoint CPU*: the local endpoint and the measuring itself, in one process; near the wall time, the
 endpoint would be the limit. *front peak*: sum of the processes' peak resident memory, shared pages
@@ -80,7 +80,7 @@ def write_report(path: Path, section: str, record: Record) -> None:
 
 
 def write_section(path: Path, section: str, body: str) -> None:
-    """Write the section of a Markdown file; all other text stays as it is."""
+    """Write the section of a Markdown file; other text is unchanged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n"
     path.write_text(replace_section(text, section, body), encoding="utf-8")
@@ -117,7 +117,7 @@ def describe(record: Record, picture: str) -> str:
 
 
 def describe_facts(facts: dict[str, str]) -> str:
-    """Return with what, when and how something was measured."""
+    """Return machine, versions, time and command of a measurement."""
     return "\n".join(f"- {name}: {text}" for name, text in facts.items())
 
 
@@ -128,7 +128,7 @@ def make_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def describe_targets(setting: Setting, results: Results) -> str:
-    """Return the targets for which there are figures as a table."""
+    """Return the targets with figures as a table."""
     bursts = list(setting.bursts)
     return describe_findings(
         check_targets(results.median, bursts, setting.tokens, setting.base_rtt_ms)
@@ -136,7 +136,7 @@ def describe_targets(setting: Setting, results: Results) -> str:
 
 
 def describe_findings(findings: Iterable[Finding]) -> str:
-    """Return targets beside their figures as a table."""
+    """Return targets and their figures as a table."""
     rows = []
     for finding in findings:
         figure, limit = (
@@ -148,7 +148,7 @@ def describe_findings(findings: Iterable[Finding]) -> str:
 
 
 def describe_costs(setting: Setting, results: Results) -> list[str]:
-    """Return where the CPU time of the largest loads goes, process by process."""
+    """Return the CPU time of the largest loads by process."""
     rows = []
     for burst, system in itertools.product(_plotted(setting), setting.systems):
         if burst.concurrency < MANY or (sample := results.median(system, burst)) is None:
@@ -166,7 +166,7 @@ def describe_costs(setting: Setting, results: Results) -> list[str]:
 
 
 def describe_profiles(record: Record) -> list[str]:
-    """Return where the time of the worker's processes goes, if that was measured."""
+    """Return the CPU profiles of the worker's processes, if there are any."""
     parts = [PROFILES] if record.profiles else []
     for profile in record.profiles:
         libraries = ", ".join(f"{name} {share:.0%}" for name, share in profile.libraries.items())
@@ -193,7 +193,7 @@ def describe_tables(setting: Setting, results: Results) -> list[str]:
 
 
 def describe_failures(results: Results) -> list[str]:
-    """Return what could not be measured, if anything."""
+    """Return the failed measurements; empty if all succeeded."""
     if not results.failures:
         return []
     rows = [
@@ -204,7 +204,7 @@ def describe_failures(results: Results) -> list[str]:
 
 
 def choose_profiled(setting: Setting) -> list[Burst]:
-    """Return the bursts that a profile is made of: the largest loads."""
+    """Return the bursts to profile, which are the largest loads."""
     return [burst for burst in _plotted(setting) if burst.concurrency >= MANY]
 
 

@@ -1,4 +1,4 @@
-"""The figures of one burst at one system, and the medians of several such."""
+"""The figures of one burst on one system, and medians of several bursts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.quantile import percentile
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One burst's figures; NaN where there is none.
+    """Figures of one burst; NaN for a figure that was not measured.
 
     Attributes:
         wall_s: From the first request to the last answer.

@@ -1,4 +1,4 @@
-"""Where a process's CPU time goes: at equal steps of it, the function that is then running.
+"""Sampling profiler: records the running function at equal steps of CPU time.
 
 `SITE` in a file `sitecustomize.py` on PYTHONPATH installs it in every Python process. It costs
 nothing until SIGUSR1; at SIGUSR2 what was found is in the folder, as `PID.json`.
@@ -20,7 +20,7 @@ from types import CodeType, FrameType
 import orjson
 
 INTERVAL_S = 0.001
-"""CPU time of the process, all its threads, between two samples; a kernel may take larger steps."""
+"""CPU time of all threads between two samples; a kernel may use larger steps."""
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,7 +36,7 @@ install({folder!r})
 
 @dataclass(slots=True)
 class Samples:
-    """How often functions were found running, by their names.
+    """Number of samples by function.
 
     Attributes:
         own: Being what ran; what is compiled counts as the Python function that called it.
@@ -60,7 +60,7 @@ class Sampler:
         self._within: Counter[CodeType] = Counter()
 
     def begin(self) -> None:
-        """Sample from now on."""
+        """Start sampling."""
         signal.signal(signal.SIGPROF, lambda _signal, frame: self.take(frame))
         signal.setitimer(signal.ITIMER_PROF, INTERVAL_S, INTERVAL_S)
 
@@ -74,7 +74,7 @@ class Sampler:
         self._within.update(set(stack))
 
     def end(self) -> None:
-        """Stop and write the file, which is whole once it is there."""
+        """Stop sampling and write the file atomically."""
         signal.setitimer(signal.ITIMER_PROF, 0)
         content = {"own": _name_all(self._own), "within": _name_all(self._within)}
         unfinished = self._path.with_suffix(".part")
@@ -83,7 +83,7 @@ class Sampler:
 
 
 def install(folder: str) -> None:
-    """Let this process's signals begin and end its sampling.
+    """Start and stop the sampler on signals.
 
     The file is named by the process that ends the sampling: one forked from here has its own.
     """
@@ -104,7 +104,7 @@ def read_samples(path: Path) -> Samples:
 
 
 def name_function(code: CodeType) -> str:
-    """Return a function's name, with its file as it is called where Python imports from."""
+    """Return a function's name, with its file relative to the import path."""
     folders = sorted({f"{folder}/" for folder in [*sys.path, str(ROOT)]}, key=len, reverse=True)
     inside = next((len(folder) for folder in folders if code.co_filename.startswith(folder)), 0)
     return f"{code.co_filename[inside:]}:{code.co_firstlineno} {code.co_qualname}"

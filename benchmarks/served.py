@@ -1,4 +1,4 @@
-"""Systems that are asked over HTTP: the worker in both of its modes, and `vllm serve`."""
+"""Systems with HTTP: the worker in both of its modes, and `vllm serve`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import aiohttp
 
-from benchmarks.peer import find_free_port, make_shim
 from benchmarks.systems import START_TIMEOUT_S, STOP_S, EndedError
+from benchmarks.worker_vllm import find_free_port, make_shim
 from worker.engine.environment import build_environment
 from worker.engine.parent_death import die_with_parent
 from worker.settings import load_settings
@@ -26,12 +26,12 @@ SERVE, HTTP, QUEUE = "vllm serve", "worker, HTTP", "worker, queue"
 ASK_AGAIN_S = 0.2
 
 OWN_SERVERS = "--api-server-count"
-"""The worker's choice that `vllm serve` does not get: it has one server unless a user asks."""
+"""Options of the worker that `vllm serve` does not get, because its default is one API server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """How a system is started and where it answers.
+    """Command and address of a system.
 
     Attributes:
         name: As tables call it.
@@ -66,7 +66,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The process above all that belong to it."""
+        """The root of the system's processes."""
         if self._process is None:
             raise RuntimeError(f"{self.name} was not started")
         return self._process.pid
@@ -77,7 +77,7 @@ class Server:
         return self._origin + self.service.base
 
     async def start(self) -> float:
-        """Start it and return the seconds until it was ready.
+        """Start the service and return the seconds until it was ready.
 
         Raises:
             EndedError: It ended, or was not ready in time.
@@ -111,7 +111,7 @@ class Server:
         return False
 
     async def stop(self) -> None:
-        """End it with all that it has started."""
+        """Stop the service and all of its processes."""
         if self._process is None:
             return
         if self._process.returncode is None:

@@ -1,4 +1,4 @@
-"""The systems that are compared, each started once and ended with all that it has started."""
+"""The compared systems. Each one is started once, and stopped with all of its processes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from worker_tools.dev import LocalDeployment, LocalEndpoint
 from worker_tools.dev.job import Job, JobRequest, JobStatus
 
 START_TIMEOUT_S = 300
-"""The peer imports vLLM three times on a machine without GPU."""
+"""worker-vllm imports vLLM three times on a machine without GPU."""
 
 STOP_S = 20.0
 
 TAIL_LINES = 120
-"""Of what a system printed, to explain why it ended: vLLM prints the cause before the tracebacks of
-the processes that waited for the one that failed."""
+"""Lines of a system's output that explain why it ended. vLLM prints the cause before the tracebacks
+of the processes that waited for the failed one."""
 
 REPORT_LIMIT_BYTES = 2**26
 
@@ -36,16 +36,16 @@ JOB_TIMEOUT_MS = 600_000
 
 
 class HasPid(Protocol):
-    """Something that runs in processes of its own."""
+    """A system with processes of its own."""
 
     @property
     def pid(self) -> int:
-        """The process above all that belong to it."""
+        """The root of the system's processes."""
         ...
 
 
 class System(Protocol):
-    """Something that answers bursts of requests.
+    """A system that answers bursts of requests.
 
     Attributes:
         name: As tables call it.
@@ -55,24 +55,24 @@ class System(Protocol):
 
     @property
     def pid(self) -> int:
-        """The process above all that belong to it."""
+        """The root of the system's processes."""
         ...
 
     async def start(self) -> None:
-        """Start it and return when it is ready."""
+        """Start the system and return when it is ready."""
         ...
 
     async def run(self, burst: Burst) -> list[Stream]:
-        """Answer one burst, all requests at once."""
+        """Answer all requests of one burst concurrently."""
         ...
 
     async def stop(self) -> None:
-        """End it."""
+        """Stop the system."""
         ...
 
 
 class EndedError(Exception):
-    """A system did not start, or ended; ends with the last lines that it printed.
+    """A system did not start, or has ended; the message has the last lines of its output.
 
     Args:
         what: What happened.
@@ -85,7 +85,7 @@ class EndedError(Exception):
 
 
 class EngineAlone:
-    """vLLM's AsyncLLM in a process of its own, without any transport.
+    """vLLM's AsyncLLM in a separate process, without a transport.
 
     Args:
         environ: Environment with the worker's settings, which are resolved as the worker does.
@@ -131,7 +131,7 @@ class EngineAlone:
             raise EndedError("the engine ended", self._log)
 
     async def run(self, burst: Burst) -> list[Stream]:
-        """Generate the burst's prompts, all at once."""
+        """Generate for all prompts of the burst concurrently."""
         process = self._started()
         if process.stdin is None:
             raise RuntimeError("the engine has no stdin")
@@ -174,7 +174,7 @@ class EngineAlone:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How a worker is started.
+    """Command and environment of a worker.
 
     Attributes:
         name: As tables call it.
@@ -188,7 +188,7 @@ class Program:
 
 
 class Deployed:
-    """A worker under a local endpoint, which lives in this process.
+    """A worker under a local endpoint in this process.
 
     Args:
         program: The worker.
@@ -244,7 +244,7 @@ class Deployed:
         )
 
     def forget(self, job: Job) -> None:
-        """Drop a job with all that it holds; one burst must not burden the next."""
+        """Delete a job, to keep bursts independent of each other."""
         self.endpoint.store.cancel(job)
         job.clear_timer()
         self.endpoint.jobs.pop(job.id, None)
@@ -256,11 +256,11 @@ class Deployed:
 
 
 class JobError(Exception):
-    """A job did not give what was asked for."""
+    """A job failed or returned an incomplete answer."""
 
 
 def read_stream(job: Job, burst: Burst) -> Stream:
-    """Return what was measured on a finished job.
+    """Return the measurements of a finished job.
 
     Raises:
         JobError: It failed, or has not the number of tokens that was asked for.
@@ -283,7 +283,7 @@ def read_stream(job: Job, burst: Burst) -> Stream:
 
 
 def count_tokens(job: Job, *, stream: bool) -> int:
-    """Return how many tokens the job's output says it has, by its `usage`."""
+    """Return the number of tokens in the `usage` of the job's output."""
     if stream:
         text = "".join(job.chunks)
         events = [event for event in text.split("\n\n") if '"usage":{' in event]

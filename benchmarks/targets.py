@@ -1,4 +1,4 @@
-"""What is aimed at, as ratios within one run, and what was measured."""
+"""Performance targets, as ratios within one run, and their figures."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from benchmarks.load import Burst
 from benchmarks.plan import PER_TOKEN_REQUESTS, SHORTER, shorter
 from benchmarks.sample import Sample
 
-ENGINE, WORKER, PEER = "engine", "worker", "peer"
+ENGINE, WORKER, WORKER_VLLM = "engine", "worker", "worker-vllm"
 
 Lookup = Callable[[str, Burst], Sample | None]
-"""Returns the medians of a system's burst, if it was measured."""
+"""Return the medians of a system's burst; None if it was not measured."""
 
 LAG_MS = 200
-"""A pause that a reader calls lag."""
+"""Gap between two chunks that a reader perceives as lag."""
 
 SMOOTH_STREAMS = 32
-"""Up to so many streams nobody should see lag."""
+"""Streams up to which no reader should perceive lag."""
 
 PER_TOKEN_SLACK = 1.2
-"""Longer answers that cost no more than this are free of work per token: their text is longer."""
+"""Slack for the cost of longer answers without streaming, whose texts are longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A target beside its figure.
+    """A target and its figure.
 
     Attributes:
         target: What was aimed at, in words.
@@ -49,7 +49,7 @@ class Finding:
 def check_targets(
     find: Lookup, bursts: list[Burst], tokens: int, base_rtt_ms: float
 ) -> list[Finding]:
-    """Return every target for which there are figures.
+    """Return every target with its figure.
 
     Args:
         find: The measurements.
@@ -72,7 +72,7 @@ def check_targets(
 
 
 def needed_bursts(bursts: list[Burst], tokens: int, base_rtt_ms: float) -> set[Burst]:
-    """Return those bursts whose figures a target needs; arguments as of `check_targets`."""
+    """Return the bursts whose figures a target needs; arguments as in `check_targets`."""
     asked: set[Burst] = set()
 
     def note(_system: str, burst: Burst) -> None:
@@ -91,7 +91,7 @@ def _pair(find: Lookup, burst: Burst, other: str) -> tuple[Sample, Sample] | Non
 
 
 def _first_chunks(find: Lookup, streamed: Streamed, rtt_ms: float) -> Iterator[Finding]:
-    """Compare without the way to the platform and back, which the engine alone does not have."""
+    """Compare without the round trip to the platform, which the engine alone does not have."""
     if found := _pair(find, streamed(1, rtt_ms), ENGINE):
         ours, engine = found
         yield Finding(
@@ -137,28 +137,31 @@ def _walls(find: Lookup, streamed: Streamed) -> Iterator[Finding]:
 
 def _costs(find: Lookup, streamed: Streamed) -> Iterator[Finding]:
     burst = streamed(128)
-    for other, share in ((ENGINE, 2.2), (PEER, 0.3)):
+    for other, owner, share in (
+        (ENGINE, "the engine's", 2.2),
+        (WORKER_VLLM, "worker-vllm's", 0.3),
+    ):
         if found := _pair(find, burst, other):
             ours, theirs = found
             yield Finding(
-                f"front-end CPU at 128 streams, at most {share} times the {other}'s",
+                f"front-end CPU at 128 streams, at most {share} times {owner}",
                 ours.front_cpu_s,
                 share * theirs.front_cpu_s,
                 "s",
             )
     for concurrency in (128, 300):
-        if found := _pair(find, streamed(concurrency), PEER):
-            ours, peer = found
+        if found := _pair(find, streamed(concurrency), WORKER_VLLM):
+            ours, worker_vllm = found
             yield Finding(
-                f"posted per stream at {concurrency} streams, at most 0.2 times the peer's",
+                f"posted per stream at {concurrency} streams, at most 0.2 times worker-vllm's",
                 ours.kilobytes,
-                0.2 * peer.kilobytes,
+                0.2 * worker_vllm.kilobytes,
                 "kB",
             )
 
 
 def _per_token_costs(find: Lookup, whole: Burst) -> Iterator[Finding]:
-    """Return what longer answers cost the worker that nobody reads while they grow."""
+    """Return the CPU per token of answers without streaming."""
     longer, short = find(WORKER, whole), find(WORKER, shorter(whole))
     if longer is not None and short is not None:
         yield Finding(
@@ -171,7 +174,7 @@ def _per_token_costs(find: Lookup, whole: Burst) -> Iterator[Finding]:
 
 
 def _gaps(find: Lookup, bursts: list[Burst]) -> Iterator[Finding]:
-    """Return the gaps that come closest to what a reader would call lag."""
+    """Return the largest gaps between two chunks."""
     findings = []
     for burst in bursts:
         if not burst.stream or burst.concurrency > SMOOTH_STREAMS:

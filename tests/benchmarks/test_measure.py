@@ -114,9 +114,9 @@ async def test_measure_waits_until_all_other_systems_are_idle(monkeypatch):
 
     monkeypatch.setattr(measure, "wait_quiet", note)
 
-    await run([Named(name, []) for name in ("engine", "worker", "peer")], [Burst(16, 64)], 1)
+    await run([Named(name, []) for name in ("engine", "worker", "worker-vllm")], [Burst(16, 64)], 1)
 
-    assert waited == [["worker", "peer"], ["engine", "peer"], ["engine", "worker"]]
+    assert waited == [["worker", "worker-vllm"], ["engine", "worker-vllm"], ["engine", "worker"]]
 
 
 async def test_wait_quiet_looks_until_nothing_is_computed(monkeypatch):

@@ -49,7 +49,7 @@ def test_draw_makes_a_line_per_system_in_each_panel():
 
 
 def test_names_in_the_legend_do_not_run_into_each_other():
-    names = ["engine", "worker", "a name that is longer", "peer"]
+    names = ["engine", "worker", "a name that is longer", "worker-vllm"]
     root = ElementTree.fromstring(draw([Panel("s", {name: [(1, 1.0)] for name in names})]))
 
     marks = [line for line in root.iter(f"{SVG}polyline") if line in list(root)]

@@ -28,14 +28,14 @@ def results() -> Results:
             ("worker", STREAMED): [SAMPLE, dataclasses.replace(SAMPLE, wall_s=5.0)],
             ("worker", WHOLE): [whole],
         },
-        failures={("peer", STREAMED): "job FAILED: no reason"},
+        failures={("worker-vllm", STREAMED): "job FAILED: no reason"},
     )
 
 
 @pytest.fixture
 def record(results: Results) -> Record:
     facts = {"machine": "2 cores", "date": "2026-11-23"}
-    setting = Setting(["engine", "worker", "peer"], [STREAMED, WHOLE], 128, 20, facts)
+    setting = Setting(["engine", "worker", "worker-vllm"], [STREAMED, WHOLE], 128, 20, facts)
     return Record(setting, results)
 
 
@@ -52,7 +52,7 @@ def test_write_report_has_facts_targets_tables_and_failures(tmp_path, record):
     assert "| 8 | worker | 4.50 | 1,234 | 20 / 100 |" in text
     assert "| 8 | worker | 4.00 | 1,234 | - / - |" in text
     assert "Medians of 1 to 2 rounds; 128 tokens" in text
-    assert "- peer, 8 at once, round trip 20 ms: job FAILED: no reason" in text
+    assert "- worker-vllm, 8 at once, round trip 20 ms: job FAILED: no reason" in text
     assert ElementTree.fromstring((tmp_path / "docs" / "performance-cpu.svg").read_text())
 
 
@@ -109,7 +109,7 @@ def test_describe_says_what_was_measured_or_why_not(results):
     assert "worker     8 chat streamed, 20 ms: wall 5.00 s" in describe(
         ("worker", STREAMED), results
     )
-    assert describe(("peer", STREAMED), results).endswith("failed, job FAILED: no reason")
+    assert describe(("worker-vllm", STREAMED), results).endswith("failed, job FAILED: no reason")
 
 
 def test_results_median_of_the_engine_is_one_for_all_round_trips(results):

