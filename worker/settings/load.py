@@ -24,7 +24,7 @@ from worker.settings.rules import apply_rules
 from worker.settings.secrets import redact_problem, secret_values
 from worker.settings.settings import Settings, read_sources
 from worker.settings.sources import Inputs
-from worker.settings.typos import find_model_elsewhere, find_typos, find_unread
+from worker.settings.typos import find_model_elsewhere, find_unknown
 from worker.settings.values import Values
 
 
@@ -88,8 +88,8 @@ def _check(settings: Settings, inputs: Inputs) -> None:
     """Apply the rules that concern more than one value."""
     found, values, environ = inputs.diagnostics, settings.values, inputs.environ
     allowed = settings.sources.allowed_variables
-    found.problems += find_typos(environ, inputs.registry, allowed)
-    found.warnings += find_unread(environ, inputs.registry, allowed)
+    for problem in find_unknown(environ, inputs.registry, allowed):
+        (found.problems if problem.suggestions else found.warnings).append(problem)
     if inputs.find("model_name") is None:
         found.problems += find_model_elsewhere(environ, allowed)
     found.problems += apply_rules(values, inputs)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 
 from worker.errors import Problem
 from worker.settings.deprecated import REMOVED, RENAMED
@@ -31,6 +33,9 @@ IGNORED_PREFIXES = (
 PREFIXES = ("VLLM_", "WORKER_", "ENGINE_", "RUNPOD_VLLM_")
 """What people put before a setting's name, although it needs none."""
 
+LITERAL = re.compile(r"([?\[])")
+"""Characters that have no meaning in patterns of names."""
+
 PAGE = "configuration.md"
 ALLOW = "WORKER_ALLOWED_VARIABLES"
 ENGINE_VARIABLES = "engine-options.md"
@@ -42,10 +47,12 @@ MODEL_VARIABLES = (
 """What other servers and templates call MODEL_NAME."""
 
 
-def find_typos(
+def find_unknown(
     environ: Mapping[str, str], registry: OptionRegistry, allowed: str | None
 ) -> Iterator[Problem]:
-    """Yield a problem for each variable that looks like a misspelt setting.
+    """Yield a problem for each variable that is misspelt or that only another vLLM reads.
+
+    A misspelt one has suggestions; one of another release is worth a warning only.
 
     Args:
         environ: The whole environment.
@@ -53,27 +60,22 @@ def find_typos(
         allowed: Patterns, comma-separated, of variables that are meant as they are.
     """
     known = {*registry.by_variable, *REMOVED, *RENAMED}
-    for name in _unknown(environ, registry, allowed):
+    read = known | registry.engine_variables
+    for name in sorted({*environ} - read - {option.name for option in registry.options}):
+        if _is_allowed(name, allowed):
+            continue
         near, message = closest_setting(name, known), "unknown variable"
-        unread = explain_unread(name, {*registry.engine_variables, *known}, registry.version)
-        if not near and unread is not None:
-            near, message = unread.suggestions, unread.message
+        if not near and (unread := explain_unread(name, read, registry.version)):
+            message, near = unread
+        elif not near:
+            continue
         if near:
-            advice = f"the name of a setting, or {ALLOW}={name} if it is meant"
+            expected = f"the name of a setting, or {ALLOW}={name} if it is meant"
             option = registry.by_variable.get(near[0])
             anchor = option.anchor if option else PAGE
-            yield Problem(name, message, expected=advice, suggestions=near, anchor=anchor)
-
-
-def find_unread(
-    environ: Mapping[str, str], registry: OptionRegistry, allowed: str | None
-) -> Iterator[Problem]:
-    """Yield a warning for each variable that only another release of vLLM reads."""
-    known = {*registry.by_variable, *REMOVED, *RENAMED}
-    for name in _unknown(environ, registry, allowed):
-        unread = explain_unread(name, {*registry.engine_variables, *known}, registry.version)
-        if unread is not None and not unread.suggestions and not closest_setting(name, known):
-            yield Problem(name, unread.message, anchor=ENGINE_VARIABLES)
+            yield Problem(name, message, expected=expected, suggestions=near, anchor=anchor)
+        else:
+            yield Problem(name, message, anchor=ENGINE_VARIABLES)
 
 
 def find_model_elsewhere(environ: Mapping[str, str], allowed: str | None) -> Iterator[Problem]:
@@ -94,37 +96,10 @@ def find_model_elsewhere(environ: Mapping[str, str], allowed: str | None) -> Ite
             )
 
 
-def _unknown(
-    environ: Mapping[str, str], registry: OptionRegistry, allowed: str | None
-) -> Iterator[str]:
-    known = {*registry.by_variable, *REMOVED, *RENAMED, *(o.name for o in registry.options)}
-    for name in sorted(environ):
-        is_known = name in known or name in registry.engine_variables
-        if not is_known and not _is_allowed(name, allowed):
-            yield name
-
-
 def _is_allowed(name: str, allowed: str | None) -> bool:
-    patterns = (part.strip() for part in (allowed or "").split(","))
-    return any(_matches(name, pattern) for pattern in patterns if pattern)
-
-
-def _matches(name: str, pattern: str) -> bool:
-    """Whether a name matches a pattern in which `*` stands for any characters."""
-    first, *others = pattern.split("*")
-    if not others:
-        return name == pattern
-    *middle, last = others
-    if not name.startswith(first) or not name.endswith(last):
-        return False
-    start, end = len(first), len(name) - len(last)
-    for part in middle:
-        # The first place of each part leaves most room for the next ones.
-        found = name.find(part, start, end)
-        if found < 0:
-            return False
-        start = found + len(part)
-    return start <= end
+    """Whether a name matches one of the patterns, in which `*` stands for any characters."""
+    patterns = (LITERAL.sub(r"[\1]", part.strip()) for part in (allowed or "").split(","))
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def closest_setting(name: str, known: set[str]) -> tuple[str, ...]:

@@ -10,27 +10,24 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Union
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Annotated, Any, Literal, NotRequired, Union
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     TypeAdapter,
     ValidationError,
     WrapValidator,
-    create_model,
-    model_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from worker.errors import shorten
-from worker.settings.registry import Option
+from worker.settings.registry import SWITCH_KINDS, Option
 from worker.settings.types import choose, fold
 from worker.suggest import HINT, suggest
 from worker.validation_errors import (
@@ -70,17 +67,12 @@ def value_type(option: Option) -> Any:
     schema, kind = option.schema, option.kind
     if "enum" in schema:
         return Literal[tuple(schema["enum"])]
-    bounds = [bound(schema[key]) for key, bound in BOUNDS.items() if key in schema]
-    if kind in ("switch", "flag", "boolean"):
-        return bool
-    if kind == "integer":
-        return Annotated[int, Field(), *bounds]
+    if kind in (*SWITCH_KINDS, "integer", "number"):
+        return _type_of(schema)
     if kind == "human-integer":
-        return Annotated[int, *bounds, BeforeValidator(expand_suffix)]
+        return Annotated[_type_of(schema), BeforeValidator(expand_suffix)]
     if kind == "human-integer-or-auto":
         return Annotated[int, Ge(1), BeforeValidator(expand_suffix), WrapValidator(allow_auto)]
-    if kind == "number":
-        return Annotated[float, Field(), *bounds]
     if kind == "string":
         return _text_type(schema, option.known_values)
     if kind == "lora-modules":
@@ -280,27 +272,6 @@ def _place_of(detail: ErrorDetails, data: Any) -> Parts:
     return parts[:-1] if is_absent and detail["type"] != "missing" else parts
 
 
-class _Members(BaseModel):
-    model_config = ConfigDict(extra="allow", protected_namespaces=())
-    closed: ClassVar[bool] = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown(cls, value: Any) -> Any:
-        """Refuse unknown keys where the class has no others."""
-        names = [field.alias or "" for field in cls.model_fields.values()]
-        for key in value if cls.closed and isinstance(value, dict) else ():
-            if key not in names:
-                near = suggest(str(key), names, HINT)
-                known = expected_choices(sorted(names))
-                raise invalid_value(f"unknown key {str(key)!r}", known, near)
-        return value
-
-
-class _ClosedMembers(_Members):
-    closed: ClassVar[bool] = True
-
-
 def _type_of(schema: Schema) -> Any:
     """Return the type that accepts what a schema does."""
     if "anyOf" in schema:
@@ -313,26 +284,32 @@ def _type_of(schema: Schema) -> Any:
     if kind == "object":
         others = schema.get("additionalProperties")
         other = _type_of(others) if isinstance(others, Mapping) else Any
-        return _model_of(schema) if schema.get("properties") else dict[str, other]  # type: ignore[valid-type]
+        return _object_type(schema) if schema.get("properties") else dict[str, other]  # type: ignore[valid-type]
     if kind not in SCALARS:
         return Any
     bounds = [bound(schema[key]) for key, bound in BOUNDS.items() if key in schema]
     return Annotated[SCALARS[kind], Field(), *bounds]
 
 
-def _model_of(schema: Schema) -> type[BaseModel]:
-    base = _ClosedMembers if schema.get("additionalProperties") is False else _Members
-    required = schema.get("required", ())
-    fields: dict[str, Any] = {
-        # A member may have the name of one of the model's own attributes: fields are numbered.
-        f"member_{number}": (
-            _type_of(member),
-            Field(... if name in required else None, alias=name),
-        )
-        for number, (name, member) in enumerate(schema["properties"].items())
+def _object_type(schema: Schema) -> Any:
+    members, required = schema["properties"], schema.get("required", ())
+    fields = {
+        name: _type_of(member) if name in required else NotRequired[_type_of(member)]
+        for name, member in members.items()
     }
     # `locate` leaves out names of union members that are not identifiers.
-    return create_model("JSON object", __base__=base, **fields)
+    object_type = TypedDict("JSON object", fields)  # type: ignore[misc]
+    if schema.get("additionalProperties") is not False:
+        return object_type
+    return Annotated[object_type, BeforeValidator(functools.partial(_refuse_unknown, members))]
+
+
+def _refuse_unknown(known: Collection[str], value: Any) -> Any:
+    for key in value if isinstance(value, dict) else ():
+        if key not in known:
+            near = suggest(str(key), known, HINT)
+            raise invalid_value(f"unknown key {str(key)!r}", expected_choices(sorted(known)), near)
+    return value
 
 
 def _choose(choices: list[Any], value: Any) -> Any:

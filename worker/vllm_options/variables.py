@@ -5,14 +5,10 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-
-import yaml
 
 from worker.suggest import CERTAIN, suggest
+from worker.yaml_reader import read_table
 
-DATA = Path(__file__).with_suffix(".yaml")
 PREFIX = "VLLM_"
 
 BY_OTHERS = re.compile(
@@ -21,69 +17,40 @@ BY_OTHERS = re.compile(
 """Ends of names that Kubernetes and builds of images set."""
 
 
-@dataclass(frozen=True, slots=True)
-class Releases:
-    """Variables of other releases than the pinned one.
-
-    Attributes:
-        last: The last release that read a variable.
-        first: The first release that reads a variable.
-        outside: Variables of the pinned release that its own list lacks.
-    """
-
-    last: Mapping[str, str]
-    first: Mapping[str, str]
-    outside: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """Why a variable has no effect.
-
-    Attributes:
-        message: The reason, without a full stop.
-        suggestions: What was probably meant; empty where the name is right for another release.
-    """
-
-    message: str
-    suggestions: tuple[str, ...] = ()
-
-
 @functools.cache
-def read_releases() -> Releases:
-    """Read the table, once per process."""
-    data = yaml.safe_load(DATA.read_text(encoding="utf-8"))
-    last, first = (
-        {name: release for release, names in data[key].items() for name in names}
-        for key in ("last_release", "first_release")
-    )
-    return Releases(last, first, frozenset(data["outside"]))
+def _other_releases() -> Mapping[str, str]:
+    """Return which other release reads a variable; nothing for one that the pinned one reads."""
+    table = read_table(__file__)
+    texts = {
+        "last_release": "{} was the last that did",
+        "first_release": "{} is the first that does",
+    }
+    return dict.fromkeys(table["outside"], "") | {
+        name: text.format(release)
+        for key, text in (("last_release", last), ("first_release", first))
+        for release, names in table[key].items()
+        for name in names
+    }
 
 
-def explain_unread(name: str, known: Collection[str], version: str) -> Unread | None:
-    """Return why the pinned vLLM does not read a variable; None where it does, or nobody can say.
+def explain_unread(
+    name: str, known: Collection[str], version: str
+) -> tuple[str, tuple[str, ...]] | None:
+    """Return why the pinned vLLM does not read a variable, and what was probably meant.
+
+    None where it does read it, or nobody can say.
 
     Args:
         name: The variable.
         known: What the pinned vLLM reads.
         version: The pinned vLLM.
     """
-    if not name.startswith(PREFIX) or name in known:
+    other = _other_releases().get(name) if name.startswith(PREFIX) and name not in known else ""
+    if other == "":
         return None
-    releases = read_releases()
-    if name in releases.outside:
+    if other is not None:
+        return f"vLLM {version} does not read it; {other}", ()
+    near = suggest(name, [variable for variable in known if variable.startswith(PREFIX)], CERTAIN)
+    if not near and BY_OTHERS.search(name):
         return None
-    if name in releases.last:
-        return Unread(
-            f"vLLM {version} does not read it; {releases.last[name]} was the last that did"
-        )
-    if name in releases.first:
-        return Unread(
-            f"vLLM {version} does not read it; {releases.first[name]} is the first that does"
-        )
-    near = suggest(name, [other for other in known if other.startswith(PREFIX)], CERTAIN)
-    if near:
-        return Unread(f"vLLM {version} has no such variable", near)
-    if BY_OTHERS.search(name):
-        return None
-    return Unread(f"vLLM {version} has no such variable")
+    return f"vLLM {version} has no such variable", near
