@@ -16,7 +16,7 @@ LOG_WIDTH = 160
 
 
 def open_console(*, stderr: bool = False) -> Console:
-    """Return a console, wide enough for the table where nobody looks at a terminal."""
+    """Return a console; its output is wide where it goes to a file or log."""
     console = Console(highlight=False, stderr=stderr)
     if console.is_terminal:
         return console

@@ -1,7 +1,4 @@
-"""What a field has beside type, default, bounds and description: one class for every declaration.
-
-Settings and request parameters are pydantic fields; `Meta` stands in their `Annotated` type.
-"""
+"""Metadata of fields, in the `Annotated` type of every setting and request parameter."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Finds a model that is already on this machine, in a cache of Hugging Face's layout.
 
-RunPod's cached models lie in such a cache on the mounted volume, with names that may be in lower
-case; so do models that a network volume or a base image holds. What is found complete is served
-from its folder: nothing is asked of the hub, and the model keeps its public name.
+RunPod's cached models are in such a cache on the mounted volume, with names that may be in lower
+case; so are the models of a network volume or a base image. A complete model is served from its
+folder, without a request to the hub, under its public name.
 
 Source:
     https://docs.runpod.io/serverless/endpoints/model-caching;
@@ -43,7 +43,7 @@ class CachedSnapshot:
 def cache_roots(
     environ: Mapping[str, str], base_path: Path | None, root: Path = Path("/")
 ) -> list[Path]:
-    """Return the caches to look into, RunPod's own first.
+    """Return the caches of this machine, RunPod's own first.
 
     Args:
         environ: The environment, for the variables of Hugging Face's libraries.

@@ -1,4 +1,4 @@
-"""The model inside the image: what `worker bake` wrote down and a start finds again."""
+"""The manifest of the model in the image, which `worker bake` writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ANCHOR = "configuration.md#baked_file"
 
 
 class ManifestEntry(BaseModel):
-    """One repository, as it lies in the image."""
+    """One repository in the image."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,7 +27,7 @@ class ManifestEntry(BaseModel):
     size_bytes: int = Field(description="Their sizes together, bytes.", ge=0)
 
     def is_meant(self, name: str, revision: str | None) -> bool:
-        """Tell whether a setting that names a repository means this one."""
+        """Return whether a setting that names a repository means this one."""
         if name.casefold() not in (self.repo.casefold(), str(self.path).casefold()):
             return False
         return revision is None or revision in (self.revision or "main", self.commit)

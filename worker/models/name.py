@@ -24,7 +24,7 @@ STORES = ("s3", "gs", "az")
 
 HUB_HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co", "www.hf.co"})
 HUB_PAGES = ("tree", "blob", "resolve", "raw", "commit")
-"""What stands between id and revision in an address of the hub."""
+"""Parts of a hub address between id and revision."""
 
 REPOSITORY = re.compile(r"(\b[\w.-]+\b/)?\b[\w.-]{1,96}\b", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
@@ -58,7 +58,7 @@ def read_model_name(text: str) -> ModelName:
     """Return what `text` means.
 
     Raises:
-        PydanticCustomError: It is no model's name, or may mean several things.
+        PydanticCustomError: It is not the name of a model, or is ambiguous.
     """
     bare = _unquote(text)
     scheme, separator, rest = bare.partition("://")

@@ -57,7 +57,7 @@ def find_template_error(template: str) -> str | None:
         return str(error).partition(" (<")[0]
     if ASKS_FOR_NAMES.search(template):
         return None
-    # Inside a condition jinja2 looks for these names only when it renders that part.
+    # Inside a condition jinja2 resolves these names only when it renders that part.
     for kind, known in ((nodes.Filter, environment.filters), (nodes.Test, environment.tests)):
         for node in tree.find_all(kind):
             if node.name not in known:

@@ -1,4 +1,4 @@
-"""Variables of worker-vllm and of vLLM that are gone; the table is `deprecated.yaml`."""
+"""Removed and renamed variables of worker-vllm and of vLLM; the table is `deprecated.yaml`."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class EndpointSettings(SettingsModel):
     mode: Annotated[Literal["auto", Mode], Meta("WORKER_MODE")] = "auto"
     """Where requests come from: RunPod's job queue, its load balancer, or HTTP on a pod. `auto`
     takes the queue where RunPod names one, else the load balancer on an endpoint, else the pod;
-    `worker start --mode` says it on the command line."""
+    `worker start --mode` sets it on the command line."""
     http_port: Annotated[
         Port | None,
         Meta(
@@ -177,16 +177,14 @@ class ClusterSettings(SettingsModel):
 
 
 def choose_mode(endpoint: EndpointSettings, environ: Mapping[str, str]) -> Mode:
-    """Return the mode that is set, or what the platform's variables say.
-
-    In this order: the setting, a job queue, a serverless endpoint, a pod.
+    """Return the mode: the setting, else a job queue, a serverless endpoint or a pod.
 
     Args:
         endpoint: The settings.
         environ: The process's environment.
 
     Raises:
-        UnavailableError: The queue is wanted and there is none, or nothing says what is wanted.
+        UnavailableError: The mode is `queue` and there is none, or there is no sign of a mode.
     """
     mode = endpoint.mode
     if mode == "auto":

@@ -84,7 +84,7 @@ class ServingSettings(SettingsModel):
     """Longest time that one job may run before it is stopped and answered with an error. The
     endpoint's own execution timeout, 600 s unless changed there, applies as well."""
     drain_timeout_s: Annotated[float, Meta(unit="seconds"), Field(gt=0, le=3600)] = 30.0
-    """Longest time that running jobs get to finish after the worker was told to stop. What still
+    """Longest time that running jobs get to finish after the worker is asked to stop. What still
     runs then is cut off."""
     self_test: Annotated[bool, Meta(title="Self-test")] = True
     """Let vLLM answer one short request after loading, before the first job is taken. A worker that
@@ -109,7 +109,7 @@ class StartupSettings(SettingsModel):
     MAX_CONCURRENCY, cores and main memory allow. OPTIMIZATION_LEVEL and API_SERVER_COUNT win over
     it."""
     prefetch_weights: bool = True
-    """Read the weights into memory while vLLM is still being imported. It helps where they lie on a
+    """Read the weights into memory while vLLM is still being imported. It helps where they are on a
     volume or a cold disk, and stops at half of the free memory."""
     cache_path: Annotated[
         Path | None,
@@ -123,7 +123,7 @@ class StartupSettings(SettingsModel):
 
 
 class RequestSettings(SettingsModel):
-    """What a request gets and may do where it says nothing."""
+    """Defaults and limits of requests."""
 
     default_max_tokens: Annotated[int, Meta(unit="tokens"), Field(ge=1, le=10_000_000)] = 16
     """Most tokens to generate for a native request that has no `max_tokens`. OpenAI routes go by

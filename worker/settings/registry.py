@@ -40,7 +40,7 @@ KEYWORDS = (
 """Keywords of JSON Schema that an option keeps."""
 
 UNITS = ("s", "ms")
-"""Ends of names that say the unit."""
+"""Ends of names that are units."""
 
 CAPITALS = {
     **{word: word.upper() for word in ("api", "cpu", "gpu", "http", "kv")},
@@ -57,7 +57,7 @@ class Option:
         key: Spelling in a profile or configuration file, e.g. `max_model_len`.
         kind: How values are written: `integer`, `switch`, `object`, `list`, … (see `types`).
         schema: JSON Schema of the value: type, enum, bounds, properties, items.
-        description: Markdown; its first sentence stands alone in tables and forms.
+        description: Markdown; tables and forms show its first sentence only.
         title: Label in console forms.
         category: Heading in docs and console forms.
         default: Value when nobody sets it; None leaves the choice to vLLM.
@@ -69,7 +69,7 @@ class Option:
         known_values: Registered names that are accepted, where that list is open to plugins.
         unit: What a number counts.
         example: A value for docs.
-        default_text: What happens when nobody sets it, where `default` does not say it.
+        default_text: The default in words, where it has no value.
         secret: Its value is never shown.
         console: Part of the console forms.
         advanced: Folded away in the console form.
@@ -141,7 +141,7 @@ class Option:
 
     @property
     def expected(self) -> str | None:
-        """What it takes, where its type alone does not say it in the user's terms."""
+        """What a number must be; None for other kinds."""
         is_number = self.kind in NUMBER_KINDS and "enum" not in self.schema
         return self.expected_number if is_number else None
 

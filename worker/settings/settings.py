@@ -112,7 +112,7 @@ def read_sources(inputs: Inputs) -> Settings:
 def settings_class() -> type[Settings]:
     """Return the settings with a field for each of vLLM's options, built once per process."""
     fields: dict[str, Any] = {
-        option.key: (value_type(option), Field(option.engine_default))
+        option.key: (value_type(option), option.engine_default)
         for option in load_registry().settable()
         if option.path[0] == VLLM
     }

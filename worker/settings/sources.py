@@ -162,14 +162,14 @@ class WrittenSource(SettingsSource):
 
     def _read_renamed(self, by_variable: Mapping[str, tuple[str, Any]]) -> Iterator[ResolvedValue]:
         """Yield what renamed variables set; report these and the removed ones."""
-        for variable, gone in {**REMOVED, **RENAMED}.items():
+        for variable, item in {**REMOVED, **RENAMED}.items():
             name, raw = by_variable.get(variable, ("", None))
             location = self.location(name)
             renamed = RENAMED.get(variable)
-            if not gone.is_set(raw):
+            if not item.is_set(raw):
                 continue
             if renamed is None:
-                self.warn(location, f"has no effect since {gone.since}. {gone.instead}", ANCHOR)
+                self.warn(location, f"has no effect since {item.since}. {item.instead}", ANCHOR)
                 continue
             option = self.inputs.registry.by_vllm_name[renamed.target]
             try:
@@ -178,7 +178,7 @@ class WrittenSource(SettingsSource):
                 invalid = describe(error.errors(include_url=False)[0])
                 self.reject(location, invalid.message, str(raw), invalid.expected, anchor=ANCHOR)
                 continue
-            self.warn(location, f"is now part of {option.name}, since {gone.since}", ANCHOR)
+            self.warn(location, f"is now part of {option.name}, since {item.since}", ANCHOR)
             origin = f"{self.origin} ({variable})"
             if value is not None and (found := self.check(option, value, location, ANCHOR, origin)):
                 yield found

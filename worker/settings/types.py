@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticKnownError
 
 from worker.suggest import HINT, suggest
@@ -24,11 +24,19 @@ class SettingsModel(BaseModel):
         protected_namespaces=(),
     )
 
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def normalize(cls, value: Any, info: ValidationInfo) -> Any:
+    def normalize(cls, data: Any) -> Any:
         """Accept surrounding spaces and any spelling of a choice; a boolean is not a number."""
-        accepted = _members(cls.model_fields[info.field_name or ""].annotation)
+        fields = cls.model_fields
+        return {
+            name: cls._normalize(fields[name].annotation, value) if name in fields else value
+            for name, value in data.items()
+        }
+
+    @staticmethod
+    def _normalize(annotation: Any, value: Any) -> Any:
+        accepted = _members(annotation)
         if isinstance(value, str):
             value = value.strip()
             if not is_text(value):

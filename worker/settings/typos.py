@@ -1,4 +1,4 @@
-"""Misspelt settings, found among everything that a container's environment holds."""
+"""Finds misspelt settings in an environment that has many other variables."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def find_unknown(
 def find_model_elsewhere(environ: Mapping[str, str], allowed: str | None) -> Iterator[Problem]:
     """Yield a problem for each variable that names a model for other servers.
 
-    Only of use where MODEL_NAME is not set: the default model would be served without a word.
+    For use where MODEL_NAME is not set: the default model would be served without a warning.
     """
     for name in MODEL_VARIABLES:
         value = environ.get(name, "").strip()

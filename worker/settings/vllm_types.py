@@ -17,7 +17,6 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    Field,
     StringConstraints,
     TypeAdapter,
     ValidationError,
@@ -288,7 +287,7 @@ def _type_of(schema: Schema) -> Any:
     if kind not in SCALARS:
         return Any
     bounds = [bound(schema[key]) for key, bound in BOUNDS.items() if key in schema]
-    return Annotated[SCALARS[kind], Field(), *bounds]
+    return Annotated[SCALARS[kind], *bounds] if bounds else SCALARS[kind]
 
 
 def _object_type(schema: Schema) -> Any:

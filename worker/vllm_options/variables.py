@@ -21,10 +21,7 @@ BY_OTHERS = re.compile(
 def _other_releases() -> Mapping[str, str]:
     """Return which other release reads a variable; nothing for one that the pinned one reads."""
     table = read_table(__file__)
-    texts = {
-        "last_release": "{} was the last that did",
-        "first_release": "{} is the first that does",
-    }
+    last, first = "{} was the last that did", "{} is the first that does"
     return dict.fromkeys(table["outside"], "") | {
         name: text.format(release)
         for key, text in (("last_release", last), ("first_release", first))
@@ -38,7 +35,7 @@ def explain_unread(
 ) -> tuple[str, tuple[str, ...]] | None:
     """Return why the pinned vLLM does not read a variable, and what was probably meant.
 
-    None where it does read it, or nobody can say.
+    None where it does read it, or where that is unknown.
 
     Args:
         name: The variable.
