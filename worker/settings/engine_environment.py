@@ -6,8 +6,6 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
-
 from worker.models.cached import HUB, VOLUME
 from worker.settings.endpoint import ClusterSettings
 from worker.settings.groups import WorkerSettings
@@ -56,6 +54,8 @@ def network_variables(cluster: ClusterSettings, environ: Mapping[str, str]) -> d
 
 def find_interface(address: str) -> str | None:
     """Return the network interface of this machine with an IPv4 address; None if there is none."""
+    import psutil  # Only a cluster needs it.
+
     for name, addresses in psutil.net_if_addrs().items():
         if any(a.family == socket.AF_INET and a.address == address for a in addresses):
             return str(name)
