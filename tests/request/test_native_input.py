@@ -117,11 +117,11 @@ def test_max_tokens_default_comes_from_the_settings():
     call = parse_job({"prompt": "Hi"}, defaults)
 
     assert call.body["max_tokens"] == 99
-    assert "99" in call.note
+    assert "99" in call.limit_warning
 
 
-def test_max_tokens_sent_leaves_no_note():
-    assert ask({"max_tokens": 16}).note is None
+def test_max_tokens_sent_has_no_limit_warning():
+    assert ask({"max_tokens": 16}).limit_warning is None
 
 
 def test_null_parameters_are_not_sent():

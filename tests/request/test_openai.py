@@ -67,7 +67,7 @@ def test_complete_body_good_body_gives_body_to_send(route, body, expected):
         (CHAT, {"functions": [{}]}, "removed_parameter", "tools"),
         (CHAT, {"early_stopping": True}, "removed_parameter", "false"),
         (CHAT, {"prompt": "Hi"}, "unsupported_parameter", "send messages"),
-        (CHAT, {"sampling_params": {"n": 2}}, "unsupported_parameter", "members"),
+        (CHAT, {"sampling_params": {"n": 2}}, "unsupported_parameter", "parameters"),
         (CHAT, {"extra_args": {"a": 1}}, "unsupported_parameter", "vllm_xargs"),
         (CHAT, {"suffix": "a"}, "unsupported_parameter", "/v1/completions"),
         (COMPLETIONS, {"messages": HELLO}, "unsupported_parameter", "send prompt"),

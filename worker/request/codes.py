@@ -321,7 +321,7 @@ def request_error(
         param: JSON path of the field at fault.
         status: HTTP status, if vLLM's differs from the table.
         family: OpenAI error family, if vLLM's differs from the table.
-        **extra: Further members of the error object.
+        **extra: Further fields of the error object.
     """
     spec = ERROR_SPECS[code]
     caller = sys._getframe(1)

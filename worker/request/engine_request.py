@@ -80,7 +80,7 @@ class EngineRequest:
         best_of: Which sequences to keep; None keeps all.
         upload: File that vLLM takes as a form upload; the body is then its other form fields.
         drop_reasoning: True removes the reasoning from a native response.
-        note: Warning for a native response that reaches the default limit; None if not used.
+        limit_warning: Warning for a native response that the default limit ends; None without it.
         ignored: Names of parameters that have no effect.
         custom_id: Identifier of a line of OpenAI's batch format; None for other jobs.
     """
@@ -96,7 +96,7 @@ class EngineRequest:
     best_of: BestOf | None = None
     upload: Upload | None = None
     drop_reasoning: bool = False
-    note: str | None = None
+    limit_warning: str | None = None
     ignored: tuple[str, ...] = ()
     custom_id: str | None = None
 

@@ -142,7 +142,7 @@ def _find_stream_path(job_input: Mapping[str, Any]) -> str | None:
 
 
 def _present_names(job_input: Mapping[str, Any]) -> set[str]:
-    """Return the names of members with a value; clients send unused members empty."""
+    """Return the names of fields with a value; clients send unused fields empty."""
     return {
         name
         for name, value in job_input.items()
@@ -169,12 +169,12 @@ def _parse_gateway(job_input: Mapping[str, Any], defaults: RequestDefaults) -> E
 
 
 def _parse_generic(job_input: Mapping[str, Any], defaults: RequestDefaults) -> EngineRequest:
-    members = {name: value for name, value in job_input.items() if value is not None}
+    fields = {name: value for name, value in job_input.items() if value is not None}
     known = tuple(RouteInput.model_fields)
-    unknown = [name for name in members if name not in RouteInput.model_fields]
+    unknown = [name for name in fields if name not in RouteInput.model_fields]
     misspelt = find_typos(unknown, known)
     ignored = tuple(name for name in unknown if name not in misspelt)
-    named = validate(RouteInput, {name: members[name] for name in members.keys() - set(ignored)})
+    named = validate(RouteInput, {name: fields[name] for name in fields.keys() - set(ignored)})
     return _call_route(named, "route", "body", defaults, ignored)
 
 

@@ -1,4 +1,4 @@
-"""Shapes of a job's input, each declared once; native input in full."""
+"""Shapes of a job's input, each declared once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.request.sampling import NonEmpty, SamplingParameters, StructuredOutp
 _MESSAGES: tuple[InputMode, ...] = ("messages",)
 _PROMPT: tuple[InputMode, ...] = ("prompt",)
 
-# Fail fast: pydantic makes an error of each problem. validation.py counts those of the same kind.
+# fail_fast: pydantic creates an error for each problem; validation.py finds those of the same kind.
 Tokens = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 Texts = Annotated[list[NonEmpty], Field(min_length=1, fail_fast=True)]
 TokenLists = Annotated[list[Tokens], Field(min_length=1, fail_fast=True)]
@@ -26,7 +26,7 @@ ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "
 
 
 class BatchingInput(Parameters):
-    """How a streamed answer is cut into chunks; part of every shape."""
+    """Sizes of the chunks of a streamed answer; part of every shape."""
 
     max_batch_size: Annotated[
         int | None, Meta(unit="tokens", setting="DEFAULT_BATCH_SIZE"), Field(ge=0, le=100_000)
@@ -45,9 +45,9 @@ class BatchingInput(Parameters):
 
 
 class GatewayInput(BatchingInput):
-    """What RunPod's OpenAI gateway makes of a request to `/openai/v1/…`."""
+    """Job that RunPod's OpenAI gateway creates from a request to `/openai/v1/…`."""
 
-    # The platform may add members; refusing them would refuse every request.
+    # The platform may add fields; rejecting them would reject every request.
     model_config = ConfigDict(extra="ignore")
 
     openai_route: Annotated[str, Field(min_length=1)]
@@ -96,26 +96,26 @@ class NativeInput(BatchingInput):
     prompt: Annotated[NonEmpty | Tokens | Texts | TokenLists | None, Meta(input_modes=_PROMPT)] = (
         None
     )
-    """Text to continue; or its token ids; or a list of either."""
+    """Text to continue, its token ids, or a list of either."""
     messages: Annotated[NonEmpty | Objects | None, Meta(input_modes=_MESSAGES)] = None
-    """Conversation to which the model's chat template is applied; a plain text is one user message.
-    Overrides `prompt`. Content may be parts: text, image_url, …"""
+    """Conversation for the model's chat template; a plain text is one user message. Overrides
+    `prompt`. The content may be a list of parts: text, image_url, …"""
     apply_chat_template: Annotated[bool, Meta(input_modes=_PROMPT)] = False
     """Treats `prompt` as one user message."""
     sampling_params: SamplingParameters = SamplingParameters()
-    """How tokens are chosen; see the table of sampling parameters."""
+    """Sampling parameters; see their table."""
     stream: bool = False
     """Sends the answer in chunks while it is generated."""
     model: Annotated[NonEmpty | None, Meta(default_text="the served model")] = None
     """Served model or LoRA adapter that answers."""
     structured_outputs: StructuredOutputs | None = None
-    """Constrains the output to a form; the same as in `sampling_params`."""
+    """Constrains the output to a format; the same as in `sampling_params`."""
     response_format: dict[str, Any] | None = None
-    """OpenAI's form of a constraint, e.g. `{"type": "json_object"}`."""
+    """A constraint in OpenAI's format, e.g. `{"type": "json_object"}`."""
     echo: bool = False
-    """Puts the prompt, or the last message of the same role, before the output."""
+    """Prepends the prompt, or the last message of the same role, to the output."""
     tools: Annotated[Objects | None, Meta(input_modes=_MESSAGES)] = None
-    """Functions that the model may call, in OpenAI's form."""
+    """Functions that the model may call, in OpenAI's format."""
     tool_choice: Annotated[
         str | dict[str, Any] | None, Meta(input_modes=_MESSAGES, default_text="`auto` with tools")
     ] = None
@@ -131,41 +131,41 @@ class NativeInput(BatchingInput):
     add_generation_prompt: Annotated[bool, Meta(input_modes=_MESSAGES)] = True
     """Ends the prompt with the start of an assistant message."""
     continue_final_message: Annotated[bool, Meta(input_modes=_MESSAGES)] = False
-    """Continues the last message instead of answering it; needs `add_generation_prompt` false."""
+    """Continues the last message instead of answering it; needs `add_generation_prompt: false`."""
     add_special_tokens: Annotated[bool | None, Meta(default_text="true for a prompt")] = None
     """Adds the tokenizer's special tokens, e.g. BOS."""
     documents: Annotated[Documents | None, Meta(input_modes=_MESSAGES)] = None
-    """Documents for a chat template that knows retrieval."""
+    """Documents for a chat template that supports retrieval."""
     reasoning_effort: Annotated[
         ReasoningEffort | None, Meta(input_modes=_MESSAGES, default_text="the model's choice")
     ] = None
-    """How much a reasoning model thinks."""
+    """Amount of reasoning of a reasoning model."""
     include_reasoning: Annotated[bool, Meta(input_modes=_MESSAGES)] = True
     """Returns the reasoning beside the answer."""
     suffix: Annotated[str | None, Meta(input_modes=_PROMPT)] = None
-    """Text after the gap that the model fills; for models that can."""
+    """Text after the gap to fill; for models that support it."""
     media_io_kwargs: Annotated[MediaOptions | None, Meta(input_modes=_MESSAGES)] = None
     """Options for loading media; needs a setting that trusts them."""
     mm_processor_kwargs: Annotated[dict[str, Any] | None, Meta(input_modes=_MESSAGES)] = None
     """Options for the media processor; needs a setting that trusts them."""
     return_token_ids: bool = False
-    """Returns the tokens' ids beside the text."""
+    """Returns the token ids in addition to the text."""
     return_prompt_text: Annotated[bool, Meta(input_modes=_MESSAGES)] = False
-    """Returns the text that the chat template made of the messages."""
+    """Returns the prompt that the chat template created from the messages."""
     return_tokens_as_token_ids: Annotated[bool | None, Meta(default_text="by server setting")] = (
         None
     )
-    """Log-probabilities name tokens as `token_id:<id>`."""
+    """Represents tokens as `token_id:<id>` in log-probabilities."""
     priority: Annotated[int | None, Meta(default_text="0"), Field(ge=-(2**63), le=2**63 - 1)] = None
-    """Order of handling under priority scheduling; lower is earlier."""
+    """Priority of the request under priority scheduling; lower is earlier."""
     user: str | None = None
-    """The end user's name; no effect on the answer."""
+    """Name of the end user; does not affect the answer."""
     request_id: Annotated[NonEmpty | None, Meta(default_text="random")] = None
     """Identifier in vLLM's logs."""
     session_id: str | None = None
     """Identifier shared by the requests of one session."""
     cache_salt: Annotated[str | None, Field(min_length=1, max_length=128)] = None
-    """Secret that keeps other users from sharing this prompt's cache entries."""
+    """Secret that prevents other users from sharing this prompt's cache entries."""
     kv_transfer_params: dict[str, Any] | None = None
     """Parameters of a disaggregated deployment's cache transfer."""
     ec_transfer_params: dict[str, Any] | None = None

@@ -20,7 +20,7 @@ _INT_RANGE = range(-(2**63), 2**64)
 Place = tuple["Place", str | int] | None
 """Location of a value: its container's location, and its name or index there.
 
-The path is built from it only for an error, which saves a copy of all names for each member.
+The path is built from it only for an error, which saves a copy of all names for each item.
 """
 
 
@@ -41,7 +41,7 @@ def check_json(value: Any) -> None:
         for container, place in level:
             if depth > MAX_DEPTH:
                 raise _too_deep(place)
-            _check_members(container, place, below)
+            _check_items(container, place, below)
         level = below
 
 
@@ -59,26 +59,26 @@ def render_path(parts: Sequence[str | int]) -> str:
     return shorten(path, MAX_PATH_CHARS)
 
 
-def _check_members(container: Any, place: Place, below: list[tuple[Any, Place]]) -> None:
-    """Check the members of an object or array and append the containers among them to `below`."""
+def _check_items(container: Any, place: Place, below: list[tuple[Any, Place]]) -> None:
+    """Check the items of an object or array and append the containers among them to `below`."""
     if isinstance(container, dict):
         for name in container:
             if not isinstance(name, str):
                 raise _invalid(place, "names must be strings")
             if problem := _find_text_problem(name):
                 raise _invalid(place, f"a name has {problem}")
-        members: Iterable[tuple[str | int, Any]] = container.items()
+        items: Iterable[tuple[str | int, Any]] = container.items()
     elif isinstance(container, list):
-        members = enumerate(container)
+        items = enumerate(container)
     else:
-        members = [("", container)]
-    for key, member in members:
+        items = [("", container)]
+    for key, item in items:
         # Long lists of plain numbers (token ids) are common.
-        if type(member) is int and member in _INT_RANGE:
+        if type(item) is int and item in _INT_RANGE:
             continue
-        if isinstance(member, dict | list):
-            below.append((member, (place, key)))
-        elif problem := _find_problem(member):
+        if isinstance(item, dict | list):
+            below.append((item, (place, key)))
+        elif problem := _find_problem(item):
             raise _invalid((place, key), problem)
 
 

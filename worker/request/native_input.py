@@ -51,7 +51,7 @@ BEAM_PARAMETERS = frozenset(
 )
 """Sampling parameters that vLLM's beam search supports; it ignores all others silently."""
 
-_ENVELOPE = frozenset(
+_WORKER_FIELDS = frozenset(
     {
         "prompt",
         "messages",
@@ -84,12 +84,15 @@ def parse_native(
     inside = flatten(sampling or {}, CONTAINERS.keys(), f"{SAMPLING}.")
     inside.values = drop_removed(inside.values, {**REMOVED, **UNREACHABLE}, f"{SAMPLING}.")
     known = _names_for(_has_messages(beside.values))
-    ignored = [*_arrange(beside, beside, inside, known), *_arrange(inside, beside, inside, known)]
+    ignored = [
+        *_normalize(beside, beside, inside, known),
+        *_normalize(inside, beside, inside, known),
+    ]
     if ignored and defaults.reject_unknown:
         raise unknown_parameters_error(ignored)
     data = {**beside.values, SAMPLING: inside.values}
     paths = {**beside.paths(), **inside.paths(f"{SAMPLING}.")}
-    return validate(NativeInput, data, elsewhere=_elsewhere(), sent=paths), tuple(ignored)
+    return validate(NativeInput, data, elsewhere=_places(), sent=paths), tuple(ignored)
 
 
 def _drop_empty_start(values: dict[str, Any]) -> None:
@@ -103,7 +106,7 @@ def _has_messages(values: Mapping[str, Any]) -> bool:
     return values.get("messages") is not None or values.get("apply_chat_template") is True
 
 
-def _arrange(
+def _normalize(
     level: SentParameters, beside: SentParameters, inside: SentParameters, known: frozenset[str]
 ) -> list[str]:
     """Move and translate the parameters of one level to the level where they belong.
@@ -143,16 +146,16 @@ def _arrange(
         for target, translated in (found or {}).items():
             place = beside if target in NativeInput.model_fields else inside
             place.add(target, translated, path.removesuffix(name), name)
-    misspelt = find_typos(left, _suggested())
+    typos = find_typos(left, _suggested_names())
     for name in left:
-        if name not in misspelt:
+        if name not in typos:
             ignored.append(name)
             del level.values[name]
     return ignored
 
 
 def _refuse_body_only(name: str, value: Any, path: str) -> None:
-    """Reject parameters that only the bodies of vLLM's routes support."""
+    """Reject a parameter that works only in the body of a route."""
     fields = known_fields()
     known = fields[CHAT].known | fields[COMPLETIONS].known | frozenset(RENDERED)
     if name in known and value not in NOTHING:
@@ -165,16 +168,16 @@ def _refuse_body_only(name: str, value: Any, path: str) -> None:
 
 @functools.cache
 def _names_for(messages: bool) -> frozenset[str]:
-    """Return the names that have an effect with messages, or with a prompt."""
+    """Return the names that have an effect in a request with messages or with a prompt."""
     mode: InputMode = "messages" if messages else "prompt"
     beside = {n for n in NativeInput.model_fields if mode in input_modes_of(NativeInput, n)}
     return frozenset(beside | SamplingParameters.model_fields.keys())
 
 
 @functools.cache
-def _suggested() -> tuple[str, ...]:
-    """Return the names of which an unknown one may be a misspelling."""
-    return tuple(sorted({*_elsewhere(), *HINTS}))
+def _suggested_names() -> tuple[str, ...]:
+    """Return the names that may be suggested for a typo."""
+    return tuple(sorted({*_places(), *HINTS}))
 
 
 def build_native_request(
@@ -184,8 +187,8 @@ def build_native_request(
 
     Args:
         native: The input.
-        defaults: Values for parameters that it leaves out.
-        ignored: Names that the client sent and that have no effect.
+        defaults: Values for parameters that are not sent.
+        ignored: Names of sent parameters without an effect.
 
     Raises:
         RequestError: Fields that contradict each other or have no effect together.
@@ -195,12 +198,12 @@ def build_native_request(
     _check_effect(native, mode)
     _check_sampling(native, mode)
     body: dict[str, Any] = {"model": native.model or defaults.model}
-    body |= _start(native, mode)
-    body |= _extras(native)
+    body |= _prompt_fields(native, mode)
+    body |= _shared_fields(native)
     body |= _sampling_body(sampling, mode)
     if "max_tokens" not in sampling.model_fields_set:
         body["max_tokens"] = defaults.max_tokens
-    # vLLM would constrain the reasoning as well, and then drop everything that it generated.
+    # vLLM would constrain the reasoning too, and then drop the whole output.
     drop_reasoning = not native.include_reasoning and bool(structured_constraints(body))
     if drop_reasoning:
         del body["include_reasoning"]
@@ -220,14 +223,14 @@ def build_native_request(
         choices=sampling.n * prompts,
         best_of=best_of,
         drop_reasoning=drop_reasoning,
-        note=_note(sampling, defaults),
+        limit_warning=_limit_warning(sampling, defaults),
         ignored=ignored,
     )
 
 
 @functools.cache
-def _elsewhere() -> dict[str, str]:
-    """Return the right level of each name, for names sent at the other level."""
+def _places() -> dict[str, str]:
+    """Return the correct level of each name, for names that are sent at the other level."""
     names = (*SamplingParameters.model_fields, *aliases_of(SamplingParameters))
     inside = {name: f"inside {SAMPLING}" for name in names}
     beside = {name: f"beside {SAMPLING}, not inside" for name in NativeInput.model_fields}
@@ -246,13 +249,13 @@ def _input_mode(native: NativeInput) -> InputMode:
     if not isinstance(native.prompt, str):
         raise request_error(
             Code.CONFLICTING_PARAMETERS,
-            "apply_chat_template: a chat template applies to one text; got a list as prompt",
+            "apply_chat_template: the prompt must be one text, got a list",
             "apply_chat_template",
         )
     return "messages"
 
 
-def _start(native: NativeInput, mode: InputMode) -> dict[str, Any]:
+def _prompt_fields(native: NativeInput, mode: InputMode) -> dict[str, Any]:
     if mode == "prompt":
         return {"prompt": native.prompt}
     messages = native.prompt if native.messages is None else native.messages
@@ -261,9 +264,9 @@ def _start(native: NativeInput, mode: InputMode) -> dict[str, Any]:
     return {"messages": messages}
 
 
-def _extras(native: NativeInput) -> dict[str, Any]:
-    """Return the fields beside the sampling parameters that vLLM takes under the same name."""
-    names = native.model_fields_set - _ENVELOPE - {"model", "stream"}
+def _shared_fields(native: NativeInput) -> dict[str, Any]:
+    """Return the fields beside the sampling parameters that vLLM has under the same name."""
+    names = native.model_fields_set - _WORKER_FIELDS - {"model", "stream"}
     return native.model_dump(include=set(names), exclude_unset=True, by_alias=True)
 
 
@@ -283,9 +286,9 @@ def _sampling_body(sampling: SamplingParameters, mode: InputMode) -> dict[str, A
 
 def _check_effect(native: NativeInput, mode: InputMode) -> None:
     """Reject fields that would be ignored for this mode."""
-    for name in sorted(native.model_fields_set - _ENVELOPE):
-        kinds = input_modes_of(NativeInput, name)
-        if mode in kinds or NativeInput.model_fields[name].default == getattr(native, name):
+    for name in sorted(native.model_fields_set - _WORKER_FIELDS):
+        modes = input_modes_of(NativeInput, name)
+        if mode in modes or NativeInput.model_fields[name].default == getattr(native, name):
             continue
         need = "messages, or apply_chat_template: true" if mode == "prompt" else "a plain prompt"
         raise request_error(Code.UNSUPPORTED_PARAMETER, f"{name}: works only with {need}", name)
@@ -317,7 +320,7 @@ def _check_sampling(native: NativeInput, mode: InputMode) -> None:
     if conflict is not None:
         raise _conflict("best_of" if best_of > sampling.n else "n", conflict)
     if sampling.max_tokens == 0 and not (native.echo and mode == "prompt"):
-        raise _conflict("max_tokens", "must be at least 1; 0 is for echo with a prompt")
+        raise _conflict("max_tokens", "must be at least 1; 0 works only with echo and a prompt")
 
 
 def _check_beam(native: NativeInput) -> None:
@@ -343,7 +346,7 @@ def _conflict(name: str, message: str) -> Exception:
 
 
 def _generate_best_of(native: NativeInput, body: dict[str, Any], mode: InputMode) -> BestOf | None:
-    """Request `best_of` sequences from vLLM; return which to keep."""
+    """Request `best_of` sequences from vLLM; return how to select from them."""
     sampling = native.sampling_params
     best_of = sampling.best_of or sampling.n
     if best_of == sampling.n:
@@ -360,7 +363,7 @@ def _count_prompts(native: NativeInput) -> int:
     return 1
 
 
-def _note(sampling: SamplingParameters, defaults: RequestDefaults) -> str | None:
+def _limit_warning(sampling: SamplingParameters, defaults: RequestDefaults) -> str | None:
     if "max_tokens" in sampling.model_fields_set:
         return None
     return (

@@ -67,15 +67,15 @@ def native_reply(request: EngineRequest, body: dict[str, Any]) -> dict[str, Any]
     }
     reply |= {name: body[name] for name in _BODY_EXTRAS if body.get(name) is not None}
     warnings = ignored_warning(request.ignored)
-    if request.note is not None and _cut(reply["choices"]):
-        warnings.append(request.note)
+    if request.limit_warning is not None and _cut(reply["choices"]):
+        warnings.append(request.limit_warning)
     if warnings:
         reply["warnings"] = warnings
     return reply
 
 
 def _message_extras(request: EngineRequest) -> tuple[str, ...]:
-    """Return the members of a message, beside its text, that the caller wants."""
+    """Return the names of the message fields, beside the text, that the caller gets."""
     if request.drop_reasoning:
         return tuple(name for name in _MESSAGE_EXTRAS if name != _REASONING)
     return _MESSAGE_EXTRAS
@@ -130,7 +130,7 @@ class NativeStream:
         self._first = ignored_warning(request.ignored)
 
     def feed(self, events: Sequence[bytes]) -> dict[str, Any] | None:
-        r"""Return one native output for the events' new texts, or None if they bring nothing new.
+        r"""Return one native output for the new data of the events; None if there is none.
 
         Args:
             events: Whole server-sent events, in order, e.g. `b"data: {…}\n\n"`.
@@ -152,8 +152,8 @@ class NativeStream:
         output["choices"] = self._list(choices)
         output["usage"] = self._reported = self._usage
         warnings, self._first = self._first, []
-        if self._request.note and not self._warned and _cut(output["choices"]):
-            warnings.append(self._request.note)
+        if self._request.limit_warning and not self._warned and _cut(output["choices"]):
+            warnings.append(self._request.limit_warning)
             self._warned = True
         if warnings:
             output["warnings"] = warnings
@@ -175,7 +175,7 @@ class NativeStream:
         return chunk
 
     def _list(self, choices: Mapping[int, dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the choices that have something new; an only one is always listed."""
+        """Return the choices with new data; a single choice is always listed."""
         if self._request.choices == 1:
             return [choices.get(0, {"tokens": []})]
         return [{"index": index, **choices[index]} for index in sorted(choices)]
@@ -186,7 +186,7 @@ class NativeStream:
         choices: dict[int, dict[str, Any]],
         output: dict[str, Any],
     ) -> bool:
-        """Add one chunk to the output; return whether the reader misses something without it."""
+        """Add one event of vLLM to the output; return whether it has new data."""
         found = {name: chunk[name] for name in _BODY_EXTRAS if chunk.get(name) is not None}
         output |= found
         news = bool(found)
@@ -204,13 +204,13 @@ class NativeStream:
         return news
 
     def _count(self, choices: Sequence[Mapping[str, Any]], usage: dict[str, int]) -> None:
-        """Keep the running totals; a chunk's usage counts its own sequence, the last one's all."""
+        """Update the totals. An event's usage counts its sequence; the last one's counts all."""
         if not choices:
             self._usage = usage
             return
         index = choices[0]["index"]
         prompt = index // self._sequences
-        # Sums over all sequences would be made for each event of each of them.
+        # Incremental: a sum over all sequences for each event would be quadratic.
         self._totals["output"] += usage["output"] - self._outputs.get(index, 0)
         self._totals["input"] += usage["input"] - self._inputs.get(prompt, 0)
         self._outputs[index] = usage["output"]
@@ -219,7 +219,7 @@ class NativeStream:
 
 
 def _take_choice(choice: Mapping[str, Any], native: dict[str, Any], extras: Sequence[str]) -> bool:
-    """Add a streamed choice's deltas to its part of the output; return whether there were any."""
+    """Add the deltas of a streamed choice to the output; return whether there were any."""
     delta = choice.get("delta")
     text = choice.get("text") if delta is None else delta.get("content")
     news = False

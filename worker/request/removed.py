@@ -1,4 +1,4 @@
-"""Parameters that vLLM removed and now ignores or rejects, each with its replacement."""
+"""Parameters that vLLM no longer supports, each with its replacement."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ REMOVED: dict[str, RemovedParameter] = {
     "logits_processors": RemovedParameter(
         "removed from vLLM", "logit_bias, bad_words or allowed_token_ids"
     ),
-    "functions": RemovedParameter("OpenAI's old form, which vLLM ignores", "tools"),
+    "functions": RemovedParameter("deprecated by OpenAI, ignored by vLLM", "tools"),
     "function_call": RemovedParameter(
-        "OpenAI's old form, which vLLM ignores", "tool_choice", harmless=("none", "auto")
+        "deprecated by OpenAI, ignored by vLLM", "tool_choice", harmless=("none", "auto")
     ),
 }
-"""Names that vLLM's routes would ignore silently."""
+"""Parameters that vLLM's routes ignore silently."""
 
 UNREACHABLE: dict[str, RemovedParameter] = {
     "detokenize": RemovedParameter(_HTTP, "return_token_ids: true", harmless=(True,)),
@@ -75,10 +75,10 @@ UNREACHABLE: dict[str, RemovedParameter] = {
     "prompt_logprob_start": RemovedParameter(_HTTP, "prompt_logprobs"),
     "trace_decode_token_ids": RemovedParameter(_HTTP, "allowed_token_ids"),
 }
-"""Fields of vLLM's `SamplingParams` that no HTTP route takes."""
+"""Fields of vLLM's `SamplingParams` that no HTTP route has."""
 
 _NATIVE = {
-    "sampling_params": "its members in the body itself",
+    "sampling_params": "its parameters in the body itself",
     "apply_chat_template": "the request to /v1/chat/completions",
     "extra_args": "vllm_xargs",
     **dict.fromkeys(BatchingInput.model_fields, "it beside the body, not inside"),
@@ -117,7 +117,7 @@ def refuse_removed(name: str, removed: RemovedParameter, param: str) -> RequestE
     """Return the error for a parameter that no longer has an effect."""
     return request_error(
         Code.REMOVED_PARAMETER,
-        f"{param}: has no effect any more ({removed.reason}); send {removed.instead}",
+        f"{param}: no longer has an effect ({removed.reason}); send {removed.instead}",
         param,
     )
 
@@ -129,7 +129,7 @@ def drop_removed(
 
     Args:
         values: Parameters by name.
-        table: Removed names to look for.
+        table: Removed parameters by name.
         prefix: JSON path of `values`, with its trailing dot, for errors.
 
     Raises:

@@ -20,7 +20,7 @@ from worker.validation_errors import Parts, closest, expected_text, locate, valu
 
 Model = TypeVar("Model", bound=BaseModel)
 MAX_PROBLEMS = 10
-"""Problems that one error lists; the first ones are enough to find the rest."""
+"""Problems that one error lists."""
 
 _MEMBER_TYPES: dict[str, frozenset[type]] = {
     "string_type": frozenset({str}),
@@ -28,16 +28,16 @@ _MEMBER_TYPES: dict[str, frozenset[type]] = {
     "float_type": frozenset({int, float}),
     "dict_type": frozenset({dict}),
 }
-"""What the members of an array or object have to be, by the type of pydantic's error."""
+"""Types that the items of an array or object must have, by the type of pydantic's error."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """One place of an input that is wrong.
+    """One invalid place of an input.
 
     Attributes:
-        parts: The place.
-        details: pydantic's errors there, or at an earlier member of the same array or object.
+        parts: The path to the place.
+        details: pydantic's errors there, or at an earlier item of the same array or object.
     """
 
     parts: Parts
@@ -45,12 +45,12 @@ class _Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ParameterProblem:
     """One problem of an input.
 
     Attributes:
         param: JSON path.
-        code: Which kind of problem.
+        code: Error code of the problem.
         message: The problem, with what was expected.
     """
 
@@ -59,7 +59,7 @@ class Finding:
     message: str
 
     def as_json(self) -> dict[str, str]:
-        """Return the problem as a member of the error object's `problems`."""
+        """Return the problem as an item of the error object's `problems`."""
         return {"param": self.param, "code": self.code.value, "message": self.message}
 
 
@@ -73,14 +73,14 @@ def validate(
     """Return `data` as an instance of `model`.
 
     Args:
-        model: What the data must be.
+        model: The model to validate with.
         data: Decoded JSON object.
         prefix: JSON path of `data`, with its trailing dot.
-        elsewhere: Names that are known at another level, each with the place where it belongs.
-        sent: Paths of members that the client sent at another path, each with that path.
+        elsewhere: Names that belong to another level, each with that level.
+        sent: Paths of parameters that the client sent at another path, each with that path.
 
     Raises:
-        RequestError: With the first problems and the number of the others.
+        RequestError: The data is invalid; lists the first problems and counts the others.
     """
     surplus = Surplus()
     try:
@@ -92,33 +92,33 @@ def validate(
             for fault in itertools.islice(faults, MAX_PROBLEMS)
         ]
         more = sum(1 for _ in faults) + surplus.count
-        raise report([_at(f, prefix, sent or {}) for f in first], more) from None
+        raise problems_error([_at(f, prefix, sent or {}) for f in first], more) from None
 
 
-def _at(finding: Finding, prefix: str, sent: Mapping[str, str]) -> Finding:
-    """Return a finding with the path at which the client sent its value."""
-    param = finding.param
+def _at(problem: ParameterProblem, prefix: str, sent: Mapping[str, str]) -> ParameterProblem:
+    """Return a problem with the path at which the client sent the value."""
+    param = problem.param
     for path, origin in sent.items():
         if param == path or param.startswith((f"{path}.", f"{path}[")):
             param = origin + param.removeprefix(path)
             break
-    return Finding(prefix + param, finding.code, finding.message)
+    return ParameterProblem(prefix + param, problem.code, problem.message)
 
 
-def report(findings: Sequence[Finding], more: int = 0) -> RequestError:
-    """Return one error for all findings; `param` and `code` are the first one's.
+def problems_error(problems: Sequence[ParameterProblem], more: int = 0) -> RequestError:
+    """Return one error for all problems; `param` and `code` are those of the first one.
 
     Args:
-        findings: At least one.
-        more: Problems that were only counted.
+        problems: At least one problem.
+        more: Number of further problems.
     """
-    first = findings[0]
-    shown = findings[:MAX_PROBLEMS]
-    message = "; ".join(f"{finding.param}: {finding.message}" for finding in shown)
-    more += len(findings) - len(shown)
+    first = problems[0]
+    shown = problems[:MAX_PROBLEMS]
+    message = "; ".join(f"{problem.param}: {problem.message}" for problem in shown)
+    more += len(problems) - len(shown)
     if more:
         message += f"; and {more} more"
-    if len(findings) == 1:
+    if len(problems) == 1:
         return request_error(first.code, message, first.param)
     return request_error(first.code, message, first.param, problems=[f.as_json() for f in shown])
 
@@ -128,8 +128,8 @@ def _find_faults(
 ) -> Iterator[_Fault]:
     """Yield one fault for each place, in the order of the errors.
 
-    The models stop at the first wrong member of an array or object (`fail_fast`), and at the first
-    unknown names. So there are few errors, whatever the input; the others are found here.
+    The models stop at the first invalid item of an array or object (`fail_fast`) and at the first
+    unknown names, which bounds the number of errors. This function finds the other places.
     """
     places: dict[Parts, list[ErrorDetails]] = {}
     within: dict[Parts, int] = {}
@@ -142,7 +142,7 @@ def _find_faults(
         places[parts].append(detail)
     for parts, details in places.items():
         if parts in within:
-            # Another member of the union fits the value itself and says what is wrong inside.
+            # Another type of the union matches the value, and has the errors inside of it.
             continue
         yield _Fault(parts, details)
         is_field = parts[-1] in known_names(_model_at(model, details[0]["loc"]))
@@ -153,31 +153,31 @@ def _find_faults(
 
 def _describe(
     fault: _Fault, model: type[BaseModel], data: Mapping[str, Any], elsewhere: Mapping[str, str]
-) -> Finding:
+) -> ParameterProblem:
     path = render_path(fault.parts)
     first = fault.details[0]
     if first["type"] == "extra_forbidden":
         return _unknown(path, str(fault.parts[-1]), _model_at(model, first["loc"]), elsewhere)
     if first["type"] == "missing":
-        return Finding(path, Code.MISSING_PARAMETER, "required, but missing")
+        return ParameterProblem(path, Code.MISSING_PARAMETER, "required, but missing")
     return _wrong(path, fault.details, value_at(data, fault.parts))
 
 
 def _same_fault(error: ErrorDetails, parts: Parts, container: Any) -> Iterator[Parts]:
-    """Yield the later members of an array or object that have the fault of the one at `parts`."""
+    """Yield the later items of an array or object with the same fault as the one at `parts`."""
     expected = _MEMBER_TYPES.get(error["type"])
     if expected is None:
         return
-    members = enumerate(container) if isinstance(container, list) else container.items()
+    items = enumerate(container) if isinstance(container, list) else container.items()
     is_later = False
-    for key, member in members:
-        if is_later and type(member) not in expected:
+    for key, item in items:
+        if is_later and type(item) not in expected:
             yield (*parts[:-1], key)
         is_later |= key == parts[-1]
 
 
 def _model_at(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseModel]:
-    """Return the model that refused the last name of `loc`."""
+    """Return the model that rejected the last name of `loc`."""
     for part in loc[:-1]:
         field = model.model_fields.get(str(part))
         for each in (field.annotation, *getattr(field.annotation, "__args__", ())) if field else ():
@@ -186,25 +186,31 @@ def _model_at(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseMode
     return model
 
 
-def _unknown(path: str, name: str, model: type[BaseModel], elsewhere: Mapping[str, str]) -> Finding:
+def _unknown(
+    path: str, name: str, model: type[BaseModel], elsewhere: Mapping[str, str]
+) -> ParameterProblem:
     if name in elsewhere:
-        return Finding(path, Code.MISPLACED_PARAMETER, f"belongs {elsewhere[name]}")
+        return ParameterProblem(path, Code.MISPLACED_PARAMETER, f"belongs {elsewhere[name]}")
     names = [field.alias or key for key, field in model.model_fields.items()]
     names += aliases_of(model)
     near = suggest(name, names)
     if near:
-        return Finding(path, Code.UNKNOWN_PARAMETER, f"unknown name.{did_you_mean(near)}")
+        return ParameterProblem(path, Code.UNKNOWN_PARAMETER, f"unknown name.{did_you_mean(near)}")
     far = suggest(name, elsewhere)
     if far:
         hint = f"unknown name.{did_you_mean(far)} That belongs {elsewhere[far[0]]}"
-        return Finding(path, Code.UNKNOWN_PARAMETER, hint)
+        return ParameterProblem(path, Code.UNKNOWN_PARAMETER, hint)
     if elsewhere and (compat := suggest(name, HINTS)):
-        return Finding(path, Code.UNKNOWN_PARAMETER, f"unknown name.{did_you_mean(compat)}")
-    return Finding(path, Code.UNKNOWN_PARAMETER, "unknown name; see docs/requests.md for all names")
+        return ParameterProblem(
+            path, Code.UNKNOWN_PARAMETER, f"unknown name.{did_you_mean(compat)}"
+        )
+    return ParameterProblem(
+        path, Code.UNKNOWN_PARAMETER, "unknown name; see docs/requests.md for all names"
+    )
 
 
-def _wrong(path: str, details: Sequence[ErrorDetails], value: Any) -> Finding:
-    """Describe a wrong type or value; the members of a union become alternatives."""
+def _wrong(path: str, details: Sequence[ErrorDetails], value: Any) -> ParameterProblem:
+    """Describe a wrong type or value; the types of a union become alternatives."""
     expected = list(dict.fromkeys(expected_text(detail) for detail in closest(details)))
     got = json_type_name(value)
     if isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -212,4 +218,4 @@ def _wrong(path: str, details: Sequence[ErrorDetails], value: Any) -> Finding:
     message = f"expected {' or '.join(expected)}, got {got}"
     if isinstance(value, str) and any("number" in e or "integer" in e for e in expected):
         message += "; send the number without quotes"
-    return Finding(path, Code.INVALID_PARAMETER, message)
+    return ParameterProblem(path, Code.INVALID_PARAMETER, message)
