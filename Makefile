@@ -59,7 +59,7 @@ fix: install ## What ruff can put right by itself
 	$(BIN)/ruff format
 
 render: install ## Write all generated files
-	$(BIN)/python -m worker_tools.render
+	$(BIN)/worker render
 
 lock: ## Resolve requirements/*.lock from pyproject.toml
 	@$(PYTHON) scripts/environment.py lock

@@ -1,1 +1,1 @@
-"""What a user or a developer runs on their own machine; the production worker never needs it."""
+"""Commands for the machine of a user or developer. The production worker does not need them."""

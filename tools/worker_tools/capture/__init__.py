@@ -1,4 +1,4 @@
-"""The capture of vLLM's options: what `worker capture` writes, and how it is compared."""
+"""Capture vLLM's options and request models as data, for `worker capture`."""
 
 from worker_tools.capture.command import run_capture
 

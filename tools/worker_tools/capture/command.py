@@ -16,22 +16,22 @@ from rich.console import Console
 from worker.errors import ExitCode, UnavailableError, WorkerError
 from worker.settings.groups import RequestSettings
 from worker.vllm_options.schema import SCHEMA_PATH
-from worker_tools.capture.review import find_lost_meaning, summarize
-from worker_tools.capture.unpacked import build_environment, list_unseen
+from worker_tools.capture.review import find_incompatible, summarize
+from worker_tools.capture.unpacked import build_environment, list_uncaptured
 
 ROOT = Path(__file__).resolve().parents[3]
 
 OPTIONS = "worker_tools.capture.engine"
 REQUESTS = "worker_tools.capture.requests"
-"""Programs that import vLLM, each in a process of its own: the import takes about ten seconds and
-leaves its mark on whatever process does it."""
+"""Programs that import vLLM, each in a separate process: the import takes about ten seconds and
+changes global state."""
 
 
 def capture_text(environ: Mapping[str, str] | None = None) -> str:
     """Return vLLM's options as the text of the capture file.
 
     Args:
-        environ: Variables for the program, e.g. where another vLLM than the installed one is.
+        environ: Additional variables for the program, such as the path of another vLLM.
 
     Raises:
         WorkerError: When vLLM is not installed or its options cannot be read.
@@ -85,10 +85,10 @@ def difference(old: str, new: str) -> str:
 
 
 def run_capture(unpacked: Path | None = None, accepted: Sequence[str] = ()) -> int:
-    """Capture vLLM's interface, show what changed and return the exit status.
+    """Capture vLLM's interface, print what changed and return the exit status.
 
     Args:
-        unpacked: A folder with an unpacked wheel of vLLM: it is compared and nothing is written.
+        unpacked: A folder with an unpacked wheel of vLLM. It is compared; nothing is written.
         accepted: Options that may change kind or lose choices.
     """
     try:
@@ -109,7 +109,7 @@ def capture(unpacked: Path | None = None, accepted: Sequence[str] = ()) -> None:
     if not (ROOT / "pyproject.toml").exists():
         raise UnavailableError(f"{ROOT} is not a checkout of the project; run it in one")
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    unseen = list_unseen(unpacked) if unpacked else []
+    uncaptured = list_uncaptured(unpacked) if unpacked else []
     environ = build_environment(unpacked) if unpacked else {}
     with console.status("Reading vLLM's options and request models (about 25 seconds)"):
         files = {SCHEMA_PATH: capture_text(environ)}
@@ -124,9 +124,9 @@ def capture(unpacked: Path | None = None, accepted: Sequence[str] = ()) -> None:
     old, new = orjson.loads(SCHEMA_PATH.read_bytes()), orjson.loads(files[SCHEMA_PATH])
     for line in summarize(old, new):
         console.print(line)
-    for line in unseen:
-        console.print(f"Not seen: {line}")
-    _refuse_lost_meaning(find_lost_meaning(old, new), accepted)
+    for line in uncaptured:
+        console.print(f"Not captured: {line}")
+    _reject_incompatible(find_incompatible(old, new), accepted)
     if unpacked:
         console.print(f"Compared with {unpacked}; nothing was written.")
         return
@@ -135,14 +135,14 @@ def capture(unpacked: Path | None = None, accepted: Sequence[str] = ()) -> None:
     console.print("Captured. Now run: worker render" if changes else "Nothing changed.")
 
 
-def _refuse_lost_meaning(lost: Mapping[str, str], accepted: Sequence[str]) -> None:
-    meant = {name.lower() for name in accepted}
-    refused = {name: what for name, what in lost.items() if name not in meant}
+def _reject_incompatible(lost: Mapping[str, str], accepted: Sequence[str]) -> None:
+    allowed = {name.lower() for name in accepted}
+    refused = {name: what for name, what in lost.items() if name not in allowed}
     if refused:
         listed = "".join(f"\n  {name.upper()}: {what}" for name, what in refused.items())
         flags = " ".join(f"--accept {name.upper()}" for name in refused)
         raise WorkerError(
-            f"options changed in a way that users notice; nothing was written:{listed}\n"
-            f"If vLLM declares them so, add: {flags}. Otherwise correct "
+            f"options changed incompatibly; nothing was written:{listed}\n"
+            f"If vLLM made these changes, add: {flags}. If the capture misread them, correct "
             "tools/worker_tools/capture/engine.py."
         )

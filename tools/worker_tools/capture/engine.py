@@ -1,7 +1,6 @@
-"""Reads every option of `vllm serve` off the installed vLLM: its parser and configuration classes.
+"""Read every option of `vllm serve` from the installed vLLM: its parser and configuration classes.
 
-The only module beside the engine's child process that imports vLLM. Run it as a program: it prints
-the capture as JSON.
+`python -m worker_tools.capture.engine FILE` writes the capture to FILE as JSON.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ from vllm.v1.attention.backends.registry import AttentionBackendEnum
 from worker.engine.child import load_cli_args
 from worker_tools.capture.json_schema import (
     Schema,
-    bounded,
+    accepts_text,
+    annotation_schema,
+    apply_bounds,
     clean_text,
-    describe,
-    plain_default,
-    takes_text,
+    json_default,
 )
 
 CLI_ARGS = load_cli_args()
@@ -51,7 +50,7 @@ ARCHITECTURES = {
     "reward": registry._REWARD_MODELS,
     "through transformers": registry._TRANSFORMERS_SUPPORTED_MODELS,
 }
-"""Architectures by what they do; those of draft models are not for serving alone."""
+"""Architectures by task, without draft models, which are not served on their own."""
 
 MARK = "\0"
 """Separates help text from the `Class.field` that an option comes from."""
@@ -65,7 +64,7 @@ ACTION_KINDS: tuple[tuple[type[argparse.Action], str], ...] = (
     (argparse._AppendAction, "repeated"),
     (CLI_ARGS.LoRAParserAction, "lora-modules"),
 )
-"""Kinds that the action decides. vLLM derives classes of its own from argparse's."""
+"""Kinds that depend on the class of the action. vLLM derives some classes from argparse's."""
 
 KINDS = {
     "int": "integer",
@@ -117,7 +116,7 @@ def _version() -> str:
 
 
 def _build_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
-    """Build vLLM's parser with each option's help naming the field that it comes from."""
+    """Build vLLM's parser; append the field that declares an option to the option's help."""
     classes: dict[str, Any] = {}
     original = arg_utils.get_kwargs
 
@@ -128,7 +127,7 @@ def _build_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
             option["help"] = f"{option.get('help') or ''}{MARK}{cls.__name__}.{name}"
         return options
 
-    # vLLM reads docstrings only when help is asked for.
+    # vLLM reads docstrings only for --help.
     arg_utils.NEEDS_HELP = True
     arg_utils.get_kwargs = get_kwargs
     try:
@@ -142,12 +141,14 @@ def _capture_option(action: argparse.Action, group: str, classes: dict[str, Any]
     class_name, _, field = origin.partition(".")
     info = getattr(classes.get(class_name), "__pydantic_fields__", {}).get(field)
     kind, nullable = _kind(action)
-    if kind == "object-or-string" and info is not None and not takes_text(info.annotation):
-        # vLLM's parser lets any text pass, and its configuration then refuses it.
+    if kind == "object-or-string" and info is not None and not accepts_text(info.annotation):
+        # vLLM's parser accepts any text, but its configuration rejects it.
         kind = "json"
-    schema = bounded(describe(info.annotation), info.metadata) if info is not None else {}
+    schema = (
+        apply_bounds(annotation_schema(info.annotation), info.metadata) if info is not None else {}
+    )
     entry: Schema = {**_typed(kind, schema, action)}
-    default = plain_default(action.default)
+    default = json_default(action.default)
     if default is not MISSING and default != argparse.SUPPRESS:
         entry["default"] = default
     description = clean_text(text)
@@ -164,10 +165,10 @@ def _capture_option(action: argparse.Action, group: str, classes: dict[str, Any]
 
 
 def _kind(action: argparse.Action) -> tuple[str, bool]:
-    """Name how the option is written on a command line, and whether it may be set to nothing.
+    """Return how the option is written on a command line, and whether it may be None.
 
     Raises:
-        ValueError: When the option takes no value and is no boolean that is known here.
+        ValueError: The option takes no value, and its action is not in `ACTION_KINDS`.
     """
     name, nullable = _type_name(action.type)
     for action_class, kind in ACTION_KINDS:
@@ -199,7 +200,7 @@ def _type_name(converter: Any) -> tuple[str, bool]:
 
 
 def _typed(kind: str, schema: Schema, action: argparse.Action) -> Schema:
-    """Keep of the annotation's schema what this kind of option can use."""
+    """Return the part of the annotation's schema that applies to this kind of option."""
     choices = [choice for choice in action.choices or () if choice is not None]
     if choices and kind != "list":
         return {"enum": choices}
@@ -232,6 +233,6 @@ def _branch(schema: Schema, wanted: tuple[str, ...]) -> Schema | None:
 
 
 if __name__ == "__main__":
-    # vLLM may log to stdout while it is imported; the capture goes where the caller says.
+    # Not to stdout, because vLLM may log there while it is imported.
     with open(sys.argv[1], "wb") as file:
         file.write(orjson.dumps(capture(), option=orjson.OPT_INDENT_2))

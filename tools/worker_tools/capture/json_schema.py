@@ -1,7 +1,7 @@
-"""From a Python annotation, of our settings or of vLLM's configuration classes, to JSON Schema.
+"""JSON Schema of the annotations in vLLM's configuration classes.
 
-pydantic's own generator gives up on a whole class for one exotic field (a torch dtype, a validator
-function), so this walks the annotation itself and leaves `{}`, "anything", where it cannot tell.
+pydantic's generator fails for a whole class if one field has no JSON Schema, such as a torch dtype.
+This module reads the annotations itself and uses `{}`, "anything", for such a field.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pydantic import SecretStr
 
 Schema = dict[str, Any]
 
-DEEPEST = 3
-"""Levels of nested configuration classes that are described; deeper ones are `{}`."""
+MAX_DEPTH = 3
+"""Levels of nested configuration classes; deeper ones are `{}`."""
 
 SCALARS: Mapping[Any, Schema] = {
     bool: {"type": "boolean"},
@@ -44,13 +44,13 @@ LENGTHS = (
 )
 
 
-def describe(annotation: Any, *, depth: int = 0) -> Schema:
-    """Return the JSON Schema of one annotation; `{}` where nothing can be said."""
+def annotation_schema(annotation: Any, *, depth: int = 0) -> Schema:
+    """Return the JSON Schema of an annotation; `{}` if it has none."""
     origin, args = get_origin(annotation), get_args(annotation)
     if annotation in SCALARS:
         return dict(SCALARS[annotation])
     if origin is Annotated:
-        return bounded(describe(args[0], depth=depth), args[1:])
+        return apply_bounds(annotation_schema(args[0], depth=depth), args[1:])
     if origin is Literal:
         return {"enum": list(args)}
     if origin in (Union, types.UnionType):
@@ -58,20 +58,17 @@ def describe(annotation: Any, *, depth: int = 0) -> Schema:
     if origin in (list, set, tuple, frozenset) or annotation in (list, set, tuple):
         return _describe_array(origin or annotation, args, depth)
     if origin is dict or annotation is dict:
-        values = describe(args[1], depth=depth) if len(args) == 2 else {}
+        values = annotation_schema(args[1], depth=depth) if len(args) == 2 else {}
         return {"type": "object", **({"additionalProperties": values} if values else {})}
     if isinstance(annotation, type):
         return _describe_class(annotation, depth)
     return {}
 
 
-def bounded(schema: Schema, metadata: Any) -> Schema:
-    """Add the bounds that pydantic's metadata declares to the branches of a schema that have them.
-
-    Numbers have bounds, texts a length and a pattern.
-    """
+def apply_bounds(schema: Schema, metadata: Any) -> Schema:
+    """Add the bounds in pydantic's metadata: of numbers, and the length and pattern of texts."""
     if "anyOf" in schema:
-        return {"anyOf": [bounded(branch, metadata) for branch in schema["anyOf"]]}
+        return {"anyOf": [apply_bounds(branch, metadata) for branch in schema["anyOf"]]}
     if schema.get("type") in ("integer", "number"):
         return {**schema, **_declared(metadata, BOUNDS)}
     if schema.get("type") != "string":
@@ -93,7 +90,7 @@ def _declared(metadata: Any, kinds: Any) -> Schema:
 def _describe_union(args: tuple[Any, ...], depth: int) -> Schema:
     branches: list[Schema] = []
     for arg in args:
-        branch = describe(arg, depth=depth)
+        branch = annotation_schema(arg, depth=depth)
         if not branch:
             return {}
         if branch not in branches:
@@ -103,25 +100,25 @@ def _describe_union(args: tuple[Any, ...], depth: int) -> Schema:
 
 def _describe_array(origin: Any, args: tuple[Any, ...], depth: int) -> Schema:
     if origin is tuple and args and Ellipsis not in args:
-        items = [describe(arg, depth=depth) for arg in args]
+        items = [annotation_schema(arg, depth=depth) for arg in args]
         return {
             "type": "array",
             "prefixItems": items,
             "minItems": len(args),
             "maxItems": len(args),
         }
-    item = describe(args[0], depth=depth) if args else {}
+    item = annotation_schema(args[0], depth=depth) if args else {}
     return {"type": "array", "items": item} if item else {"type": "array"}
 
 
 def _describe_class(cls: type, depth: int) -> Schema:
     if issubclass(cls, enum.Enum):
-        # vLLM takes some enumerations by name and others by value; either is right.
+        # vLLM accepts some enumerations by name and others by value.
         names = [*cls.__members__, *(m.value for m in cls if not isinstance(m.value, str))]
         return {"enum": names}
     if not is_dataclass(cls):
         return {}
-    if depth >= DEEPEST:
+    if depth >= MAX_DEPTH:
         return {"type": "object"}
     schema: Schema = {"type": "object", "properties": _describe_fields(cls, depth + 1)}
     if required := _required_fields(cls):
@@ -140,12 +137,12 @@ def _describe_fields(cls: type, depth: int) -> dict[str, Schema]:
             continue
         info = declared.get(field.name)
         if info is None:
-            properties[field.name] = describe(hints.get(field.name), depth=depth)
+            properties[field.name] = annotation_schema(hints.get(field.name), depth=depth)
             continue
         if _is_internal(info):
             continue
-        schema = describe(info.annotation, depth=depth)
-        properties[field.name] = bounded(schema, info.metadata)
+        schema = annotation_schema(info.annotation, depth=depth)
+        properties[field.name] = apply_bounds(schema, info.metadata)
     return properties
 
 
@@ -156,22 +153,22 @@ def _required_fields(cls: type) -> list[str]:
     ]
 
 
-def takes_text(annotation: Any) -> bool:
-    """Whether a text is among what an annotation takes."""
+def accepts_text(annotation: Any) -> bool:
+    """Return whether an annotation accepts a text."""
     if get_origin(annotation) is Annotated:
-        return takes_text(get_args(annotation)[0])
+        return accepts_text(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
-        return any(takes_text(arg) for arg in get_args(annotation))
+        return any(accepts_text(arg) for arg in get_args(annotation))
     return annotation is str or annotation is Any
 
 
 def _is_internal(info: Any) -> bool:
-    """Whether vLLM fills the field itself (`SkipValidation[ModelConfig]`)."""
+    """Return whether vLLM sets the field itself (`SkipValidation[ModelConfig]`)."""
     return any(type(item).__name__ == "SkipValidation" for item in info.metadata)
 
 
-def plain_default(default: Any) -> Any:
-    """Return a default as JSON, or `MISSING` where it has no sensible JSON form."""
+def json_default(default: Any) -> Any:
+    """Return a default as JSON; `MISSING` if it has no useful JSON form."""
     if isinstance(default, enum.Enum):
         default = default.value
     if isinstance(default, (set, tuple, frozenset)):
@@ -186,15 +183,15 @@ def plain_default(default: Any) -> Any:
 
 
 BOILERPLATE = ("Parse human-readable integers", "API docs:", "Should either be a valid JSON string")
-"""Starts of paragraphs that vLLM appends to many options and that the kind of value says better."""
+"""First words of paragraphs that vLLM appends to many options; the kind says the same."""
 
 
 CROSS_REFERENCE = re.compile(r"\[`?([^\]`]+)`?\]\[[^\]]*\]")
-"""A link that only vLLM's own documentation can follow: `[x][]`, `[x][vllm.config.X]`."""
+"""A link that works in vLLM's documentation only: `[x][]`, `[x][vllm.config.X]`."""
 
 
 def clean_text(text: str) -> str:
-    """Return a docstring as Markdown paragraphs, without indentation and argparse's escapes."""
+    """Return a docstring as Markdown paragraphs, without indentation and argparse escapes."""
     paragraphs = inspect.cleandoc(text.replace("%%", "%")).strip().split("\n\n")
     for start, paragraph in enumerate(paragraphs):
         if paragraph.lstrip().startswith(BOILERPLATE):

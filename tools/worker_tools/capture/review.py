@@ -1,4 +1,4 @@
-"""Compares two captures of vLLM's options: what changed in numbers, and what may be misread."""
+"""Compare two captures of vLLM's options: a summary, and incompatible changes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ Capture = Mapping[str, Any]
 """A capture file's content, as `worker_tools.capture.engine` writes it."""
 
 
-def find_lost_meaning(old: Capture, new: Capture) -> dict[str, str]:
-    """Return the known options that changed kind or lost choices, each with what happened.
+def find_incompatible(old: Capture, new: Capture) -> dict[str, str]:
+    """Return the options that changed kind or lost choices, each with a description.
 
-    vLLM may have meant it, or the capture may have misread a new way to declare an option.
+    Either vLLM changed the option, or the capture misreads a new form of declaration.
     """
     found = {}
     for name, (before, after) in _common_options(old, new):
@@ -25,7 +25,7 @@ def find_lost_meaning(old: Capture, new: Capture) -> dict[str, str]:
 
 
 def summarize(old: Capture, new: Capture) -> list[str]:
-    """Return one line per kind of change; an empty list means that nothing changed."""
+    """Return one line for each kind of change; empty if nothing changed."""
     lines = []
     if old["x-vllm-version"] != new["x-vllm-version"]:
         lines.append(f"vLLM {old['x-vllm-version']} -> {new['x-vllm-version']}")

@@ -1,4 +1,4 @@
-"""A wheel of vLLM that is unpacked in a folder: how to read it, and what it does not show."""
+"""Read an unpacked wheel of vLLM, and list what cannot be read from it."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ def find_distribution(folder: Path) -> importlib.metadata.Distribution:
     """Return the metadata of the vLLM in `folder`.
 
     Raises:
-        WorkerError: When the folder holds no unpacked wheel of vLLM.
+        WorkerError: The folder has no unpacked wheel of vLLM.
     """
     found = importlib.metadata.distributions(path=[str(folder)])
     for distribution in found:
         if distribution.name == "vllm" and (folder / "vllm" / "__init__.py").exists():
             return distribution
     raise WorkerError(
-        f"{folder} holds no unpacked wheel of vLLM. Make one: "
+        f"{folder} has no unpacked wheel of vLLM. Create one: "
         f"pip download --no-deps vllm==VERSION && python -m zipfile -e vllm-*.whl {folder}"
     )
 
 
 def build_environment(folder: Path) -> dict[str, str]:
-    """Return the variables with which Python imports that vLLM, on a machine without GPU."""
+    """Return the variables that make Python import this vLLM on a machine without GPU."""
     return {"PYTHONPATH": str(folder.resolve()), "VLLM_TARGET_DEVICE": "cpu"}
 
 
-def list_unseen(folder: Path) -> list[str]:
-    """Return what a capture of the unpacked wheel cannot show, one line each."""
+def list_uncaptured(folder: Path) -> list[str]:
+    """Return what a capture of the unpacked wheel lacks, one line each."""
     compiled = sorted(path.name.partition(".")[0] for path in (folder / "vllm").rglob("*.so"))
-    unseen = ["defaults that vLLM chooses at start for a GPU: the options are read as on a CPU"]
+    uncaptured = ["defaults that vLLM chooses for a GPU at start; the capture has those for a CPU"]
     if compiled:
-        unseen.append(f"{len(compiled)} compiled modules: {', '.join(compiled)}")
-    unseen += _list_unmet(find_distribution(folder))
-    return unseen
+        uncaptured.append(f"{len(compiled)} compiled modules: {', '.join(compiled)}")
+    uncaptured += _list_unmet(find_distribution(folder))
+    return uncaptured
 
 
 def _list_unmet(distribution: importlib.metadata.Distribution) -> list[str]:
-    """Return the requirements of which this environment has another version or none."""
+    """Return the requirements that are missing here or have another version."""
     from packaging.requirements import Requirement
 
     unmet = []
@@ -51,8 +51,8 @@ def _list_unmet(distribution: importlib.metadata.Distribution) -> list[str]:
         try:
             installed = importlib.metadata.version(need.name)
         except importlib.metadata.PackageNotFoundError:
-            unmet.append(f"what needs {need.name}{need.specifier}: it is not installed")
+            unmet.append(f"parts that need {need.name}{need.specifier}, which is not installed")
             continue
         if not need.specifier.contains(installed, prereleases=True):
-            unmet.append(f"the effect of {need.name}{need.specifier}: {installed} was used")
+            unmet.append(f"effects of {need.name}{need.specifier}; {installed} was used")
     return unmet

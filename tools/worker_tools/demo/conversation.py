@@ -33,7 +33,7 @@ ANSWER_TIMEOUT_S = 120.0
 OWN_LINE = re.compile(r"\d\d:\d\d:\d\d (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) (?P<text>.*)")
 """A line of the worker's own log, as against vLLM's and the SDK's."""
 
-FOR_PROGRAMS = "start: {"
+JSON_REPORT = "start: {"
 """How the line begins that reports the start as JSON; people have read its phases by then."""
 
 TAIL_LINES = 40
@@ -79,7 +79,7 @@ class WorkerOutput:
         del worker_id  # There is one worker.
         self._tail.append(line)
         own = OWN_LINE.fullmatch(line)
-        if own and not own["text"].startswith(FOR_PROGRAMS):
+        if own and not own["text"].startswith(JSON_REPORT):
             show(self._console, f"  {own['text']}", style="dim")
 
     def show_tail(self) -> None:

@@ -115,7 +115,7 @@ def prepare_demo_model(cache_dir: Path, report: Report = report_on_stderr) -> Pa
         return directory
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with hold_alone(root / f".{MODEL_NAME}.lock", report):
+        with exclusive_lock(root / f".{MODEL_NAME}.lock", report):
             if not is_complete(directory):
                 build_model(directory, report)
     except OSError as error:
@@ -234,7 +234,7 @@ def run_conversion(gguf: Path, result: Path, report: Report) -> None:
 
 
 @contextlib.contextmanager
-def hold_alone(path: Path, report: Report) -> Iterator[None]:
+def exclusive_lock(path: Path, report: Report) -> Iterator[None]:
     """Let one process at a time in; the lock goes with the process, however that ends."""
     with path.open("w") as file:
         try:

@@ -13,7 +13,7 @@ import orjson
 from worker.errors import UnavailableError, WorkerError, shorten
 
 TIMEOUT_S = 60.0
-DETAIL = 500
+MAX_DETAIL_LENGTH = 500
 """Characters of RunPod's message that an error repeats."""
 
 KEYS_PAGE = "https://console.runpod.io/user/settings"
@@ -155,11 +155,11 @@ def _rejection(status: int, data: Any, what: str) -> ApiRejectedError:
 def _detail(data: Any) -> str:
     """Return RunPod's message, from a problem object of RFC 9457 or any other body."""
     if not isinstance(data, dict):
-        return shorten(" ".join(str(data).split()), DETAIL) or "no explanation"
+        return shorten(" ".join(str(data).split()), MAX_DETAIL_LENGTH) or "no explanation"
     detail = data.get("detail") or data.get("message") or data.get("title") or "no explanation"
     errors = data.get("errors")
     listed = [str(item) for item in errors] if isinstance(errors, list) else []
-    return shorten("; ".join([str(detail), *listed]), DETAIL)
+    return shorten("; ".join([str(detail), *listed]), MAX_DETAIL_LENGTH)
 
 
 def _cause(error: BaseException) -> str:

@@ -1,25 +1,25 @@
-"""Which GPU pools an endpoint asks for: those that hold the model, the cheapest first."""
+"""Choose GPU pools for an endpoint: those that hold the model, the cheapest first."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from worker.errors import ConfigurationError, Problem
 from worker.profile.pools import POOLS, Pool, find_pool, known_gpus
 from worker.sizing import Placement, SizingTarget, advise, formatting, load_target, place_on
-from worker.sizing.placement import counts
+from worker.sizing.placement import SECONDS_PER_HOUR, counts
 from worker.suggest import HINT, suggest
 from worker_tools.deploy.options import DeployOptions
 
-MOST_POOLS = 3
+MAX_POOLS = 3
 """Pools that RunPod ranks; it ignores more.
 
 Source: https://docs.runpod.io/serverless/endpoints/endpoint-configurations."""
 
 ANCHOR = "profiles.md#does-it-fit"
-ADVICE = 3
+MAX_ALTERNATIVES = 3
 """Alternatives that a problem lists."""
 
 
@@ -38,6 +38,19 @@ class Gpus:
     placements: tuple[Placement, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one running worker costs on one of the pools.
+
+    Attributes:
+        pool: The pool's id.
+        usd_per_hour: As a flex worker, US dollars an hour; None where no price is published.
+    """
+
+    pool: str
+    usd_per_hour: float | None
+
+
 def choose_gpus(
     target: SizingTarget, options: DeployOptions, problems: list[Problem]
 ) -> Gpus | None:
@@ -48,7 +61,7 @@ def choose_gpus(
         options: The command line.
         problems: Problems are appended here, with alternatives.
     """
-    wanted = _named(options.gpu or (), problems)
+    wanted = _find_named(options.gpu or (), problems)
     if wanted is None:
         return None
     if target.requirement is None:
@@ -58,12 +71,20 @@ def choose_gpus(
         problems.append(Problem("--gpu", message, expected="--gpu and --disk", anchor=ANCHOR))
         return None
     if wanted:
-        return _check(target, wanted, options.gpus, problems)
-    fitting = _for_profile(target, options.gpus) or _anywhere(target, options.gpus)
+        return _place_named(target, wanted, options.gpus, problems)
+    fitting = _place_for_profile(target, options.gpus) or _place_anywhere(target, options.gpus)
     if not fitting:
-        problems.append(_nowhere(target, options.gpus))
+        problems.append(_nothing_fits(target, options.gpus))
         return None
-    return _gpus(sorted(fitting, key=_price)[:MOST_POOLS])
+    return _gpus(sorted(fitting, key=_price_key)[:MAX_POOLS])
+
+
+def prices(gpus: Gpus) -> Iterator[Price]:
+    """Yield the price of a worker on each pool, in the order of choice."""
+    for pool in gpus.pools:
+        each = pool.usd_per_s
+        price = None if each is None else round(each * gpus.count * SECONDS_PER_HOUR, 4)
+        yield Price(pool.name, price)
 
 
 def _gpus(placements: Sequence[Placement]) -> Gpus:
@@ -71,13 +92,13 @@ def _gpus(placements: Sequence[Placement]) -> Gpus:
     return Gpus(pools, placements[0].gpus, tuple(placements))
 
 
-def _price(placement: Placement) -> tuple[float, int]:
+def _price_key(placement: Placement) -> tuple[float, int]:
     """Order by price; pools without a published one come last, by memory."""
     price = placement.usd_per_hour
     return (math.inf if price is None else price, placement.memory_bytes)
 
 
-def _named(names: Iterable[str], problems: list[Problem]) -> tuple[Pool, ...] | None:
+def _find_named(names: Iterable[str], problems: list[Problem]) -> tuple[Pool, ...] | None:
     """Return the named pools, each once; None if one is unknown."""
     pools: dict[Pool, None] = {}
     unknown = False
@@ -98,7 +119,7 @@ def _place(target: SizingTarget, pools: Iterable[Pool], count: int) -> list[Plac
     return [place_on(target, pool.name, pool.memory_bytes, count, pool) for pool in pools]
 
 
-def _check(
+def _place_named(
     target: SizingTarget, pools: Sequence[Pool], count: int | None, problems: list[Problem]
 ) -> Gpus | None:
     """Return the named pools with as few GPUs as all of them need; a problem for each too small."""
@@ -110,7 +131,7 @@ def _check(
     return None if any(not item.fit.fits for item in placements) else _gpus(placements)
 
 
-def _for_profile(target: SizingTarget, count: int | None) -> list[Placement]:
+def _place_for_profile(target: SizingTarget, count: int | None) -> list[Placement]:
     """Return the profile's own pools that hold its model as the profile configures it.
 
     If the settings change the required memory, a smaller GPU may be enough.
@@ -127,7 +148,7 @@ def _for_profile(target: SizingTarget, count: int | None) -> list[Placement]:
     return [item for item in _place(target, pools, hardware.gpus) if item.fit.fits]
 
 
-def _anywhere(target: SizingTarget, count: int | None) -> list[Placement]:
+def _place_anywhere(target: SizingTarget, count: int | None) -> list[Placement]:
     """Return all pools that hold the model, with as few GPUs as any of them needs.
 
     Pools of an older generation than the profile's oldest are left out.
@@ -156,10 +177,10 @@ def _too_small(target: SizingTarget, placement: Placement) -> Problem:
             f"{each} holds {target.label}, but not a request of {fit.context:,} tokens, which "
             f"takes {formatting.gib(fit.request_bytes)}; {formatting.gib(fit.cache_bytes)} remain"
         )
-    ways = [way for _, way in zip(range(ADVICE), advise(target, placement), strict=False)]
+    ways = [way for _, way in zip(range(MAX_ALTERNATIVES), advise(target, placement), strict=False)]
     return Problem("--gpu", message, expected="; or ".join(ways) or None, anchor=ANCHOR)
 
 
-def _nowhere(target: SizingTarget, count: int | None) -> Problem:
+def _nothing_fits(target: SizingTarget, count: int | None) -> Problem:
     largest = max(POOLS, key=lambda pool: pool.memory_bytes)
     return _too_small(target, _place(target, [largest], count or counts(target)[-1])[0])

@@ -14,7 +14,7 @@ from worker.sizing import formatting
 from worker_tools.deploy import sizing
 from worker_tools.deploy.address import base_url, console_url, first_request
 from worker_tools.deploy.api import Endpoint
-from worker_tools.deploy.cost import prices
+from worker_tools.deploy.gpus import prices
 from worker_tools.deploy.plan import Deployment
 from worker_tools.deploy.request import endpoint_body, endpoints_url
 

@@ -21,23 +21,23 @@ REFERENCE = re.compile(r"\{\{ RUNPOD_SECRET_[A-Za-z0-9_-]+ \}\}")
 """Source: https://docs.runpod.io/pods/templates/secrets."""
 
 
-ISSUED = re.compile(
+KEY_PREFIX = re.compile(
     r"(hf_|api_org_|sk-|sk_|rpa_|gh[opsur]_|github_pat_|glpat-|AKIA|ASIA|AIza|xox[abeprs]-|eyJ|nvapi-"
     r"|npm_|pypi-|dckr_pat_|gsk_|r8_|ya29\.|SG\.)"
 )
 """Prefixes of keys that Hugging Face, OpenAI, RunPod, GitHub, clouds and others issue."""
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-RUN = re.compile(r"[A-Za-z0-9]+")
-ISSUED_RUN = 16
+ALPHANUMERICS = re.compile(r"[A-Za-z0-9]+")
+MIN_KEY_LENGTH = 16
 """Fewest consecutive letters and digits of an issued key."""
 
-RANDOM_RUN, RANDOM_CHANGES = 20, 4
-LONGEST_WORD = 32
+MIN_RANDOM_LENGTH, MIN_RANDOM_CHANGES = 20, 4
+MAX_WORD_LENGTH = 32
 """A run of this length is random if it mixes letters and digits; a longer one always is."""
 
 
-def refer(secret: str) -> str:
+def secret_reference(secret: str) -> str:
     """Return the placeholder that RunPod replaces by a secret when a worker starts."""
     return f"{{{{ RUNPOD_SECRET_{secret} }}}}"
 
@@ -57,14 +57,14 @@ def collect_variables(
         problems: Problems are appended here. They never repeat the value of a secret.
     """
     variables: dict[str, str] = {}
-    for name, value in _plain(options.env or (), environ, problems):
-        hidden = is_secret(name, registry) or is_issued(value)
+    for name, value in _read_env(options.env or (), environ, problems):
+        hidden = is_secret(name, registry) or is_issued_key(value)
         if hidden and value and not REFERENCE.fullmatch(value):
-            problems.append(_refusal(name))
+            problems.append(_plain_secret(name))
         else:
             variables[name] = value
-    for name, secret in _secrets(options.secret or (), problems):
-        variables[name] = refer(secret)
+    for name, secret in _read_secrets(options.secret or (), problems):
+        variables[name] = secret_reference(secret)
     if options.profile is not None:
         name = "MODEL_NAME" if is_model(options.profile) else "PROFILE"
         if variables.get(name, options.profile) != options.profile:
@@ -80,33 +80,35 @@ def is_secret(name: str, registry: OptionRegistry) -> bool:
     return bool(SECRET_NAME.search(name.upper())) if option is None else option.secret
 
 
-def is_issued(text: str) -> bool:
+def is_issued_key(text: str) -> bool:
     """Return whether a text begins like a key that a service has issued, and is as long."""
-    runs = (run for run in RUN.findall(text) if len(run) >= ISSUED_RUN)
+    runs = (run for run in ALPHANUMERICS.findall(text) if len(run) >= MIN_KEY_LENGTH)
     # A word of that length has one case and no digit.
-    return bool(ISSUED.match(text)) and any(
+    return bool(KEY_PREFIX.match(text)) and any(
         not run.isalpha() or run not in (run.lower(), run.upper()) for run in runs
     )
 
 
-def is_key(text: str) -> bool:
+def is_likely_key(text: str) -> bool:
     """Return whether a text is a key itself rather than a name that somebody gave to one."""
-    if is_issued(text) or UUID.fullmatch(text):
+    if is_issued_key(text) or UUID.fullmatch(text):
         return True
-    for run in RUN.findall(text):
+    for run in ALPHANUMERICS.findall(text):
         changes = sum(a.isdigit() != b.isdigit() for a, b in pairwise(run))
-        if len(run) >= LONGEST_WORD or (len(run) >= RANDOM_RUN and changes >= RANDOM_CHANGES):
+        if len(run) >= MAX_WORD_LENGTH or (
+            len(run) >= MIN_RANDOM_LENGTH and changes >= MIN_RANDOM_CHANGES
+        ):
             return True
     return False
 
 
-def _plain(
+def _read_env(
     given: Sequence[str], environ: Mapping[str, str], problems: list[Problem]
 ) -> Iterator[tuple[str, str]]:
     for item in given:
         name, assigned, value = item.partition("=")
-        if is_key(name):
-            problems.append(_pasted("--env", "NAME=VALUE"))
+        if is_likely_key(name):
+            problems.append(_pasted_key("--env", "NAME=VALUE"))
         elif not NAME.fullmatch(name):
             # Neither side is repeated: either may be a key.
             problems.append(Problem("--env", "no name of a variable", expected="NAME=VALUE"))
@@ -119,18 +121,18 @@ def _plain(
             problems.append(Problem(f"--env {name}", message, expected=f"--env {name}=VALUE"))
 
 
-def _secrets(given: Sequence[str], problems: list[Problem]) -> Iterator[tuple[str, str]]:
+def _read_secrets(given: Sequence[str], problems: list[Problem]) -> Iterator[tuple[str, str]]:
     for item in given:
         name, _, secret = item.partition("=")
-        if is_key(name) or not NAME.fullmatch(name):
-            problems.append(_pasted("--secret", "NAME or NAME=SECRET"))
-        elif is_key(secret) or not SECRET.fullmatch(secret or name):
-            problems.append(_pasted(f"--secret {name}", "NAME or NAME=SECRET"))
+        if is_likely_key(name) or not NAME.fullmatch(name):
+            problems.append(_pasted_key("--secret", "NAME or NAME=SECRET"))
+        elif is_likely_key(secret) or not SECRET.fullmatch(secret or name):
+            problems.append(_pasted_key(f"--secret {name}", "NAME or NAME=SECRET"))
         else:
             yield name, secret or name
 
 
-def _pasted(where: str, expected: str) -> Problem:
+def _pasted_key(where: str, expected: str) -> Problem:
     """Return the problem with a key in a name's place, without the key."""
     return Problem(
         where,
@@ -142,7 +144,7 @@ def _pasted(where: str, expected: str) -> Problem:
     )
 
 
-def _refusal(name: str) -> Problem:
+def _plain_secret(name: str) -> Problem:
     return Problem(
         f"--env {name}",
         "is a secret, and everyone with access to the endpoint could read it there",

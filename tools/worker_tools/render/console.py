@@ -22,6 +22,7 @@ FIRST = "Default"
 TEST_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 TEST_GPU = "NVIDIA A40"
 TEST_TIMEOUT_MS = 300_000
+MODE = "WORKER_MODE"
 
 
 def form_options(registry: OptionRegistry) -> list[Option]:
@@ -49,6 +50,18 @@ def hub(registry: OptionRegistry) -> dict[str, Any]:
                 for option in form_options(registry)
             ],
         },
+    }
+
+
+def hub_load_balancer(registry: OptionRegistry) -> dict[str, Any]:
+    """Return `hub.json` of the load-balancing variant; the platform takes one file per listing."""
+    listing = hub(registry)
+    config = listing["config"]
+    entries = [{"key": MODE, "value": "load-balancer"}, *config["env"]]
+    return {
+        **listing,
+        "title": f"{listing['title']} (load balancer)",
+        "config": {**config, "endpointType": "LB", "env": entries},
     }
 
 

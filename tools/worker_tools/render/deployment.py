@@ -1,4 +1,4 @@
-"""Pages about images and sizes: the build's arguments, and what each profile takes and costs."""
+"""Pages about deployment: the command, the image, and what each profile needs and costs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from worker.profile import builtin_folder, names
 from worker.profile.pools import PRICES_SOURCE
 from worker.settings.registry import OptionRegistry
 from worker.sizing import formatting, load_target
-from worker_tools.deploy import sizing
-from worker_tools.deploy.cost import prices
-from worker_tools.deploy.gpus import choose_gpus
+from worker_tools.deploy import gpus as deploy_gpus
+from worker_tools.deploy import options as deploy_options
+from worker_tools.deploy import plan, request, sizing
+from worker_tools.deploy.gpus import choose_gpus, prices
 from worker_tools.deploy.options import DeployOptions
+from worker_tools.deploy.variables import SECRETS_PAGE, secret_reference
 from worker_tools.render.build_arguments import BUILD_ARGUMENTS
 from worker_tools.render.markdown import render_template
 
@@ -41,6 +43,22 @@ class Size:
     usd_per_hour: float | None
     requests: int
     start_s: int
+
+
+def deploy_page(_registry: OptionRegistry) -> str:
+    """Return the page about `worker deploy`: its options, and the constants of its computations."""
+    return render_template(
+        "deploy-command.md.j2",
+        options=deploy_options.option_texts(),
+        deploy_options=deploy_options,
+        sizing=sizing,
+        plan=plan,
+        max_pools=deploy_gpus.MAX_POOLS,
+        base_variable=request.BASE_URL_VARIABLE,
+        reference=secret_reference("NAME"),
+        secrets_page=SECRETS_PAGE,
+        default_start_s=sizing.default_start_seconds(),
+    )
 
 
 def image_page(registry: OptionRegistry) -> str:

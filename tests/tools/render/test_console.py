@@ -6,8 +6,7 @@ from pathlib import Path
 import jsonschema
 
 from worker.settings.registry import load_registry
-from worker_tools.render.console import hub
-from worker_tools.render.load_balancer import MODE, hub_load_balancer
+from worker_tools.render.console import MODE, hub, hub_load_balancer
 
 ROOT = Path(__file__).parents[3]
 REGISTRY = load_registry()
