@@ -210,7 +210,7 @@ def test_run_demo_model_failure_is_said_and_not_zero(
     status = demo.run_demo_model({"XDG_CACHE_HOME": str(tmp_path / "file")})
     out, err = capsys.readouterr()
     assert (status, out) == (ExitCode.UNAVAILABLE, "")
-    assert err.startswith("worker demo-model: The demo model cannot be kept in ")
+    assert err.startswith("worker demo-model: The demo model cannot be stored in ")
 
 
 @pytest.mark.parametrize("unset", [{}, {"MODEL_NAME": ""}, {"MODEL_NAME": "none"}])

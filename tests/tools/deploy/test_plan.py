@@ -133,7 +133,7 @@ def test_secrets_are_references():
         ({"profile": "o/x", "env": ["MODEL_NAME=o/y"]}, "--env MODEL_NAME", "one of the two"),
         ({"env": ["MAX_CONCURENCY=3"]}, "MAX_CONCURENCY", "unknown variable"),
         ({"env": ["MAX_CONCURRENCY=x"]}, "MAX_CONCURRENCY", "integer"),
-        ({"env": ["=x"]}, "--env", "no name"),
+        ({"env": ["=x"]}, "--env", "not a valid"),
         ({"env": ["ABSENT"]}, "--env ABSENT", "not set in this shell"),
         ({"env": [f"HF_TOKEN={CANARY}"]}, "--env HF_TOKEN", "is a secret"),
         ({"env": [f"MY_API_KEY={CANARY}"]}, "--env MY_API_KEY", "is a secret"),

@@ -1,1 +1,1 @@
-"""The whole worker shown on a small real model, without a GPU and without a model hub."""
+"""`worker demo`: the complete worker with a small real model, without GPU and model hub."""

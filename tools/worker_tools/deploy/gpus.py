@@ -14,7 +14,7 @@ from worker.suggest import HINT, suggest
 from worker_tools.deploy.options import DeployOptions
 
 MAX_POOLS = 3
-"""Pools that RunPod ranks; it ignores more.
+"""Pools that RunPod takes in order of priority; it ignores more.
 
 Source: https://docs.runpod.io/serverless/endpoints/endpoint-configurations."""
 
@@ -30,7 +30,7 @@ class Gpus:
     Attributes:
         pools: First choice first.
         count: GPUs of one worker.
-        placements: How the model fits each pool; empty when too little is known of it.
+        placements: How the model fits each pool; empty if its memory is not known.
     """
 
     pools: tuple[Pool, ...]

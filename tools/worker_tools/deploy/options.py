@@ -1,7 +1,7 @@
 """The options of `worker deploy`, each declared here only.
 
-The command line and the table in docs/deploy-command.md come from these fields. Imported at every
-start of the command line, so this module imports nothing heavy.
+The command line and the table in docs/deploy-command.md are generated from these fields. The help
+of `worker` imports this module, which therefore imports nothing large.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EndpointMode = Literal["queue", "load-balancer"]
 ScaleBy = Literal["requests", "delay"]
 
 IDLE_S = 60
-"""About the duration of a start: idling longer costs more than another start."""
+"""About the duration of a start. A longer idle time costs more than another start."""
 
 QUEUE_DELAY_S = 4.0
 """RunPod's own default."""

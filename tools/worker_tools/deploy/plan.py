@@ -1,4 +1,4 @@
-"""Plans an endpoint from a command line, and validates it before any request to RunPod."""
+"""Plan an endpoint from a command line and validate it before any request to RunPod."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from worker_tools.deploy.options import IDLE_S, QUEUE_DELAY_S, DeployOptions, En
 from worker_tools.deploy.variables import collect_variables
 
 INIT_TIMEOUT = "RUNPOD_INIT_TIMEOUT"
-"""RunPod reads it: a worker that has not started by then is stopped."""
+"""RunPod stops a worker that has not started within this time."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{2,62}")
 """RunPod refuses names of fewer than three characters."""
@@ -55,7 +55,7 @@ class Deployment:
         options: The command line.
         name: Name of the endpoint.
         image: The worker's image.
-        target: The configuration, and what it asks of a GPU.
+        target: The configuration and the memory that it requires.
         variables: Environment of the container; secrets are references.
         disk_gb: Container disk, GB.
         ports: Ports for HTTP; none behind the queue.
@@ -218,7 +218,7 @@ def _scaling(options: DeployOptions, target: SizingTarget, gpus: Gpus) -> Scalin
 
 
 def _choose_disk(options: DeployOptions, target: SizingTarget, problems: list[Problem]) -> int:
-    """Return the container disk, GB; 0 with a problem where nobody knows how large it must be."""
+    """Return the container disk, GB; 0 and a problem if the required size is not known."""
     on_volume = options.network_volume is not None
     disk = options.disk or sizing.disk_gb(target, on_volume=on_volume)
     if disk is None:

@@ -1,4 +1,4 @@
-"""Prints a planned or created endpoint, as text or as one JSON object."""
+"""Print a planned or created endpoint as text, or describe it as JSON."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def print_deployment(deployment: Deployment, out: Console) -> None:
 def print_dry_run(out: Console) -> None:
     """Print the next step after a dry run."""
     out.print(
-        "\nNothing was created. The same command with --execute does it, with the key in "
-        "RUNPOD_API_KEY; --json shows the exact requests.",
+        "\nNothing was created. To create it, add --execute and set the API key in "
+        "RUNPOD_API_KEY. --json shows the exact requests.",
         soft_wrap=True,
     )
 
@@ -58,9 +58,9 @@ def print_endpoint(deployment: Deployment, endpoint: Endpoint, out: Console) -> 
     out.print(first_request(deployment, endpoint), markup=False, soft_wrap=True)
     if deployment.options.network_volume is None:
         out.print(
-            f"\nTo pay nothing for the download, choose {deployment.target.label} as the "
+            f"\nTo avoid paying for the download, choose {deployment.target.label} as the "
             "endpoint's Model in the console: RunPod then fetches it before it starts a worker. "
-            "Its API cannot set that. A model in the image needs neither.",
+            "The API cannot set that. A model in the image needs no download.",
             markup=False,
             soft_wrap=True,
         )

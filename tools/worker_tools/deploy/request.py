@@ -1,12 +1,11 @@
 """The request that creates an endpoint, as RunPod's REST API v2 takes it.
 
-Why this API and not the `runpod` package: runpod 1.12.0 creates endpoints through the GraphQL API,
-which RunPod has announced to retire in early 2027, after REST v1 on 15 November 2026; new
-integrations are to use v2 (https://docs.runpod.io/release-notes, 18 August 2026). Its
-`create_endpoint` has no argument for a load balancer, the least CUDA version and the execution
-timeout either, and inserts values into its query without escaping: a quote in a variable ends the
-query. With v2 container and endpoint are one request: it succeeds or fails as a whole, and no
-template is left over.
+The `runpod` package is not used. Version 1.12.0 creates endpoints through the GraphQL API, which
+RunPod retires in early 2027 (REST v1: 15 November 2026). RunPod recommends v2 for new integrations
+(https://docs.runpod.io/release-notes, 18 August 2026). The package's `create_endpoint` has no
+argument for a load balancer, the minimum CUDA version and the execution timeout, and does not
+escape the values in its query. In v2, one request creates container and endpoint, and a failure
+leaves no template.
 
 Source of all shapes: https://docs.runpod.io/api-reference-v2/openapi.json, `CreateEndpointRequest`.
 """

@@ -1,4 +1,4 @@
-"""Computes disk, start time and concurrent requests of one worker from the model."""
+"""Compute disk, start time and concurrent requests of one worker from the model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DISK_SHARE = 1.1
 DISK_STEP_GB = 10
 
 DOWNLOAD_BYTES_PER_S = 200e6
-"""Assumed rate of a slow download. It only sets the time limit of a start."""
+"""Assumed rate of a slow download. Only the time limit of a start depends on it."""
 
 LOADING_S = 300
 """Longest time of a start without the download."""

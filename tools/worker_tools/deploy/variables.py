@@ -1,4 +1,4 @@
-"""The container's environment: what the user set, and secrets by reference only."""
+"""Collect the container's environment variables. Secrets are references to RunPod's secrets."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ KEY_PREFIX = re.compile(
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 ALPHANUMERICS = re.compile(r"[A-Za-z0-9]+")
 MIN_KEY_LENGTH = 16
-"""Fewest consecutive letters and digits of an issued key."""
+"""Consecutive letters and digits that an issued key has at least."""
 
 MIN_RANDOM_LENGTH, MIN_RANDOM_CHANGES = 20, 4
 MAX_WORD_LENGTH = 32
-"""A run of this length is random if it mixes letters and digits; a longer one always is."""
+"""Longer sequences of letters and digits are random. Sequences of at least `MIN_RANDOM_LENGTH` are
+random if they change between letters and digits `MIN_RANDOM_CHANGES` times."""
 
 
 def secret_reference(secret: str) -> str:
-    """Return the placeholder that RunPod replaces by a secret when a worker starts."""
+    """Return the reference that RunPod replaces with the secret when a worker starts."""
     return f"{{{{ RUNPOD_SECRET_{secret} }}}}"
 
 
@@ -48,13 +49,13 @@ def collect_variables(
     registry: OptionRegistry,
     problems: list[Problem],
 ) -> dict[str, str]:
-    """Return the variables that the user wants in the container.
+    """Return the environment variables that the command line sets in the container.
 
     Args:
         options: The command line.
         environ: The user's own environment, for `--env NAME`.
-        registry: All settings, to know those that are secret.
-        problems: Problems are appended here. They never repeat the value of a secret.
+        registry: All settings; it marks the secret ones.
+        problems: Problems are appended here. They never contain a secret.
     """
     variables: dict[str, str] = {}
     for name, value in _read_env(options.env or (), environ, problems):
@@ -75,13 +76,13 @@ def collect_variables(
 
 
 def is_secret(name: str, registry: OptionRegistry) -> bool:
-    """Return whether nobody may read a variable's value: as declared, or else by its name."""
+    """Return whether a variable is secret: by its declaration, or else by its name."""
     option = registry.by_variable.get(name)
     return bool(SECRET_NAME.search(name.upper())) if option is None else option.secret
 
 
 def is_issued_key(text: str) -> bool:
-    """Return whether a text begins like a key that a service has issued, and is as long."""
+    """Return whether a text has the prefix and the length of a key that a service issues."""
     runs = (run for run in ALPHANUMERICS.findall(text) if len(run) >= MIN_KEY_LENGTH)
     # A word of that length has one case and no digit.
     return bool(KEY_PREFIX.match(text)) and any(
@@ -90,7 +91,7 @@ def is_issued_key(text: str) -> bool:
 
 
 def is_likely_key(text: str) -> bool:
-    """Return whether a text is a key itself rather than a name that somebody gave to one."""
+    """Return whether a text is probably a key, not the name of one."""
     if is_issued_key(text) or UUID.fullmatch(text):
         return True
     for run in ALPHANUMERICS.findall(text):
@@ -110,8 +111,8 @@ def _read_env(
         if is_likely_key(name):
             problems.append(_pasted_key("--env", "NAME=VALUE"))
         elif not NAME.fullmatch(name):
-            # Neither side is repeated: either may be a key.
-            problems.append(Problem("--env", "no name of a variable", expected="NAME=VALUE"))
+            # The message repeats neither side, because either may be a key.
+            problems.append(Problem("--env", "not a valid variable name", expected="NAME=VALUE"))
         elif assigned:
             yield name, value
         elif name in environ:
@@ -133,11 +134,11 @@ def _read_secrets(given: Sequence[str], problems: list[Problem]) -> Iterator[tup
 
 
 def _pasted_key(where: str, expected: str) -> Problem:
-    """Return the problem with a key in a name's place, without the key."""
+    """Return the problem of a key in place of a name, without the key."""
     return Problem(
         where,
-        "takes the name of a variable and the name of a RunPod secret, not its value. If that was "
-        "a key, it is in the history of your shell now: replace it, and create a secret at "
+        "takes the name of a variable and the name of a RunPod secret, not its value. If you gave "
+        "a key, it is in your shell's history now. Replace the key and create a secret at "
         f"{SECRETS_PAGE}",
         expected=expected,
         anchor=ANCHOR,
@@ -147,7 +148,7 @@ def _pasted_key(where: str, expected: str) -> Problem:
 def _plain_secret(name: str) -> Problem:
     return Problem(
         f"--env {name}",
-        "is a secret, and everyone with access to the endpoint could read it there",
+        "is a secret, and everyone with access to the endpoint could read it",
         expected=f"a RunPod secret: create it at {SECRETS_PAGE}, then --secret {name}=ITS_NAME",
         anchor=ANCHOR,
     )

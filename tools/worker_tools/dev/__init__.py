@@ -1,4 +1,4 @@
-"""A RunPod endpoint on this machine, with the real worker under it; never used in production."""
+"""`worker dev`: a RunPod endpoint on this machine that runs the real worker."""
 
 from worker_tools.dev.deployment import LocalDeployment
 from worker_tools.dev.endpoint import LocalEndpoint

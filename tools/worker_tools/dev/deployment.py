@@ -1,4 +1,4 @@
-"""The local endpoint with real workers under it, started and ended as one."""
+"""Start and stop the local endpoint together with its worker processes."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from worker_tools.dev.process import OnOutput, WorkerProcess
 DEFAULTS = {
     "RUNPOD_LOG_LEVEL": "INFO",
     "WORKER_LOG_FORMAT": "text",
-    # The SDK's own checks look for a GPU and for the internet.
+    # The SDK checks for a GPU and for internet access.
     "RUNPOD_SKIP_GPU_CHECK": "true",
     "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
     "PYTHONUNBUFFERED": "1",
 }
-"""What a local worker is started with unless the caller's environment says otherwise."""
+"""Environment variables of a local worker; those of the caller have priority."""
 STOP_GRACE_S = 20.0
-"""Seconds that workers have to finish after SIGTERM, before they are killed."""
+"""Seconds between SIGTERM and SIGKILL."""
 
 
 class WorkerExitError(WorkerError):
-    """A worker ended that should have stayed.
+    """A worker ended before it was ready.
 
     Attributes:
-        worker_id: Which one.
-        status: Its exit status as a shell shows it: 128 plus the signal's number for a signal.
+        worker_id: Its id.
+        status: Its exit status as a shell reports it: 128 plus the number of a signal.
     """
 
     def __init__(self, worker_id: str, returncode: int) -> None:
@@ -39,7 +39,7 @@ class WorkerExitError(WorkerError):
         if self.status in set(ExitCode):
             self.exit_code = ExitCode(self.status)
         how = f"was killed by signal {-returncode}" if returncode < 0 else f"exited {returncode}"
-        super().__init__(f"worker {worker_id} {how} before it was ready; its output says why")
+        super().__init__(f"worker {worker_id} {how} before it was ready; its output has the reason")
 
 
 class LocalDeployment:
@@ -50,7 +50,7 @@ class LocalDeployment:
         processes: The worker processes, in order.
         environ: Environment of the workers, without the defaults and the platform's variables.
         restarting: Whether the workers are being replaced.
-        command: Command line of a worker: the production entry, under our own interpreter.
+        command: Command line of a worker: `worker start` with this Python.
         defaults: What a worker is started with unless `environ` sets it.
     """
 
@@ -67,16 +67,15 @@ class LocalDeployment:
         on_output: OnOutput | None = None,
         endpoint: LocalEndpoint | None = None,
     ) -> None:
-        """Prepare a deployment; nothing runs yet.
+        """Prepare a deployment without starting anything.
 
         Args:
-            environ: Environment of the workers; the platform's variables are added.
+            environ: Environment of the workers, without the platform's variables.
             port: TCP port of the endpoint; 0 takes a free one.
             workers: How many worker processes to start.
             rtt_ms: Artificial round trip of every worker call, in milliseconds.
-            on_output: Gets each line that a worker writes; None lets workers share our output.
-            endpoint: An endpoint prepared with limits or faults, not started; then `rtt_ms`
-                is its own.
+            on_output: Called with each line of a worker's output; None inherits stdout and stderr.
+            endpoint: An endpoint with limits or faults, not started. It replaces `rtt_ms`.
         """
         self.endpoint = endpoint if endpoint is not None else LocalEndpoint(rtt_ms=rtt_ms)
         self.processes = [WorkerProcess(f"worker-{n + 1}", on_output) for n in range(workers)]
@@ -110,11 +109,11 @@ class LocalDeployment:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop workers and endpoint; nothing that was started here is left."""
+        """Stop workers and endpoint."""
         await self.stop()
 
     async def wait_ready(self) -> None:
-        """Wait until every worker has asked for its first job.
+        """Wait until every worker has polled for its first job.
 
         Raises:
             WorkerExitError: A worker ended before.
@@ -178,7 +177,7 @@ class LocalDeployment:
             self.restarting = False
 
     def kill(self) -> None:
-        """End all workers at once, whatever they are doing."""
+        """Kill all workers."""
         for process in self._running():
             process.kill()
 
@@ -186,7 +185,7 @@ class LocalDeployment:
         """Stop the workers, then the endpoint.
 
         Args:
-            grace_s: Seconds that the workers have to finish before they are killed.
+            grace_s: Seconds between SIGTERM and SIGKILL.
         """
         self._stopping = True
         try:
@@ -237,5 +236,5 @@ class LocalDeployment:
 
 
 def exit_status(returncode: int) -> int:
-    """Return a process's status as a shell shows it, 0 to 255."""
+    """Return an exit status as a shell reports it, 0 to 255."""
     return 128 - returncode if returncode < 0 else returncode

@@ -1,4 +1,4 @@
-"""Faults that a test puts between worker and platform, one operation at a time."""
+"""Faults that a test injects between worker and platform, for each operation."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class WorkerCall:
     """One request of a worker.
 
     Attributes:
-        operation: What it asks for; `take` covers the batch form too.
-        worker_id: Who asks.
-        job_id: The job that it is about; None for take, stop and ping.
+        operation: The operation; `take` includes the batch form.
+        worker_id: The calling worker.
+        job_id: The job; None for take, stop and ping.
         body: The raw body; empty for GET.
     """
 
@@ -28,18 +28,18 @@ class WorkerCall:
 
 @dataclass(slots=True)
 class Fault:
-    """What happens to the next matching calls instead of the usual.
+    """A fault for the next matching calls.
 
     Attributes:
         operation: The operation that it applies to.
         calls: How many matching calls it applies to; None for all.
         when: Further condition; None matches every call of the operation.
-        delay_s: Seconds to wait before anything else.
-        status: HTTP status to answer; None leaves the reply as it is.
-        body: Body to answer instead of the real one, sent as `application/json`.
-        drop: Close the connection without an answer.
-        processed: Whether the call takes effect in spite of `status`, `body` or `drop`: a lost
-            reply. The platform then believes that its reply has arrived.
+        delay_s: Seconds to wait first.
+        status: HTTP status of the response; None keeps the real response.
+        body: Body instead of the real one, sent as `application/json`.
+        drop: Close the connection without a response.
+        processed: Whether the call takes effect although `status`, `body` or `drop` is set: a lost
+            reply. The platform then treats the reply as delivered.
     """
 
     operation: Operation
@@ -53,26 +53,26 @@ class Fault:
 
     @property
     def answers(self) -> bool:
-        """Whether the worker gets something else than the real reply."""
+        """Whether the worker gets another reply than the real one."""
         return self.drop or self.status is not None or self.body is not None
 
 
 class Faults:
-    """The faults in force, oldest first; empty means a platform without faults."""
+    """The active faults, oldest first."""
 
     def __init__(self, *faults: Fault) -> None:
         self._faults = list(faults)
 
     def add(self, fault: Fault) -> None:
-        """Put one more fault in force."""
+        """Activate a fault."""
         self._faults.append(fault)
 
     def clear(self) -> None:
-        """End all faults."""
+        """Remove all faults."""
         self._faults.clear()
 
     def match(self, call: WorkerCall) -> Fault | None:
-        """Return the first fault that applies to `call`, and count it as used once."""
+        """Return the first fault that applies to `call` and count its use."""
         for fault in self._faults:
             if fault.operation != call.operation:
                 continue

@@ -1,4 +1,4 @@
-"""The OpenAI-compatible path of the endpoint; most of its behaviour is inferred, see the docs."""
+"""The OpenAI-compatible path of the endpoint. docs/local-endpoint.md lists what is inferred."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Gateway:
             await job.finished()
             return answer(job)
         except asyncio.CancelledError:
-            # The client has gone: nobody will read the rest, so the worker should stop.
+            # The client disconnected.
             self._store.cancel(job)
             raise
 
     async def _stream(self, request: web.Request, job: Job) -> web.StreamResponse:
-        """Answer with server-sent events from the first chunk on; without any, with the result."""
+        """Respond with server-sent events from the first chunk on; without chunks, the result."""
         while not job.chunks:
             if job.final:
                 return answer(job)
@@ -107,13 +107,13 @@ def answer(job: Job) -> web.Response:
     output = join_outputs(job.output)
     if not isinstance(output, str):
         return reply_json(output)
-    # A handler may yield JSON as text; its reader gets it as the body that it is.
+    # A handler may yield JSON as text, which becomes the body.
     kind = "application/json" if is_json(output) else "text/plain"
     return web.Response(text=output, content_type=kind)
 
 
 def join_outputs(output: Any) -> Any:
-    """Return the one body that a generator's list of yields stands for."""
+    """Return the body that the list of a generator's yields represents."""
     if not isinstance(output, list):
         return output
     if len(output) == 1:
@@ -124,7 +124,7 @@ def join_outputs(output: Any) -> Any:
 
 
 def is_json(text: str) -> bool:
-    """Tell whether `text` is a JSON document."""
+    """Return whether `text` is a JSON document."""
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -133,7 +133,7 @@ def is_json(text: str) -> bool:
 
 
 def error_body(job: Job) -> dict[str, Any]:
-    """Return why a job has no result: the worker's own error object if it is one."""
+    """Return the error of a job without a result: the worker's error object if it has one."""
     if job.error is None:
         ended = "was cancelled" if job.status is JobStatus.CANCELLED else "failed"
         return {"error": f"the job {ended}"}

@@ -1,4 +1,4 @@
-"""One job: its state, its chunks, and what was measured on its way."""
+"""A job: its state, its chunks and its timings."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Post:
 
 @dataclass(slots=True)
 class JobMetrics:
-    """When things happened to a job, in seconds of `time.monotonic()`.
+    """Times of a job, in seconds of `time.monotonic()`.
 
     Attributes:
         submitted_s: The client's request was accepted.
@@ -81,7 +81,7 @@ class JobMetrics:
         first_chunk_s: The first streamed chunk of this attempt arrived.
         finished_s: It reached a final state.
         posts: Every POST of a worker, in order of arrival.
-        webhook: What became of the webhook: `delivered`, `failed`, `refused`, or None.
+        webhook: Outcome of the webhook: `delivered`, `failed`, `refused`, or None.
     """
 
     submitted_s: float
@@ -99,7 +99,7 @@ class JobMetrics:
 class Job:
     """A job in the store.
 
-    Only `JobStore` changes it; everybody may read it and wait for its changes.
+    Only `JobStore` changes it. Other code may read it and wait for changes.
 
     Attributes:
         id: The platform's form: a UUID with `-u1`, and `sync-` before it for a waiting client.
@@ -107,14 +107,14 @@ class Job:
         status: Its present state.
         worker_id: The worker that has it, or had it last.
         output: The result, or the latest progress report.
-        error: Why it failed, as the worker said it.
+        error: The error as the worker reported it.
         chunks: Streamed outputs of this attempt, in order.
-        drained: How many of them /stream has handed out.
+        drained: Number of chunks that /stream has returned.
         attempt: How often it was taken.
         losses: How often its worker was lost.
-        delivered: Whether the worker has the reply that holds it.
-        reported_s: When its worker last mentioned it, `time.monotonic()`.
-        metrics: When things happened.
+        delivered: Whether the worker received it.
+        reported_s: When its worker last named it, `time.monotonic()`.
+        metrics: Its times.
         observer: Called at each change, if anybody watches all jobs.
     """
 
@@ -143,7 +143,7 @@ class Job:
         return self.status in FINAL
 
     def reset(self) -> None:
-        """Forget everything that the last attempt produced."""
+        """Discard the results of the last attempt."""
         self.output = None
         self.error = None
         self.chunks = []
@@ -153,13 +153,13 @@ class Job:
         self.metrics.finished_s = None
 
     def drain(self) -> list[dict[str, Any]]:
-        """Return the chunks that nobody has polled yet, in the form of /stream."""
+        """Return the chunks that were not polled yet, in the form of /stream."""
         fresh = self.chunks[self.drained :]
         self.drained = len(self.chunks)
         return [{"output": chunk} for chunk in fresh]
 
     def payload(self) -> dict[str, Any]:
-        """Return what /status says about the job; times in milliseconds."""
+        """Return the response of /status; times in milliseconds."""
         body: dict[str, Any] = {"id": self.id, "status": self.status}
         times = self.metrics
         if times.taken_s is not None and self.status is not JobStatus.IN_QUEUE:
@@ -175,7 +175,7 @@ class Job:
         return body
 
     def notify(self) -> None:
-        """Wake everybody who waits for a change."""
+        """Wake all waiters of a change."""
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)

@@ -1,4 +1,4 @@
-"""One worker process: started, listened to, and ended with everything that it has started."""
+"""A worker process: start it, read its output, and stop it with all its children."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from contextlib import suppress
 from worker.engine.parent_death import die_with_parent
 
 OUTPUT_GRACE_S = 1.0
-"""Seconds that output may still arrive after the process group was killed."""
+"""Seconds to read remaining output after the process group was killed."""
 
 OnOutput = Callable[[str, str], None]
-"""Gets a worker's id and one line of its output, without the line end."""
+"""Called with a worker's id and one line of its output, without the line end."""
 
 
 class WorkerProcess:
@@ -52,8 +52,7 @@ class WorkerProcess:
         if self._on_output is None:
             await self._spawn(command, environ, None)
             return
-        # Our own pipe: asyncio's would not report the end of a process while a child that it
-        # has left behind still holds its output.
+        # With asyncio's pipe, `wait` would not return while an orphan holds the output open.
         read_end, write_end = os.pipe()
         self._reader = asyncio.create_task(self._forward(read_end, self._on_output))
         try:
@@ -64,7 +63,7 @@ class WorkerProcess:
     async def wait(self) -> int:
         """Wait until it has ended and its output was forwarded; return its exit status."""
         code = await self._started().wait()
-        # Whatever it left behind (its heartbeat process, an engine) must not outlive it.
+        # Its children, such as the heartbeat process and the engine, must not outlive it.
         self.kill()
         if self._reader is not None:
             await asyncio.wait({self._reader}, timeout=OUTPUT_GRACE_S)
@@ -73,12 +72,12 @@ class WorkerProcess:
         return code
 
     def terminate(self) -> None:
-        """Ask it to finish its jobs and end."""
+        """Send SIGTERM: the worker finishes its jobs and exits."""
         with suppress(ProcessLookupError):
             self._started().terminate()
 
     def kill(self) -> None:
-        """End its whole process group at once."""
+        """Kill its process group."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -91,8 +90,8 @@ class WorkerProcess:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            # Its own session: Ctrl-C in the terminal reaches the parent only, which then ends
-            # its workers in order; and one signal reaches everything that the worker started.
+            # A new session: Ctrl-C in the terminal reaches only this process, which then stops the
+            # workers, and one signal reaches the worker and all its children.
             start_new_session=True,
             preexec_fn=functools.partial(die_with_parent, os.getpid()),
         )
@@ -120,5 +119,5 @@ class WorkerProcess:
 
 
 def decode_line(line: bytes) -> str:
-    """Return a line of output as text; of a progress bar only its last state."""
+    """Return a line of output as text; of a progress bar only the last state."""
     return line.rstrip(b"\r").rsplit(b"\r", 1)[-1].decode(errors="replace")

@@ -1,4 +1,4 @@
-"""RunPod's documented request rates, enforced only if asked for."""
+"""RunPod's documented request rates, enforced if `Limits.rate_limits` is set."""
 
 from __future__ import annotations
 
@@ -66,6 +66,6 @@ class RateLimiter:
         return True
 
     def leave(self, operation: str) -> None:
-        """Note the end of a request that `enter` let in."""
+        """Record the end of a request that `enter` admitted."""
         if operation in RATES:
             self._uses[operation].running -= 1

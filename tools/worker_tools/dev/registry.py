@@ -1,4 +1,4 @@
-"""The workers that an endpoint knows: signs of life, jobs they have, jobs they must stop."""
+"""The workers of an endpoint: last contact, their jobs, and jobs that they must stop."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class WorkerRecord:
     timer: asyncio.TimerHandle | None = None
 
     def wake_stop_polls(self) -> None:
-        """Let every open job-stop poll look again."""
+        """Wake every open job-stop poll."""
         for waiter in self.stop_waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -47,7 +47,7 @@ class WorkerRecord:
 
 
 class WorkerRegistry:
-    """All workers, and one lazily renewed timer each that notices silence."""
+    """All workers, each with a timer that detects silence."""
 
     def __init__(self, timeout_s: float, on_silence: Callable[[WorkerRecord], None]) -> None:
         self._timeout_s = timeout_s
@@ -58,14 +58,14 @@ class WorkerRegistry:
         return iter(self._records.values())
 
     def get(self, worker_id: str) -> WorkerRecord:
-        """Return the worker's record, a new one for an id not seen before."""
+        """Return the record of a worker; create it for a new id."""
         record = self._records.get(worker_id)
         if record is None:
             record = self._records[worker_id] = WorkerRecord(worker_id)
         return record
 
     def reset(self, worker_id: str) -> None:
-        """Forget a worker's state: its process ended and another one takes its id."""
+        """Reset the state of a worker whose process ended and whose id is used again."""
         record = self.get(worker_id)
         record.ready.clear()
         record.pings = 0
@@ -74,7 +74,7 @@ class WorkerRegistry:
         record.stops.clear()
 
     def touch(self, worker_id: str) -> WorkerRecord:
-        """Note a sign of life."""
+        """Record a contact with the worker."""
         record = self.get(worker_id)
         record.seen_s = time.monotonic()
         record.lost = False

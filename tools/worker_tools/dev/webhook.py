@@ -41,7 +41,7 @@ class Webhooks:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Give up all deliveries that are under way."""
+        """Cancel all running deliveries."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The operations that RunPod's SDK uses: take, stream, done, stop, ping; with faults and delay."""
+"""The worker side of RunPod's API: take, stream, done, stop and ping, with faults and delay."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an operation did, and what follows from the fate of its reply.
+    """Response of an operation, with callbacks for its delivery.
 
     Attributes:
         response: The reply.
@@ -88,8 +88,8 @@ class WorkerApi:
     async def _deliver(self, request: web.Request, outcome: Outcome) -> None:
         try:
             await self._travel()
-            # One turn of the loop: it notices a connection that the worker has closed meanwhile,
-            # before the job is written into it.
+            # One iteration of the event loop detects a connection that the worker closed, before
+            # the job is written to it.
             await asyncio.sleep(0)
             if request.transport is None or request.transport.is_closing():
                 outcome.undelivered()

@@ -1,4 +1,4 @@
-"""Every generated file: what it holds and how it is kept in step with the settings."""
+"""Render the generated files: docs, console forms and JSON Schemas."""
 
 from worker_tools.render.command import run_render
 

@@ -1,4 +1,4 @@
-"""The arguments with which an image is built; the Dockerfile hands them to its steps."""
+"""The build arguments of the Dockerfile."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class BuildArgument:
     """One `--build-arg`.
 
     Attributes:
-        name: As the Dockerfile declares it.
+        name: Its name in the Dockerfile.
         what: What it does.
-        unset: What holds without it.
+        unset: The default.
     """
 
     name: str
@@ -21,31 +21,31 @@ class BuildArgument:
 
 
 BUILD_ARGUMENTS = (
-    BuildArgument("MODEL_NAME", "Repository to put into the image.", "no model inside"),
+    BuildArgument("MODEL_NAME", "Repository of the model in the image.", "no model"),
     BuildArgument("MODEL_REVISION", "Branch, tag or commit of it.", "`main`"),
-    BuildArgument("TOKENIZER_NAME", "Another repository's tokenizer.", "the model's"),
-    BuildArgument("TOKENIZER_REVISION", "Branch, tag or commit of that.", "`main`"),
-    BuildArgument("QUANTIZATION", "Kept as the image's own default.", "vLLM decides"),
-    BuildArgument("PROFILE", "Profile that the image starts from.", "the model's, if there is one"),
+    BuildArgument("TOKENIZER_NAME", "Repository of another tokenizer.", "the model's"),
+    BuildArgument("TOKENIZER_REVISION", "Branch, tag or commit of that repository.", "`main`"),
+    BuildArgument("QUANTIZATION", "Default of the setting in this image.", "vLLM decides"),
+    BuildArgument("PROFILE", "Profile of the image.", "the model's, if there is one"),
     BuildArgument(
         "BASE_PATH",
-        "Folder of the model; a mounted volume would hide one below `/runpod-volume`.",
+        "Folder of the model. Not below `/runpod-volume`, which a mounted volume hides.",
         "`/models`",
     ),
     BuildArgument(
         "WORKER_CUDA_VERSION",
-        "Came with the base once; refused, unless it is the base's own. Use `VLLM_IMAGE`.",
+        "Of worker-vllm. Rejected unless it is the base's version; use `VLLM_IMAGE`.",
         "the base's",
     ),
     BuildArgument(
         "VLLM_VERSION",
-        "Release of vLLM; the worker knows the options of one, and the build refuses another.",
+        "Release of vLLM. The build rejects a release whose options the worker does not know.",
         "the one in `pyproject.toml`",
     ),
     BuildArgument(
         "VLLM_IMAGE",
-        "Another base with that release, by tag or digest: another CUDA, or your own registry.",
+        "Another base image with that release, by tag or digest, such as one for another CUDA.",
         "`vllm/vllm-openai`",
     ),
 )
-"""All arguments; tests compare them with the Dockerfile and with docker-bake.hcl."""
+"""All build arguments. Tests compare them with the Dockerfile and docker-bake.hcl."""

@@ -1,4 +1,4 @@
-"""The page about clients: which client was run in which version, from tests and locks."""
+"""The page about clients: tested clients and their versions, from tests and locks."""
 
 from __future__ import annotations
 

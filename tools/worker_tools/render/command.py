@@ -1,4 +1,4 @@
-"""`worker render`: write the generated files, or say how they differ from what they should be."""
+"""`worker render`: write the generated files, or report which are stale."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from worker_tools.render.outputs import ROOT, render_all
 
 Mode = Literal["write", "check", "dry-run"]
 MOST_LINES = 100
-"""Lines of difference that a check prints."""
+"""Lines of the diff that a check prints."""
 
 COMMAND = "worker render"
 
 
 def run_render(mode: Mode = "write", *, root: Path = ROOT, console: Console | None = None) -> int:
-    """Bring the generated files into step with the settings.
+    """Update the generated files.
 
     Args:
-        mode: `write` them, `check` that they are as they should be, or print them (`dry-run`).
+        mode: `write` them, `check` that they are current, or print them (`dry-run`).
         root: Folder of the project.
         console: Where to print; None is stdout.
 
     Returns:
-        Exit status: 1 when a check found a difference.
+        Exit status: 1 if a check found a stale file.
 
     Raises:
-        UnavailableError: When the package is installed without its project.
+        UnavailableError: The package is installed without a checkout of the project.
     """
     if root == ROOT and not (root / "pyproject.toml").exists():
         raise UnavailableError(f"{COMMAND}: {root} is not a checkout of the project; run it in one")
@@ -55,7 +55,7 @@ def run_render(mode: Mode = "write", *, root: Path = ROOT, console: Console | No
 
 
 def difference(path: str, root: Path, wanted: str) -> list[str]:
-    """Return a unified diff from the file as it is to what it should be."""
+    """Return a unified diff from the current file to the wanted text."""
     current = _current(root / path) or ""
     return list(
         difflib.unified_diff(

@@ -1,4 +1,4 @@
-"""The files behind RunPod's console: what the deploy form asks for, and the listing's tests."""
+"""The files of RunPod's console: deploy forms, hub listings and the tests of a release."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from worker.settings.registry import SWITCH_KINDS, Option, OptionRegistry
 from worker_tools.render.order import CATEGORIES, in_order
 
 PLAIN_NUMBERS = ("integer", "number")
-"""Kinds that a form's number field can hold; the others know suffixes such as `8k`."""
+"""Kinds that fit a number field of a form. Other kinds accept suffixes such as `8k`."""
 
 DISK_GIB = 150
-"""Room for the image and a model of middle size; larger models belong on a volume."""
+"""Space for the image and a model of medium size. Larger models need a volume."""
 
 IMAGE = "runpod-vllm-worker"
 FIRST = "Default"
@@ -26,7 +26,7 @@ MODE = "WORKER_MODE"
 
 
 def form_options(registry: OptionRegistry) -> list[Option]:
-    """Return the settings of the forms, in their order; the model itself comes first."""
+    """Return the settings of the forms in their order. The model is the first."""
     shown = in_order(option for option in registry.settable() if option.console)
     return sorted(shown, key=lambda option: option.advanced)
 
@@ -54,7 +54,7 @@ def hub(registry: OptionRegistry) -> dict[str, Any]:
 
 
 def hub_load_balancer(registry: OptionRegistry) -> dict[str, Any]:
-    """Return `hub.json` of the load-balancing variant; the platform takes one file per listing."""
+    """Return `hub.json` of the load-balancing variant; RunPod reads one file for each listing."""
     listing = hub(registry)
     config = listing["config"]
     entries = [{"key": MODE, "value": "load-balancer"}, *config["env"]]
@@ -66,7 +66,7 @@ def hub_load_balancer(registry: OptionRegistry) -> dict[str, Any]:
 
 
 def _presets(registry: OptionRegistry) -> list[dict[str, Any]]:
-    """Return one preset for each profile; the form asks for the model, so it is named too."""
+    """Return a preset for each profile. It includes the model, because the form requires it."""
     model = registry.by_vllm_name["model"].name
     return [
         {
@@ -78,7 +78,7 @@ def _presets(registry: OptionRegistry) -> list[dict[str, Any]]:
 
 
 def hub_tests(registry: OptionRegistry) -> dict[str, Any]:
-    """Return `.runpod/tests.json`: what the platform runs before it lists a release."""
+    """Return `.runpod/tests.json`: requests that RunPod sends before it lists a release."""
     chat = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 16}
     inputs = {
         "native_prompt": {
@@ -106,7 +106,7 @@ def hub_tests(registry: OptionRegistry) -> dict[str, Any]:
 
 
 def worker_config(registry: OptionRegistry) -> dict[str, Any]:
-    """Return `worker-config.json`: the quick-deploy form; the console asks for the model itself."""
+    """Return `worker-config.json`: the quick-deploy form, without the model, which has a field."""
     options = [
         option for option in in_order(form_options(registry)) if option.engine_key != "model"
     ]
@@ -129,10 +129,9 @@ def worker_config(registry: OptionRegistry) -> dict[str, Any]:
 
 
 def form_choices(option: Option) -> list[tuple[str, str]]:
-    """Return label and value of each choice; empty for a field of free text.
+    """Return label and value of each choice; empty for a text field.
 
-    The empty value comes first where nothing is promised: it means "not set". An
-    untouched form then leaves the choice to vLLM.
+    Without a default, the first value is empty, which means "not set": vLLM decides.
     """
     if is_toggle(option):
         return []
@@ -147,16 +146,16 @@ def form_choices(option: Option) -> list[tuple[str, str]]:
 
 
 def is_toggle(option: Option) -> bool:
-    """Whether two states say all: where vLLM decides by itself, "off" is not the same as unset."""
+    """Return whether "off" and unset mean the same; not if vLLM decides when it is unset."""
     if option.kind not in SWITCH_KINDS:
         return False
     return option.field is not None or option.engine_default is False
 
 
 def form_default(option: Option) -> Any:
-    """Return what the form starts with: only what the worker would use anyway.
+    """Return the initial value in the form; always the worker's own default.
 
-    A form's default arrives as a real variable, so a "harmless" one can break a start.
+    The form sends its defaults as variables, and another default could break a start.
     """
     if is_toggle(option):
         return bool(option.default)
@@ -166,7 +165,7 @@ def form_default(option: Option) -> Any:
         whole = isinstance(option.default, float) and option.default.is_integer()
         return int(option.default) if whole else option.default
     if option.kind in PLAIN_NUMBERS and not option.zero_is_unset and option.engine_default:
-        # An empty number field may arrive as 0, which would mean something here.
+        # An empty number field may be sent as 0, which is a valid value here.
         return option.engine_default
     return option.default if option.field and option.default else None
 
@@ -204,7 +203,7 @@ def _hub_type(option: Option) -> str:
 
 
 def _bounds(option: Option) -> dict[str, Any]:
-    """Return bounds for a number field; 0 stays possible where an empty field sends it."""
+    """Return the bounds of a number field; 0 is allowed where it means unset."""
     bounds = {}
     low, high = option.schema.get("minimum"), option.schema.get("maximum")
     if low is not None:
@@ -234,7 +233,7 @@ def _quick_field(option: Option) -> dict[str, Any]:
 
 
 def empty_form(options: Iterable[Option]) -> dict[str, str]:
-    """Return the variables that an untouched form sends, in the least helpful way it may."""
+    """Return the variables that an unchanged form may send in the worst case."""
     sent = {}
     for option in options:
         default = form_default(option)

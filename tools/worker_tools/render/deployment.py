@@ -22,7 +22,7 @@ from worker_tools.render.markdown import render_template
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What one worker with a profile takes, on the cheapest GPUs that hold it.
+    """What a worker with a profile needs, on the cheapest GPUs that hold it.
 
     Attributes:
         profile: The profile's name.
@@ -30,9 +30,9 @@ class Size:
         disk_gb: Container disk, GB.
         gpus: GPUs of one worker.
         pool: Their pool.
-        usd_per_hour: What they cost while they run; None where no price is published.
-        requests: Requests of `sizing.PLANNED_TOKENS` that it answers at once.
-        start_s: How long a start may take, seconds.
+        usd_per_hour: Price while they run; None if it is not published.
+        requests: Concurrent requests of `sizing.PLANNED_TOKENS`.
+        start_s: Time limit of a start, seconds.
     """
 
     profile: str
@@ -67,7 +67,7 @@ def image_page(registry: OptionRegistry) -> str:
 
 
 def sizes_page(_registry: OptionRegistry) -> str:
-    """Return the page about what each profile takes, the cheapest first."""
+    """Return the page about sizes and costs, the cheapest profile first."""
     sizes = sorted(find_sizes(), key=lambda size: (size.usd_per_hour or 0.0, size.stored_bytes))
     return render_template(
         "sizes.md.j2",
@@ -80,7 +80,7 @@ def sizes_page(_registry: OptionRegistry) -> str:
 
 
 def find_sizes() -> Iterator[Size]:
-    """Yield what each profile takes; those of which too little is known are left out."""
+    """Yield the size of each profile whose memory is known."""
     for name in names(builtin_folder()):
         target = load_target({}, name)
         problems: list[Problem] = []

@@ -1,4 +1,4 @@
-"""JSON Schema of the settings: for editors that check a YAML file while it is typed."""
+"""JSON Schemas of configuration files and profiles, for editors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HUMAN = r"^\d+(\.\d+)?[kKmMgGtT]?$"
 
 
 def engine_schema(registry: OptionRegistry) -> dict[str, Any]:
-    """Return the schema of vLLM's options, with what vLLM checks only at start added."""
+    """Return the schema of vLLM's options, including names that vLLM checks only at start."""
     properties = {
         key: {
             **_value_schema(option),
@@ -64,7 +64,7 @@ def profile_schema(registry: OptionRegistry) -> dict[str, Any]:
     definitions = about.pop("$defs")
     about["description"] = "Describes the profile; sets nothing."
     extends = {"type": "string", "description": "Profile to start from, by its name."}
-    # Null takes back what the profile that it extends has set.
+    # Null removes a value of the profile that this one extends.
     settings = {
         key: {"anyOf": [{"$ref": f"#/$defs/settings/{key}"}, {"type": "null"}]}
         for key in schema["properties"]
@@ -81,7 +81,7 @@ def profile_schema(registry: OptionRegistry) -> dict[str, Any]:
 
 
 def _value_schema(option: Option) -> dict[str, Any]:
-    """Return what a YAML file may hold: the typed value, or the text that a variable holds."""
+    """Return the schema of a value in a YAML file: typed, or the text of a variable."""
     schema = dict(option.schema)
     if option.kind in SWITCH_KINDS:
         schema = {"type": "boolean"}

@@ -1,4 +1,4 @@
-"""Pages for people: the settings as Markdown, from Jinja templates."""
+"""Render pages in Markdown from Jinja templates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ END = "<!-- /settings -->"
 
 
 def render_page(template: str, registry: OptionRegistry) -> str:
-    """Return one page.
+    """Return a page about settings.
 
     Args:
         template: File in `templates/`.
@@ -58,18 +58,18 @@ def render_page(template: str, registry: OptionRegistry) -> str:
 
 
 def render_template(template: str, **values: Any) -> str:
-    """Return a page that is about something else than settings.
+    """Return a page about something other than settings.
 
     Args:
         template: File in `templates/`.
-        **values: What it shows.
+        **values: Variables of the template.
     """
     text: str = _environment().get_template(template).render(**values)
     return re.sub(r"\n{3,}", "\n\n", re.sub(r" +\n", "\n", text)).rstrip("\n") + "\n"
 
 
 def replace_block(text: str, block: str) -> str:
-    """Return `text` with what stands between the two marks replaced; unchanged without marks."""
+    """Replace the text between the two marks; return `text` unchanged without marks."""
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
@@ -78,7 +78,7 @@ def replace_block(text: str, block: str) -> str:
 
 
 def type_text(option: Option) -> str:
-    """Return what an option takes, in words."""
+    """Return the type of an option in words."""
     choices = option.schema.get("enum")
     if choices:
         return "one of " + ", ".join(f"`{choice}`" for choice in choices)
@@ -96,8 +96,8 @@ def type_text(option: Option) -> str:
         return "JSON array of adapters, or `name=path`"
     if option.kind in LIST_KINDS:
         inner = option.schema.get("items", {}).get("enum")
-        words = ", ".join(f"`{choice}`" for choice in inner) if inner else "values"
-        return f"comma-separated {words}, or a JSON array"
+        choices = ", ".join(f"`{choice}`" for choice in inner) if inner else "values"
+        return f"comma-separated {choices}, or a JSON array"
     return (
         "text"
         if not option.known_values
@@ -106,7 +106,7 @@ def type_text(option: Option) -> str:
 
 
 def default_text(option: Option) -> str:
-    """Return what holds when nobody sets it."""
+    """Return the default of an option as text."""
     if option.default_text is not None:
         return option.default_text
     for value, suffix in ((option.default, ""), (option.engine_default, " (vLLM)")):
@@ -127,7 +127,7 @@ def plain(value: Any) -> str:
 
 
 def cell(text: str) -> str:
-    """Return text that may stand in a table's cell."""
+    """Return text escaped for a table cell."""
     return " ".join(text.split()).replace("|", "\\|")
 
 

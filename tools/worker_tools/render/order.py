@@ -1,4 +1,4 @@
-"""The order in which a person meets the settings, in docs and forms alike."""
+"""The order of settings in docs and forms."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ CATEGORIES = (
 
 
 def in_order(options: Iterable[Option]) -> list[Option]:
-    """Sort by category; inside of one, what everybody needs comes first."""
+    """Sort by category, and in a category the common settings first."""
     return sorted(options, key=lambda option: (CATEGORIES.index(option.category), option.advanced))

@@ -1,4 +1,4 @@
-"""The table of generated files: path -> what renders it."""
+"""The table of generated files: path -> function that renders it."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def render_all(registry: OptionRegistry, root: Path = ROOT) -> dict[str, str]:
 
     Args:
         registry: All settings.
-        root: Folder of the project. Its README is read, of which one block is generated, and the
-            tests of clients with their locks, which one page lists.
+        root: Folder of the project. One block of its README is generated. One page lists the
+            tests of clients and their locks.
     """
     files = {path: render(registry) for path, render in OUTPUTS.items()}
     files |= profile_pages(registry)

@@ -1,4 +1,4 @@
-"""Pages about models: the profiles, each on a page of its own, and what vLLM supports."""
+"""Pages about models: a page for each profile, their list, and the models that vLLM supports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def profile_pages(registry: OptionRegistry) -> dict[str, str]:
     described = _described(builtin_folder())
     pages = {
         f"{FOLDER}/{item.profile.name}.md": render_template(
-            "profile.md.j2", registry=registry, item=item, **_words(item)
+            "profile.md.j2", registry=registry, item=item, **_variables(item)
         )
         for item in described
     }
@@ -50,7 +50,7 @@ def profile_pages(registry: OptionRegistry) -> dict[str, str]:
         prices=PRICES_SOURCE,
         reserve=(formatting.gib(RESERVE_BYTES), f"{RESERVE_SHARE:.0%}"),
         version=registry.version,
-        values=_values,
+        values=_table_facts,
         formatting=formatting,
     )
     pages["docs/models.md"] = render_template(
@@ -67,7 +67,7 @@ def _described(folder: Path) -> tuple[Described, ...]:
     return tuple(describe_all(folder))
 
 
-def _words(item: Described) -> dict[str, object]:
+def _variables(item: Described) -> dict[str, object]:
     return {
         "facts": facts_of(item.profile),
         "unknown": unknown_facts(item.profile),
@@ -78,7 +78,7 @@ def _words(item: Described) -> dict[str, object]:
     }
 
 
-def _values(item: Described) -> Mapping[str, object]:
+def _table_facts(item: Described) -> Mapping[str, object]:
     """Return the facts that the table of profiles shows."""
     about = item.profile.about
     names = ("parameters", "weight_bytes", "context")

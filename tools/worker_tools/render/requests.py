@@ -1,4 +1,4 @@
-"""Reference pages of the request contract, made from the models and tables that enforce it."""
+"""Reference pages of requests and errors, from the models and tables that validate them."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def _describe(model: type[Parameters]) -> dict[str, Any]:
 
 
 def _add_aliases(properties: dict[str, Any]) -> None:
-    """Add each alias as a property of its own, with what holds for the name it stands for."""
+    """Add each alias as a property, with the type of the parameter that it stands for."""
     for name, words in list(properties.items()):
         for alias in words.get(ALIASES, ()):
             same = {key: words[key] for key in ("type", "anyOf", "minimum") if key in words}
@@ -253,7 +253,7 @@ def _parameter_table(model: type[Parameters], settings: Mapping[str, object]) ->
 
 
 def _type_text(schema: dict[str, Any]) -> str:
-    """Return a JSON Schema's type in words, without null, which only means not sent."""
+    """Return a JSON Schema's type in words, without null, which means not sent."""
     if "anyOf" in schema:
         parts = [_type_text(part) for part in schema["anyOf"] if part.get("type") != "null"]
         return " or ".join(dict.fromkeys(parts))
@@ -277,7 +277,7 @@ def _bounds_text(schema: dict[str, Any]) -> str:
         ("exclusiveMaximum", "<"),
     )
     bounds = [f"{sign} {schema[key]:g}" for key, sign in signs if key in schema]
-    # Limits of 32 and 64 bits are the machine's, not the parameter's.
+    # Limits of 32-bit and 64-bit integers are omitted.
     return "".join(f" {bound}" for bound in bounds if "e+" not in bound)
 
 
@@ -309,7 +309,7 @@ def _route_table() -> list[str]:
 
 
 def _matrix() -> list[str]:
-    """Return one row for each parameter that any kind of text generation knows or refuses."""
+    """Return a row for each parameter that a kind of text generation accepts or rejects."""
     chat, text = known_fields()[CHAT].known, known_fields()[COMPLETIONS].known
     native = {**SamplingParameters.model_fields, **NativeInput.model_fields}
     names = {
@@ -375,7 +375,7 @@ def _removed_table() -> list[str]:
 
 
 def _compat_table() -> list[str]:
-    """Return what becomes of other servers' parameters that change an answer."""
+    """Return the translation of other servers' parameters that change an answer."""
     rows = [
         (f"`{name}`", parameter.servers, f"`{parameter.target}`" if parameter.target else "ignored")
         for name, parameter in sorted(COMPAT_PARAMETERS.items())
