@@ -22,7 +22,7 @@ from worker_tools.render.build_arguments import BUILD_ARGUMENTS
 from worker_tools.render.deployment import find_sizes
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("deployment", "image", "migrate", "observability", "troubleshooting")
+PAGES = ("deployment", "image", "migrate", "observability", "reliability", "troubleshooting")
 TEXTS = {page: (ROOT / f"docs/{page}.md").read_text(encoding="utf-8") for page in PAGES}
 BLOCKS = [
     (page, block)
@@ -38,6 +38,7 @@ LOCAL_URL = "http://127.0.0.1:8000/"
 PLATFORM = {
     "FlashBoot",
     "NUM_TRAINERS",
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING",
     "VLLM_HOST_IP",
     "NCCL_SOCKET_IFNAME",
     "GLOO_SOCKET_IFNAME",
@@ -120,7 +121,8 @@ def test_settings_that_are_named_exist(page: str) -> None:
 
 
 def test_error_codes_that_are_named_exist() -> None:
-    named = set(re.findall(r"^\| `([a-z]+(?:_[a-z]+)+)`", TEXTS["troubleshooting"], re.MULTILINE))
+    headings = re.findall(r"^### (.*)$", TEXTS["troubleshooting"], re.MULTILINE)
+    named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", "\n".join(headings)))
     assert len(named) > 5
     assert named <= {code.value for code in Code}
 
@@ -138,6 +140,13 @@ def test_log_lines_that_are_quoted_are_written_somewhere() -> None:
     parts = [part.strip() for line in quoted for part in re.split(r"\b\d+\b", line)]
     missing = [part for part in parts if part and not any(part in text for text in constants)]
     assert missing == []
+
+
+def test_fault_tests_that_are_named_exist() -> None:
+    page = (ROOT / "docs/fault-tests.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w/]+\.(?:py|yaml))`", page))
+    assert len(named) > 15
+    assert [name for name in named if not (ROOT / "tests" / name).is_file()] == []
 
 
 def words_of(text: str) -> str:
