@@ -99,6 +99,17 @@ def test_speculation_counts_a_recurrent_state_for_each_drafted_token():
     )
 
 
+def test_profile_that_names_a_folder_is_the_profile_of_its_model(tmp_path):
+    path = tmp_path / "own.yaml"
+    layers = "[{layers: 2, kv_heads: 1, head_size: 64}]"
+    path.write_text(
+        f"about: {{facts: [{{source: a count, attention: {layers}, context: 64, weight_bytes: 9}}]}}"
+        "\nmodel_name: /models/own\n"
+    )
+
+    assert requirement_of(PROFILE=str(path)).model.weight_bytes == 9
+
+
 def test_speculation_of_ones_own_is_no_preset():
     own = '{"method": "suffix", "num_speculative_tokens": 4}'
     found = requirement_of(PROFILE="llama-3.1-8b", SPECULATIVE_CONFIG=own)

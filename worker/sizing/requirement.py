@@ -65,8 +65,11 @@ def memory_requirement(
         profile: The profile that was read; its facts count if they are of this model.
         profiles: The built-in profiles, for a model that no profile was read for.
     """
-    name = served_model_name(str(values.get("model")))
-    known = find_profile(name, profile, profiles)
+    model = str(values.get("model"))
+    name = served_model_name(model)
+    # A profile of one's own may name a folder, which has no repository id to be found by.
+    is_own = profile is not None and profile.model == model
+    known = profile if is_own else find_profile(name, profile, profiles)
     if known is None:
         return None
     attention, context = known.about.fact("attention"), known.about.fact("context")
