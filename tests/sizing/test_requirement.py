@@ -77,6 +77,14 @@ def requirement_of(**environ):
     return memory_requirement(settings.values, settings.profile, PROFILES)
 
 
+def test_text_only_leaves_out_the_encoders():
+    plain = requirement_of(PROFILE="qwen3.6-27b")
+    text = requirement_of(PROFILE="qwen3.6-27b", LANGUAGE_MODEL_ONLY="true")
+
+    assert text.left_out == 2 * 460730096
+    assert text.model.weight_bytes == plain.model.weight_bytes - text.left_out
+
+
 def test_speculation_counts_the_weights_and_the_cache_of_the_draft():
     plain = requirement_of(PROFILE="llama-3.1-8b")
     drafted = requirement_of(PROFILE="llama-3.1-8b", SPECULATION="on")

@@ -49,6 +49,12 @@ class Facts(Part):
     weight_bytes: int | None = Field(
         None, ge=1, description="Weights of `model_name` as they are loaded, bytes."
     )
+    encoder_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Of the weights, those of the encoders for images and sound, bytes; "
+        "LANGUAGE_MODEL_ONLY leaves them out.",
+    )
     context: int | None = Field(
         None, ge=1, description="Longest context without changing the model, tokens."
     )

@@ -25,6 +25,7 @@ def advise(target: SizingTarget, placement: Placement, profiles: Path = PROFILES
     if fit.longest:
         yield f"MAX_MODEL_LEN={fit.longest} (or auto): the longest context that fits"
     yield from _smaller_cache(target, placement)
+    yield from _text_only(target, placement)
     yield from _variants(target, placement)
     yield from _profiles(target, placement, profiles)
     yield from _more_gpus(target, placement)
@@ -48,6 +49,22 @@ def _smaller_cache(target: SizingTarget, placement: Placement) -> Iterator[str]:
         yield "KV_CACHE_DTYPE=fp8: half the cache, at some cost in quality"
 
 
+def _text_only(target: SizingTarget, placement: Placement) -> Iterator[str]:
+    requirement = _demand(target, placement)
+    if requirement is None or requirement.left_out:
+        return
+    encoders = requirement.profile.about.fact("encoder_bytes")
+    if encoders is None:
+        return
+    smaller = requirement.model.weight_bytes - encoders.value
+    model = dataclasses.replace(requirement.model, weight_bytes=smaller)
+    if dataclasses.replace(requirement, model=model).fit(placement.memory_bytes).fits:
+        yield (
+            f"LANGUAGE_MODEL_ONLY=true: text only, without {encoders.value / GIB:.1f} GiB of "
+            "encoders"
+        )
+
+
 def _variants(target: SizingTarget, placement: Placement) -> Iterator[str]:
     requirement = _demand(target, placement)
     if requirement is None:
@@ -58,7 +75,7 @@ def _variants(target: SizingTarget, placement: Placement) -> Iterator[str]:
         if size is None:
             continue
         draft = requirement.draft
-        size += 0 if draft is None else draft.weight_bytes
+        size += (0 if draft is None else draft.weight_bytes) - requirement.left_out
         model = Model(size, requirement.model.attention, requirement.model.context)
         if dataclasses.replace(requirement, model=model).fit(placement.memory_bytes).fits:
             yield (

@@ -11,7 +11,6 @@ from rich.table import Table
 from worker.console import open_console, report_problems
 from worker.errors import ConfigurationError, ExitCode
 from worker.machine import detect_machine
-from worker.profile import Speculation
 from worker.profile.memory import token_bytes
 from worker.profile.pools import PRICES_SOURCE, find_pool, known_gpus
 from worker.sizing import formatting
@@ -132,7 +131,7 @@ def _is_slow(requirement: MemoryRequirement, item: Placement) -> bool:
 
 
 def _describe(target: SizingTarget, requirement: MemoryRequirement, out: Console) -> None:
-    size = formatting.gib(requirement.model.weight_bytes)
+    weights = formatting.gib(requirement.model.weight_bytes)
     doubt = ", estimated" if requirement.estimated else ""
     context = (
         "the longest that fits"
@@ -142,13 +141,12 @@ def _describe(target: SizingTarget, requirement: MemoryRequirement, out: Console
     fewest = counts(target)[0]
     alone = spread(target, fewest)
     out.print(f"[bold]{escape(target.label)}[/bold] (profile {requirement.profile.name})")
-    out.print(f"  weights   {size}, {requirement.precision}{doubt}")
+    out.print(f"  weights   {weights}, {requirement.precision}{doubt}")
     if requirement.draft is not None:
-        draft = requirement.draft
-        out.print(
-            f"  draft     {formatting.gib(draft.weight_bytes)} of the weights: "
-            f"{escape(describe_draft(draft))}"
-        )
+        size = formatting.gib(requirement.draft.weight_bytes)
+        out.print(f"  draft     {size} of the weights: {escape(formatting.draft(requirement.draft))}")
+    if requirement.left_out:
+        out.print(f"  text only {formatting.gib(requirement.left_out)} of encoders left out")
     out.print(f"  context   {context}; the model has {requirement.model.context:,}")
     if requirement.model.attention:
         per_token = token_bytes(requirement.model.attention, alone.layout)
@@ -164,15 +162,6 @@ def _describe(target: SizingTarget, requirement: MemoryRequirement, out: Console
         unknown = ", ".join(name.replace("_", " ") for name in requirement.unconfirmed)
         out.print(f"  [yellow]unconfirmed[/yellow] {unknown}: no public source was found")
     out.print()
-
-
-def describe_draft(draft: Speculation) -> str:
-    """Return a preset for speculative decoding in words."""
-    method, model = draft.config.get("method"), draft.config.get("model")
-    tokens = draft.config.get("num_speculative_tokens")
-    what = {"mtp": "the checkpoint's own draft head", "ngram": "n-grams of the prompt"}
-    name = model or what.get(str(method), str(method))
-    return f"{name}, {tokens} tokens ahead"
 
 
 def _table(placements: Sequence[Placement]) -> Table:

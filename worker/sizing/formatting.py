@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from worker.profile import Speculation
 from worker.profile.memory import GIB
 
 UNKNOWN = "—"
@@ -45,10 +46,18 @@ def fact(name: str, value: object) -> str:
     """Return the value of a fact."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if name == "weight_bytes" and isinstance(value, int):
+    if name.endswith("_bytes") and isinstance(value, int):
         return f"{gib(value)} ({value:,} bytes)"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, tuple):
         return "; ".join(map(str, value)) or "nothing is kept"
     return str(value)
+
+
+def draft(preset: Speculation) -> str:
+    """Return a preset for speculative decoding in words."""
+    method, model = preset.config.get("method"), preset.config.get("model")
+    what = {"mtp": "the checkpoint's own draft head", "ngram": "n-grams of the prompt"}
+    name = model or what.get(str(method), str(method))
+    return f"{name}, {preset.config.get('num_speculative_tokens')} tokens ahead"

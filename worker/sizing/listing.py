@@ -31,6 +31,7 @@ LABELS = {
     "parameters": "parameters",
     "active_parameters": "of these, active",
     "weight_bytes": "weights",
+    "encoder_bytes": "of these, encoders",
     "context": "context, tokens",
     "attention": "kept per layer",
     "licence": "licence",
@@ -103,8 +104,9 @@ def facts_of(profile: Profile) -> list[tuple[str, str, str]]:
 
 
 def unknown_facts(profile: Profile) -> list[str]:
-    """Return the labels of the unknown facts."""
-    return [LABELS[name] for name in FACTS if profile.about.fact(name) is None]
+    """Return the labels of the unknown facts; a model of text alone has no encoders."""
+    expected = [name for name in FACTS if name != "encoder_bytes"]
+    return [LABELS[name] for name in expected if profile.about.fact(name) is None]
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
@@ -189,7 +191,15 @@ def _print_profile(profile: Profile, settings: Settings, out: Console) -> None:
         out.print(f"  {label}: {escape(value)}  [dim]{escape(source)}[/dim]", soft_wrap=True)
     for label in unknown_facts(profile):
         out.print(f"  {label}: unknown")
+    preset, encoders = about.speculation, about.fact("encoder_bytes")
+    options = []
+    if preset is not None:
+        options.append(f"SPECULATION=on: {formatting.draft(preset)}")
+    if encoders is not None:
+        size = formatting.gib(encoders.value)
+        options.append(f"LANGUAGE_MODEL_ONLY=true: text only, without {size} of encoders")
     for heading, lines in (
+        ("Options", options),
         ("Also for", [*about.matches, *(f"{v.model} ({v.precision})" for v in about.variants)]),
         ("Checked", [f"{item.what}; {item.where}" for item in about.checked]),
         ("Notes", about.notes),

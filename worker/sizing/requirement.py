@@ -38,6 +38,7 @@ class MemoryRequirement:
         precision: How the weights are stored.
         unconfirmed: Names of the facts used that nobody could look up.
         draft: What speculative decoding adds; it is counted in `model`.
+        left_out: Weights of encoders that are not loaded, bytes; they are not counted in `model`.
     """
 
     profile: Profile
@@ -49,6 +50,7 @@ class MemoryRequirement:
     precision: str
     unconfirmed: tuple[str, ...] = ()
     draft: Speculation | None = None
+    left_out: int = 0
 
     def fit(self, gpu_bytes: int) -> Fit:
         """Return how it fits GPUs of `gpu_bytes` each."""
@@ -77,6 +79,9 @@ def memory_requirement(
     if attention is None or context is None or weights is None:
         return None
     weight_bytes, precision, estimated = weights
+    encoders = known.about.fact("encoder_bytes")
+    left_out = encoders.value if encoders and values.get("language_model_only") else 0
+    weight_bytes -= left_out
     draft, draft_tokens = _draft(known, values)
     layers = attention.value
     if draft is not None:
@@ -99,6 +104,7 @@ def memory_requirement(
         precision=precision,
         unconfirmed=_unconfirmed(known),
         draft=draft,
+        left_out=left_out,
     )
 
 

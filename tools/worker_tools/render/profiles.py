@@ -72,6 +72,7 @@ def _variables(item: Described) -> dict[str, object]:
         "facts": facts_of(item.profile),
         "unknown": unknown_facts(item.profile),
         "unconfirmed": UNCONFIRMED,
+        "encoders": item.profile.about.fact("encoder_bytes"),
         "settings": settings_text(item.profile.settings),
         "formatting": formatting,
         "task": TASKS[item.profile.about.task].lower(),
