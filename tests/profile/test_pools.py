@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from worker.profile.pools import POOLS, PoolName, find_pool, known_gpus
+from worker.profile.pools import POOLS, SLICES, PoolName, find_gpu, find_pool, known_gpus
 
 
 @pytest.mark.parametrize(
@@ -34,9 +34,26 @@ def test_find_pool_knows_every_name_that_it_offers(name):
     assert find_pool(name) is not None
 
 
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("PRO 6000 MIG 24GB", "PRO 6000 MIG 24GB"),
+        ("nvidia rtx pro 6000 mig 2g.48gb", "PRO 6000 MIG 48GB"),
+        ("RTX PRO 6000", "BLACKWELL_96"),
+        ("H100", "ADA_80_PRO"),
+    ],
+)
+def test_find_gpu_finds_slices_and_pools(name, found):
+    assert find_gpu(name).name == found
+
+
+def test_slice_is_no_pool():
+    assert [find_pool(item.name) for item in SLICES] == [None] * len(SLICES)
+
+
 def test_pools_are_complete_and_sane():
     assert [pool.name for pool in POOLS] == list(get_args(PoolName))
-    for pool in POOLS:
+    for pool in (*POOLS, *SLICES):
         nominal_mib = pool.nominal_gb * 1024
         assert 0.9 * nominal_mib < pool.memory_mib <= 1.03 * nominal_mib
         assert (pool.usd_per_s is not None) or not pool.hub

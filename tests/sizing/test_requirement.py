@@ -111,7 +111,8 @@ def test_profile_that_names_a_folder_is_the_profile_of_its_model(tmp_path):
     path = tmp_path / "own.yaml"
     layers = "[{layers: 2, kv_heads: 1, head_size: 64}]"
     path.write_text(
-        f"about: {{facts: [{{source: a count, attention: {layers}, context: 64, weight_bytes: 9}}]}}"
+        f"about: {{facts: [{{source: counted, attention: {layers}, "
+        "context: 64, weight_bytes: 9}]}"
         "\nmodel_name: /models/own\n"
     )
 

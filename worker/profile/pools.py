@@ -3,8 +3,10 @@
 Source:
     Pools: https://docs.runpod.io/references/gpu-types and, for those with `hub=False`,
     https://docs.runpod.io/flash/configuration/gpu-types. Prices: `PRICES_SOURCE`, flex workers, as
-    read in 2026; the console shows the current ones. Memory: as `nvidia-smi` shows it for the
-    smallest GPU of a pool, which is less than the nominal size.
+    read in 2026; the console shows the current ones. RTX PRO 6000, RTX 5090 and slices have no price
+    there (runpod/docs at a900806). Memory: as `nvidia-smi` shows it for the smallest GPU of a pool,
+    which is less than the nominal size. Slices: `SLICES_SOURCE`, and for their share of a GPU
+    https://docs.nvidia.com/datacenter/tesla/mig-user-guide/supported-mig-profiles.html.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from typing import Literal, get_args
 
 PRICES_SOURCE = "https://docs.runpod.io/serverless/pricing"
 """Source of the prices."""
+
+SLICES_SOURCE = "https://docs.runpod.io/references/gpu-types"
+"""Source of the slices of a GPU (MIG). No pool has them, only Pods."""
 
 MIB = 1024**2
 
@@ -37,7 +42,7 @@ class Pool:
     """A pool of GPUs, from which RunPod takes any one.
 
     Attributes:
-        name: The pool's id.
+        name: The pool's id, or the name of a slice.
         gpus: Short names of its GPUs.
         nominal_gb: Memory in RunPod's name of the pool, GB.
         memory_mib: Memory of the smallest GPU, MiB.
@@ -46,7 +51,7 @@ class Pool:
         hub: Whether RunPod documents it for hub files; other pools are documented for endpoints.
     """
 
-    name: PoolName
+    name: str
     gpus: tuple[str, ...]
     nominal_gb: int
     memory_mib: int
@@ -62,6 +67,7 @@ class Pool:
 
 AMPERE, AMPERE_RTX, ADA = (8, 0), (8, 6), (8, 9)
 HOPPER, BLACKWELL, BLACKWELL_RTX = (9, 0), (10, 0), (12, 0)
+RTX_PRO_6000_MIB = 97887
 
 POOLS = (
     Pool("AMPERE_16", ("A4000", "A4500", "RTX 4000", "RTX 2000"), 16, 16376, AMPERE_RTX, 0.00016),
@@ -72,11 +78,31 @@ POOLS = (
     Pool("ADA_48_PRO", ("L40", "L40S", "6000 Ada"), 48, 46068, ADA, 0.00053),
     Pool("AMPERE_80", ("A100",), 80, 81920, AMPERE, 0.00076),
     Pool("ADA_80_PRO", ("H100",), 80, 81559, HOPPER, 0.00116),
-    Pool("BLACKWELL_96", ("RTX PRO 6000",), 96, 97887, BLACKWELL_RTX, hub=False),
+    Pool("BLACKWELL_96", ("RTX PRO 6000",), 96, RTX_PRO_6000_MIB, BLACKWELL_RTX, hub=False),
     Pool("HOPPER_141", ("H200",), 141, 143771, HOPPER, 0.00155),
     Pool("BLACKWELL_180", ("B200",), 180, 183359, BLACKWELL, 0.00240, hub=False),
 )
 """All pools, by memory and then by generation."""
+
+SLICES = (
+    Pool(
+        "PRO 6000 MIG 24GB",
+        ("RTX PRO 6000 MIG 1g.24gb",),
+        24,
+        RTX_PRO_6000_MIB // 4,
+        BLACKWELL_RTX,
+        hub=False,
+    ),
+    Pool(
+        "PRO 6000 MIG 48GB",
+        ("RTX PRO 6000 MIG 2g.48gb",),
+        48,
+        RTX_PRO_6000_MIB // 2,
+        BLACKWELL_RTX,
+        hub=False,
+    ),
+)
+"""Parts of one GPU with memory of their own; several cannot serve one model together."""
 
 GPU_COUNTS = (1, 2, 4, 8)
 """Numbers of GPUs per worker that work as tensor parallel size for every model here."""
@@ -89,6 +115,13 @@ def find_pool(name: str) -> Pool | None:
         if wanted in (_plain(pool.name), *map(_plain, pool.gpus)):
             return pool
     return None
+
+
+def find_gpu(name: str) -> Pool | None:
+    """Return the pool or the slice that a GPU's name stands for, in any spelling."""
+    wanted = _plain(name)
+    slices = (item for item in SLICES if wanted in map(_plain, (item.name, *item.gpus)))
+    return find_pool(name) or next(slices, None)
 
 
 def known_gpus() -> list[str]:

@@ -20,6 +20,9 @@ JOB_SOURCE = "RUNPOD_WEBHOOK_GET_JOB"
 ENDPOINT = "RUNPOD_ENDPOINT_ID"
 """RunPod sets it in every serverless worker."""
 
+STORE = "VLLM_ENABLE_RESPONSES_API_STORE"
+"""vLLM's variable that keeps responses for later requests; no setting."""
+
 POD = "RUNPOD_POD_ID"
 """RunPod sets it in every container."""
 

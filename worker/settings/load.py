@@ -18,7 +18,7 @@ from worker.settings.engine_environment import (
 )
 from worker.settings.machine_defaults import DEFAULT
 from worker.settings.model_location import locate_models, offline_variables, set_served_names
-from worker.settings.parallel import warn_alone
+from worker.settings.parallel import warn_alone, warn_stored_responses
 from worker.settings.registry import load_registry
 from worker.settings.rules import apply_rules
 from worker.settings.secrets import redact_problem, secret_values
@@ -94,6 +94,7 @@ def _check(settings: Settings, inputs: Inputs) -> None:
         found.problems += find_model_elsewhere(environ, allowed)
     found.problems += apply_rules(values, inputs)
     found.warnings += warn_alone(values)
+    found.warnings += warn_stored_responses(values, inputs)
     first, largest = settings.streaming.min_batch_size, settings.streaming.max_batch_size
     if first > largest:
         message = f"above DEFAULT_BATCH_SIZE; every chunk has {largest} tokens"

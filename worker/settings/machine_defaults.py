@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from worker.machine import GIB, MachineInfo
+from worker.settings.endpoint import STORE
 from worker.settings.registry import VLLM
 from worker.settings.sources import SettingsSource
 from worker.settings.values import Values
@@ -17,7 +18,7 @@ OPTIMIZATION_LEVELS = {"fast": "0", "throughput": "3"}
 """Start-up profile -> vLLM's optimization level; `balanced` leaves it to vLLM."""
 
 ONE_SERVER_OPTIONS = ("enable_fault_tolerance", "enable_elastic_ep")
-ONE_SERVER_VARIABLES = ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_ENABLE_RESPONSES_API_STORE")
+ONE_SERVER_VARIABLES = ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", STORE)
 """Features that require a single API server (state is not shared): runtime LoRA loading, stored
 responses."""
 

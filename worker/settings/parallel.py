@@ -10,12 +10,19 @@ from worker.errors import Problem
 from worker.models.name import served_model_name
 from worker.profile import find_profile
 from worker.profile.attention import count_kv_heads
-from worker.settings.endpoint import ENDPOINT, JOB_SOURCE
+from worker.settings.endpoint import ENDPOINT, JOB_SOURCE, STORE
 from worker.settings.sources import Inputs
 from worker.settings.values import Values
 
 SWITCH = "MULTI_NODE"
 ANCHOR = "deployment.md#several-gpus-and-machines"
+
+AFFINITY = "X-Runpod-Worker-Id"
+"""Header by which RunPod's load balancer finds the same worker again.
+
+Source: https://docs.runpod.io/serverless/load-balancing/worker-affinity."""
+
+RESPONSES_ANCHOR = "clients.md#stored-responses"
 
 SIZES = (
     *("tensor_parallel_size", "pipeline_parallel_size", "prefill_context_parallel_size"),
@@ -42,6 +49,27 @@ def warn_alone(values: Values) -> Iterator[Problem]:
     if values.get("num_nodes") > 1 and not values.get("multi_node"):
         message = f"this machine serves alone; {SWITCH}=true lets all of them serve one model"
         yield dataclasses.replace(values.problem("num_nodes", message), anchor=ANCHOR)
+
+
+def warn_stored_responses(values: Values, inputs: Inputs) -> Iterator[Problem]:
+    """Yield warnings if stored responses (`store` of the Responses API) can be out of reach.
+
+    vLLM keeps them in the memory of one API server.
+    """
+    if inputs.environ.get(STORE, "").strip().lower() not in ("1", "true"):
+        return
+    servers = values.get("api_server_count")
+    if servers is not None and servers > 1:
+        message = f"each of {servers} API servers keeps its own; a follow-up finds one by chance"
+        yield Problem(STORE, message, expected="API_SERVER_COUNT=1", anchor=RESPONSES_ANCHOR)
+    if inputs.environ.get(JOB_SOURCE):
+        message = "each worker keeps its own, and the queue gives a follow-up to any worker"
+        wanted = "one worker at most, or a load balancer endpoint"
+        yield Problem(STORE, message, expected=wanted, anchor=RESPONSES_ANCHOR)
+    elif inputs.environ.get(ENDPOINT):
+        message = "each worker keeps its own, and a follow-up may reach another worker"
+        wanted = f"one worker at most, or requests with {AFFINITY}"
+        yield Problem(STORE, message, expected=wanted, anchor=RESPONSES_ANCHOR)
 
 
 def _check_cluster(values: Values, inputs: Inputs) -> Iterator[Problem]:

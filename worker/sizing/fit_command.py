@@ -12,7 +12,7 @@ from worker.console import open_console, report_problems
 from worker.errors import ConfigurationError, ExitCode
 from worker.machine import detect_machine
 from worker.profile.memory import token_bytes
-from worker.profile.pools import PRICES_SOURCE, find_pool, known_gpus
+from worker.profile.pools import PRICES_SOURCE, SLICES, find_gpu, known_gpus
 from worker.sizing import formatting
 from worker.sizing.advice import advise
 from worker.sizing.placement import (
@@ -58,12 +58,13 @@ def run_fit(
             soft_wrap=True,
         )
         return ExitCode.FAILURE
-    unknown = [gpu for gpu in gpus if find_pool(gpu) is None]
+    unknown = [gpu for gpu in gpus if find_gpu(gpu) is None]
     if unknown:
-        hint = did_you_mean(suggest(unknown[0], known_gpus(), HINT))
+        known = [*known_gpus(), *(item.name for item in SLICES)]
+        hint = did_you_mean(suggest(unknown[0], known, HINT))
         out.print(
             f"No RunPod pool has a GPU called {escape(unknown[0])}.{hint} Known: "
-            f"{', '.join(known_gpus())}",
+            f"{', '.join(known)}",
             soft_wrap=True,
         )
         return ExitCode.CONFIGURATION
@@ -77,7 +78,7 @@ def _placements(
     if not gpus and machine.gpu_bytes is not None:
         number = gpu_count or machine.gpus
         return [place_on(target, machine.gpu_name or "GPU", machine.gpu_bytes, number)]
-    pools = [pool for pool in map(find_pool, gpus) if pool is not None]
+    pools = [pool for pool in map(find_gpu, gpus) if pool is not None]
     if gpu_count is None and not gpus:
         return list(place_all(target))
     if gpu_count is None:
@@ -144,7 +145,9 @@ def _describe(target: SizingTarget, requirement: MemoryRequirement, out: Console
     out.print(f"  weights   {weights}, {requirement.precision}{doubt}")
     if requirement.draft is not None:
         size = formatting.gib(requirement.draft.weight_bytes)
-        out.print(f"  draft     {size} of the weights: {escape(formatting.draft(requirement.draft))}")
+        out.print(
+            f"  draft     {size} of the weights: {escape(formatting.draft(requirement.draft))}"
+        )
     if requirement.left_out:
         out.print(f"  text only {formatting.gib(requirement.left_out)} of encoders left out")
     out.print(f"  context   {context}; the model has {requirement.model.context:,}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from worker.profile import builtin_folder
 from worker.profile.memory import RESERVE_BYTES, RESERVE_SHARE
 from worker.profile.model import UNCONFIRMED
-from worker.profile.pools import POOLS, PRICES_SOURCE
+from worker.profile.pools import POOLS, PRICES_SOURCE, SLICES, SLICES_SOURCE
 from worker.settings.registry import OptionRegistry
 from worker.sizing import formatting
 from worker.sizing.listing import Described, describe_all, facts_of, settings_text, unknown_facts
@@ -47,6 +47,8 @@ def profile_pages(registry: OptionRegistry) -> dict[str, str]:
         },
         count=len(described),
         pools=POOLS,
+        slices=SLICES,
+        slices_source=SLICES_SOURCE,
         prices=PRICES_SOURCE,
         reserve=(formatting.gib(RESERVE_BYTES), f"{RESERVE_SHARE:.0%}"),
         version=registry.version,
