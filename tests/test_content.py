@@ -95,7 +95,7 @@ async def test_hide_content_of_what_the_event_loop_reports():
     loop = asyncio.get_running_loop()
     shown = []
     handler = logging.Handler()
-    handler.emit = shown.append
+    handler.emit = shown.append  # type: ignore[assignment]
     log = logging.getLogger("asyncio")
     log.addHandler(handler)
 
@@ -187,7 +187,7 @@ def test_describe_shape_has_types_numbers_and_sizes_only():
 
 def test_describe_shape_ends_where_objects_refer_to_each_other():
     first, second = Request(), Request()
-    first.extra, second.extra = second, first
+    first.extra, second.extra = {"other": second}, {"other": first}
     assert len(describe_shape(first)) < 5000
 
 

@@ -10,6 +10,7 @@ import re
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -213,8 +214,10 @@ def find_patterns() -> dict[str, re.Pattern[str]]:
     return found
 
 
-OUTSIDE = ("worker.request", "worker.serve", "worker.handler", "worker.queue", "worker.stream")
-OUTSIDE += ("worker.engine", "worker.logs", "worker.redaction")
+OUTSIDE = (
+    *("worker.request", "worker.serve", "worker.handler", "worker.queue", "worker.stream"),
+    *("worker.engine", "worker.logs", "worker.redaction"),
+)
 """Modules that meet requests, vLLM's messages and log lines, and RunPod's replies."""
 
 ANCHORED = ("worker.request.routes", "worker.request.upload", r"worker.queue.decoding \s*")
@@ -242,9 +245,7 @@ def test_pattern_worst_text_costs_in_proportion(name):
     search = pattern.match if name.startswith(ANCHORED) else pattern.search
 
     def cost(size: int) -> float:
-        return max(
-            cpu_s(lambda text=text: search(text), runs=2) for text in worst_texts(pattern, size)
-        )
+        return max(cpu_s(partial(search, text), runs=2) for text in worst_texts(pattern, size))
 
     assert cost(16_000) < 0.05 or cost(32_000) < GROWTH * cost(16_000)
 
@@ -363,22 +364,25 @@ OTHER_BODIES: dict[str, tuple[str, Callable[[int], dict[str, Any]]]] = {
         },
     ),
 }
-GRAMMARS: dict[str, Callable[[int], dict[str, Any]]] = {
-    **{
-        f"chat, {name}": lambda size, build=build: {
-            "route": "/v1/chat/completions",
-            "body": {"messages": "x", **build(size)},
-        }
-        for name, build in CHAT_BODIES.items()
-    },
-    **{
-        f"native, {name}": lambda size, build=build: {"messages": "x", **build(size)}
-        for name, build in CHAT_BODIES.items()
-    },
-    **{
-        name: lambda size, route=route, build=build: {"route": route, "body": build(size)}
-        for name, (route, build) in OTHER_BODIES.items()
-    },
+Build = Callable[[int], dict[str, Any]]
+
+
+def on_route(route: str, build: Build, size: int) -> dict[str, Any]:
+    return {"route": route, "body": build(size)}
+
+
+def in_chat(build: Build, size: int) -> dict[str, Any]:
+    return {"route": "/v1/chat/completions", "body": {"messages": "x", **build(size)}}
+
+
+def in_native_input(build: Build, size: int) -> dict[str, Any]:
+    return {"messages": "x", **build(size)}
+
+
+GRAMMARS: dict[str, Build] = {
+    **{f"chat, {name}": partial(in_chat, build) for name, build in CHAT_BODIES.items()},
+    **{f"native, {name}": partial(in_native_input, build) for name, build in CHAT_BODIES.items()},
+    **{name: partial(on_route, route, build) for name, (route, build) in OTHER_BODIES.items()},
 }
 
 

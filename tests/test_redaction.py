@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -13,7 +14,7 @@ AWKWARD = "pä\"ss'w\\ord/+ %\t🔑"
 
 KEY_FILE = '{\r\n  "private_key": "-----BEGIN KEY-----\\nMIIEvQIB\\n",\r\n  "id": "0a1b2c3d"\r\n}\n'
 
-FORMS = {
+FORMS: dict[str, Callable[[str], str]] = {
     "as it is": str,
     "JSON": json.dumps,
     "JSON in UTF-8": lambda text: json.dumps(text, ensure_ascii=False),

@@ -194,7 +194,9 @@ async def serve(**variables: str) -> AsyncIterator[Pod]:
 async def test_malformed_requests_leave_nothing_of_themselves_in_the_log(log_format):
     async with serve(WORKER_LOG_FORMAT=log_format, WORKER_API_KEY="key-5b1c9a77") as pod:
         for case in MALFORMED:
-            head = case.values[0] % CANARY
+            (head_of,) = case.values
+            assert isinstance(head_of, bytes)
+            head = head_of % CANARY
             port = int(pod.url.rpartition(":")[2])
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(head)

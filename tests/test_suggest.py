@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 import worker
-from worker.suggest import CERTAIN, HINT, LONGEST, MOST, did_you_mean, suggest
+from worker.suggest import CERTAIN, HINT, MAX_NAME_CHARS, MAX_SUGGESTIONS, did_you_mean, suggest
 
 KNOWN = ("max_tokens", "min_tokens", "temperature", "top_k", "top_p", "stop")
 
@@ -23,7 +23,7 @@ def test_suggest_misspelt_name_is_found(name, meant):
     assert suggest(name, KNOWN)[0] == meant
 
 
-@pytest.mark.parametrize("name", ["provider", "safety_identifier", "", "x" * LONGEST])
+@pytest.mark.parametrize("name", ["provider", "safety_identifier", "", "x" * MAX_NAME_CHARS])
 def test_suggest_unrelated_name_has_no_suggestion(name):
     assert suggest(name, KNOWN) == ()
 
@@ -42,12 +42,12 @@ def test_suggest_cutoff_decides_how_near_a_name_must_be():
 def test_suggest_returns_the_three_nearest_names_whatever_their_order():
     known = [f"name_{letter}" for letter in "abcdef"]
 
-    assert len(suggest("name_x", known)) == MOST
+    assert len(suggest("name_x", known)) == MAX_SUGGESTIONS
     assert suggest("name_x", known) == suggest("name_x", known[::-1])
 
 
 def test_suggest_name_longer_than_all_known_ones_is_not_compared():
-    name = "max_tokens" + "s" * LONGEST
+    name = "max_tokens" + "s" * MAX_NAME_CHARS
 
     assert suggest(name, [name]) == ()
 

@@ -1,6 +1,6 @@
 """pydantic's errors in the words of the project."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError
@@ -53,7 +53,7 @@ def test_describe_names_what_is_wrong_and_what_is_expected(values, message, expe
 
 def test_describe_gives_back_what_a_validator_raised():
     error = invalid_value("unknown {value}", "one of a, b", ["a"])
-    detail = {"type": error.type, "ctx": error.context}
+    detail: Any = {"type": error.type, "ctx": error.context}
 
     assert describe(detail) == InvalidValue("unknown {value}", "one of a, b", ("a",))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from benchmarks import first_chunk, measure
 from benchmarks.first_chunk import IN_A_ROW, WARM_UP, measure_first_chunks
@@ -32,7 +33,7 @@ async def test_systems_take_turns_and_count_only_when_they_are_awake(monkeypatch
 
     monkeypatch.setattr(first_chunk, "Server", Server)
     monkeypatch.setattr(measure, "QUIET_TIMEOUT_S", 0)
-    worker = System()
+    worker: Any = System()
 
     found = await measure_first_chunks([worker], worker, IN_A_ROW + 1, lambda _text: None)
 

@@ -94,7 +94,7 @@ async def test_profile_worker_runs_the_bursts_between_two_signals_to_all_process
 ):
     worker, sent = signals
 
-    profiles = await profile_worker(worker, tmp_path, ["first", "second"])
+    profiles = await profile_worker(worker, tmp_path, ["first", "second"])  # type: ignore[list-item]
 
     assert sent == [
         (1, signal.SIGUSR1, []),

@@ -96,10 +96,10 @@ async def site(
         }
         environ = make_environ(tiny_model, **settings)
         async with serve_http(session, environ, mode=request.param) as server:
-            pages = [await browser.new_page(), await browser.new_page()]
-            for page, origin in zip(pages, (friend, stranger), strict=True):
-                await page.goto(origin)
-            yield (server, *pages)
+            allowed, other = await browser.new_page(), await browser.new_page()
+            await allowed.goto(friend)
+            await other.goto(stranger)
+            yield server, allowed, other
 
 
 def chat(**more: Any) -> dict[str, Any]:

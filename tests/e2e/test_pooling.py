@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -38,7 +39,7 @@ async def test_embeddings_through_the_client(embedder: LocalDeployment, form: st
         base_url=embedder.endpoint.openai_url, api_key="local", max_retries=0, timeout=60
     ) as client:
         # Without a form the client asks for base64 and decodes it.
-        wanted = {} if form == "base64" else {"encoding_format": "float"}
+        wanted: Any = {} if form == "base64" else {"encoding_format": "float"}
         answer = await client.embeddings.create(model=MODEL, input=TEXTS, **wanted)
     assert [item.index for item in answer.data] == [0, 1, 2]
     for item in answer.data:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import openai
 import pytest
@@ -116,7 +116,7 @@ async def test_conversation_with_a_tools_answer_goes_on(client: openai.AsyncOpen
     answer = await client.chat.completions.create(
         model=MODEL,
         messages=history,
-        tools=TOOLS,
+        tools=cast(Any, TOOLS),
         max_tokens=40,
         extra_body={"structured_outputs": {"choice": ["Seven."]}},
     )

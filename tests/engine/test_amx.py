@@ -1,3 +1,4 @@
+import ctypes
 import platform
 import re
 from pathlib import Path
@@ -21,5 +22,5 @@ def test_permit_amx_twice_gives_the_same_answer():
 @pytest.mark.parametrize("machine", ["aarch64", "riscv64", ""])
 def test_permit_amx_on_another_architecture_makes_no_system_call(monkeypatch, machine):
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    monkeypatch.setattr(amx.ctypes, "CDLL", None)
+    monkeypatch.setattr(ctypes, "CDLL", None)
     assert amx.permit_amx() is False

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ class Bench:
         self.now = 100.0
         self.beats = 0
         self.folder = folder
-        monkeypatch.setattr(heartbeat.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
         self.heartbeats = Heartbeats(folder)
 
     def beat(self, *pids: int) -> None:

@@ -146,19 +146,19 @@ class Usage:
 
 
 async def test_check_machine_with_a_full_cache_disk_fails(environ, monkeypatch):
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _folder: Usage(100 * MIB))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: Usage(100 * MIB))
     error = await refusal("org/name", environ, Machine())
     assert error.check == "cache"
     assert "only 100 MiB are free there" in str(error)
 
 
 async def test_check_machine_with_a_full_temporary_disk_fails(environ, monkeypatch):
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _folder: Usage(0))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: Usage(0))
     assert (await refusal("org/name", environ, Machine())).check == "temporary"
 
 
 async def test_check_machine_with_a_read_only_cache_fails(environ, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.os, "access", lambda folder, _mode: "cache" not in str(folder))
+    monkeypatch.setattr(os, "access", lambda folder, _mode: "cache" not in str(folder))
     (tmp_path / "cache").mkdir()
     error = await refusal("org/name", environ, Machine())
     assert error.check == "cache"
@@ -171,7 +171,7 @@ async def test_check_machine_with_a_local_model_needs_no_disk_space(
 ):
     (tmp_path / "cache/hub/models--org--name").mkdir(parents=True)
     free = {str(tmp_path): 10 * GIB}
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: Usage(free.get(str(folder), 0)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(free.get(str(folder), 0)))
     model = {"cached": "org/name", "path": "/models/x", "store": "s3://bucket/x"}[kind]
     await check_machine(model, environ, Machine())
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -27,7 +28,7 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def parent(monkeypatch) -> Path:
+def parent(monkeypatch) -> Iterator[Path]:
     """A short temporary folder of the test's own; pytest's are too long for sockets."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
@@ -38,16 +39,15 @@ def folders(parent: Path) -> list[Path]:
     return sorted(parent.glob(f"{PREFIX}*"))
 
 
-def hold(parent: Path) -> subprocess.Popen:
-    """Start another worker that has a folder."""
+def hold(parent: Path) -> tuple[subprocess.Popen, Path]:
+    """Start another worker that has a folder, and return both."""
     other = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(parent)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    other.path = Path(other.stdout.readline().strip())
-    return other
+    return other, Path(other.stdout.readline().strip())
 
 
 def end(other: subprocess.Popen, number: int) -> None:
@@ -69,18 +69,18 @@ def test_folder_is_private_and_removed_with_its_content(parent):
 
 def test_folder_of_a_live_worker_stays(parent):
     first, second = RunFolder(), RunFolder()
-    other = hold(parent)
+    other, path = hold(parent)
     third = RunFolder()
-    assert folders(parent) == sorted([first.path, second.path, other.path, third.path])
+    assert folders(parent) == sorted([first.path, second.path, path, third.path])
     end(other, signal.SIGKILL)
     for folder in (first, second, third):
         folder.remove()
 
 
 def test_folder_of_a_killed_worker_is_removed_by_the_next(parent):
-    other = hold(parent)
+    other, path = hold(parent)
     end(other, signal.SIGKILL)
-    assert folders(parent) == [other.path]
+    assert folders(parent) == [path]
     folder = RunFolder()
     assert folders(parent) == [folder.path]
     folder.remove()

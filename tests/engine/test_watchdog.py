@@ -1,6 +1,7 @@
+import time
+
 import pytest
 
-from worker.engine import watchdog as watchdog_module
 from worker.engine.client import Health
 from worker.engine.watchdog import MAX_POLL_S, EngineWatchdog, WatchdogLimits
 
@@ -28,9 +29,9 @@ class Client:
 class Harness:
     def __init__(self, monkeypatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(watchdog_module.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
         self.client = Client()
-        self.watchdog = EngineWatchdog(self.client, LIMITS)
+        self.watchdog = EngineWatchdog(self.client, LIMITS)  # type: ignore[arg-type]
 
     async def check(self, times: int = 1, step_s: float = STEP_S) -> str | None:
         problem = None

@@ -103,11 +103,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _find(self, name: str) -> Repository | None:
         repository = self.hub.repositories.get(name)
         if repository is None:
-            return self._refuse(404, "RepoNotFound")
+            self._refuse(404, "RepoNotFound")
+            return None
         if repository.token is not None:
             sent = self.headers.get("Authorization")
             if sent != f"Bearer {repository.token}":
-                return self._refuse(401, "GatedRepo" if repository.gated else "RepoNotFound")
+                self._refuse(401, "GatedRepo" if repository.gated else "RepoNotFound")
+                return None
         return repository
 
     def _refuse(self, status: int, code: str) -> None:

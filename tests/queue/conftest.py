@@ -12,7 +12,7 @@ import pytest_asyncio
 
 if "runpod" not in sys.modules:
     stub = types.ModuleType("cpuinfo")
-    stub.get_cpu_info = lambda: {"brand_raw": "not looked at"}
+    vars(stub)["get_cpu_info"] = lambda: {"brand_raw": "not looked at"}
     genuine = sys.modules.get("cpuinfo")
     sys.modules["cpuinfo"] = stub
     import worker.queue  # noqa: F401

@@ -14,7 +14,7 @@ import uvloop
 
 # The SDK's look at the processor takes longer than everything else here.
 sys.modules["cpuinfo"] = types.ModuleType("cpuinfo")
-sys.modules["cpuinfo"].get_cpu_info = lambda: {"brand_raw": "not looked at"}
+vars(sys.modules["cpuinfo"])["get_cpu_info"] = lambda: {"brand_raw": "not looked at"}
 
 from worker.engine.parent_death import set_pdeathsig_on_fork  # noqa: E402
 from worker.errors import RequestError  # noqa: E402

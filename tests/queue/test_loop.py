@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 
 import pytest
+from runpod.serverless.modules.worker_state import JobsProgress
 
 from tests.support.reference_cycles import garbage_of
 from worker.queue import loop as loop_module
@@ -61,7 +63,7 @@ class Harness:
         self.cancelled: list[str] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.scaler = EventDrivenScaler(self.handle, PLACES)
-        self.scaler.jobs_fetcher = self.platform.fetch
+        self.scaler.jobs_fetcher = self.platform.fetch  # type: ignore[assignment]
         self.running: asyncio.Task | None = None
 
     async def handle(self, job):
@@ -108,7 +110,7 @@ async def harness(monkeypatch) -> AsyncIterator[Harness]:
     await asyncio.wait({made.running}, timeout=5)
     assert made.running.done()
     assert made.scaler.jobs_tasks == {}
-    assert sdk.JobsProgress().get_job_list() is None
+    assert JobsProgress().get_job_list() is None
 
 
 async def test_job_starts_when_it_arrives(harness):
@@ -140,10 +142,10 @@ async def test_full_worker_fetches_again_after_a_slot_is_freed(harness):
 async def test_heartbeat_knows_the_jobs_in_progress(harness):
     harness.platform.give(jobs("a", "b"))
     await drain_loop()
-    assert set(sdk.JobsProgress().get_job_list().split(",")) == {"a", "b"}
+    assert set(JobsProgress().get_job_list().split(",")) == {"a", "b"}
     harness.finish("a")
     await drain_loop()
-    assert sdk.JobsProgress().get_job_list() == "b"
+    assert JobsProgress().get_job_list() == "b"
 
 
 async def test_stopped_job_is_cancelled_and_not_reported(harness):
@@ -349,7 +351,7 @@ async def test_frozen_worker_fetches_on_a_new_connection(harness, monkeypatch):
     harness.platform.give(jobs("a"))
     await drain_loop()
     now = [0.0]
-    monkeypatch.setattr(loop_module.time, "time", lambda: now[0])
+    monkeypatch.setattr(time, "time", lambda: now[0])
     await asyncio.sleep(0.05)
     takes = len(harness.platform.asked)
     now[0] += loop_module.FREEZE_S + 1

@@ -139,18 +139,18 @@ async def network(tmp_path_factory) -> AsyncIterator[Network]:
     deployment = LocalDeployment(
         environ={**ENVIRON, "OUTAGE": str(outage), "RUNPOD_PING_INTERVAL": "1000"},
         endpoint=endpoint,
-        on_output=lambda _worker, line: network.lines.append(line),
+        on_output=lambda _worker, line: started.lines.append(line),
     )
     deployment.command = (sys.executable, str(WORKER))
-    network = Network(deployment, proxy, outage)
+    started = Network(deployment, proxy, outage)
     async with deployment:
-        await network.wait_for(
-            lambda: any("Fetching jobs failed" in line for line in network.lines)
+        await started.wait_for(
+            lambda: any("Fetching jobs failed" in line for line in started.lines)
         )
         outage.unlink()
         async with asyncio.timeout(15):
             await deployment.wait_ready()
-        yield network
+        yield started
     await proxy.close()
 
 

@@ -1,7 +1,8 @@
 import asyncio
+from typing import get_args
 
 import pytest
-from runpod.serverless.modules import rp_job
+from runpod.serverless.modules import rp_fitness, rp_http, rp_job
 
 from worker.queue import sdk
 from worker.redaction import REDACTED, Redactor
@@ -37,7 +38,7 @@ def test_hide_secrets_reaches_every_module_of_the_sdk_and_comes_before_the_cut(
 def test_log_levels_are_those_of_the_settings():
     from worker.settings.groups import LogLevel
 
-    assert set(sdk.LOG_LEVELS) == set(LogLevel.__args__)
+    assert set(sdk.LOG_LEVELS) == set(get_args(LogLevel))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_log_levels_are_those_of_the_settings():
     ],
 )
 def test_urls_are_the_sdks(monkeypatch, url, template, last):
-    monkeypatch.setattr(sdk.rp_http, template, "http://p/x/$ID?gpu=y")
+    monkeypatch.setattr(rp_http, template, "http://p/x/$ID?gpu=y")
     assert url("j-1") == f"http://p/x/j-1?gpu=y&isStream={last}"
 
 
@@ -67,13 +68,13 @@ def test_split_job_ids_counts_what_the_url_will_hold():
 
 async def test_fitness_checks_are_the_registered_ones_only(monkeypatch):
     ran = []
-    monkeypatch.setattr(sdk.rp_fitness, "_fitness_checks", [lambda: ran.append("custom")])
+    monkeypatch.setattr(rp_fitness, "_fitness_checks", [lambda: ran.append("custom")])
     monkeypatch.setattr(
-        sdk.rp_fitness, "_registration_state", {"gpu_check": False, "system_checks": False}
+        rp_fitness, "_registration_state", {"gpu_check": False, "system_checks": False}
     )
     await sdk.run_fitness_checks()
     assert ran == ["custom"]
-    assert len(sdk.rp_fitness._fitness_checks) == 1
+    assert len(rp_fitness._fitness_checks) == 1
 
 
 async def test_debounced_calls_within_the_delay_become_one_call():

@@ -1,6 +1,7 @@
 """Whatever a job contains: a call that can be sent, or an error object, never a crash."""
 
 import random
+from typing import Any
 
 import orjson
 import pytest
@@ -41,7 +42,7 @@ SCALARS = [
     *("never", "auto", "GET", "post", "[1]", "{}", '{"prompt": "a"}'),
     *("/", "..", "/v1/../x", *(route.path for route in ROUTES)),
 ]
-TOPS = [
+TOPS: list[dict[str, Any]] = [
     {"prompt": "Hi"},
     {"messages": "Hi"},
     {"prompt": "Hi", "model": "a"},

@@ -1,4 +1,5 @@
 import copy
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ DEFAULTS = RequestDefaults(model="served", batching=BATCHING, max_tokens=16)
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
-def parse(job_input: object, **settings: object) -> EngineRequest:
+def parse(job_input: object, **settings: Any) -> EngineRequest:
     return parse_job(job_input, RequestDefaults("served", BATCHING, 16, **settings))
 
 

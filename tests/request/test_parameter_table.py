@@ -1,5 +1,7 @@
 """Every parameter of every way to ask: accepted and shown_names to work, or refused with a hint."""
 
+from typing import Any
+
 import pytest
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
@@ -99,7 +101,8 @@ def names() -> list[str]:
 
 def refusal(name: str, way: Way) -> RequestError | None:
     """Return how the parameter is refused where nothing takes it; None if nobody minds."""
-    start = {"messages": "x"} if way.is_chat else {"prompt": "x"}
+    start: dict[str, Any] = {"messages": "x"} if way.is_chat else {"prompt": "x"}
+    job_input: dict[str, Any]
     if not way.is_native:
         job_input = {"openai_route": way.route, "openai_input": {**start, name: [True]}}
     elif name in UNREACHABLE:
@@ -123,7 +126,7 @@ def alias(name: str, ways: tuple[Way, ...]) -> str | None:
 
 
 def is_ignored(name: str, way: Way) -> bool:
-    start = {"messages": "x"} if way.is_chat else {"prompt": "x"}
+    start: dict[str, Any] = {"messages": "x"} if way.is_chat else {"prompt": "x"}
     job_input = {**start, name: [True]}
     if not way.is_native:
         job_input = {"openai_route": way.route, "openai_input": job_input}

@@ -101,7 +101,7 @@ def test_nasty_text_in_any_variable_gives_settings_or_problems(position):
     texts = list(NASTY.values())
     for number, name in enumerate(VARIABLES):
         text = texts[(number + position * 7) % len(texts)]
-        problems = []
+        problems: tuple = ()
         try:
             load_settings({**QUIET, "TEAM_API_KEY": SECRET, name: text})
         except ConfigurationError as error:

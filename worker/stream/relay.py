@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import aiohttp
 
@@ -11,7 +11,7 @@ from worker.stream.events import EventBuffer
 from worker.stream.flush_policy import FlushDelay, FlushTimer
 
 
-async def relay(content: aiohttp.StreamReader, flush: FlushTimer) -> AsyncIterator[bytes]:
+async def relay(content: aiohttp.StreamReader, flush: FlushTimer) -> AsyncGenerator[bytes, None]:
     """Yield chunks of whole server-sent events when `flush` makes them due; the end at once.
 
     Nothing is read while the consumer posts a chunk. Data that arrives in the meantime waits in

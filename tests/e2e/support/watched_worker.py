@@ -40,5 +40,5 @@ class WatchedWorker(start.Worker):
             watching.cancel()
 
 
-start.Worker = WatchedWorker
+start.Worker = WatchedWorker  # type: ignore[misc]
 sys.exit(start.run_worker(os.environ))

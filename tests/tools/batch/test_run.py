@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 
+from worker.errors import UnavailableError
 from worker_tools.batch import run as run_module
 from worker_tools.batch.api import BatchClient, LimitError, RejectedError, UnansweredError
 from worker_tools.batch.input_file import read_input_file
@@ -175,7 +176,7 @@ async def test_run_blocked_by_other_batches_gives_up_after_a_while(
         session = Session(source, endpoint.url, tmp_path)
         async with BatchClient(session.url, None) as other:
             await other.create()
-        with pytest.raises(run_module.UnavailableError, match="1 active batches"):
+        with pytest.raises(UnavailableError, match="1 active batches"):
             await session.follow(BatchClient(session.url, None))
 
 
@@ -218,5 +219,5 @@ async def test_unreachable_endpoint_ends_after_the_patience():
     url = endpoint.url
     await endpoint.stop()
     async with BatchClient(url, None, patience_s=0.1) as client:
-        with pytest.raises(run_module.UnavailableError, match="same command again"):
+        with pytest.raises(UnavailableError, match="same command again"):
             await client.get("batch_x")

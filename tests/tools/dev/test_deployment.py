@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import openai
@@ -90,7 +91,7 @@ async def test_openai_client_through_sdk_worker(shared):
         base_url=shared.endpoint.openai_url, api_key="local", max_retries=0
     ) as client:
         assert [model.id async for model in client.models.list()] == ["tiny"]
-        messages = [{"role": "user", "content": "hi"}]
+        messages: Any = [{"role": "user", "content": "hi"}]
         answer = await client.chat.completions.create(model="tiny", messages=messages)
         assert answer.choices[0].message.content == "Grüße 🦙"
         stream = await client.chat.completions.create(
@@ -170,7 +171,7 @@ async def test_job_of_a_killed_worker_goes_to_another_one(stock_deployment, conn
 
 
 async def test_wait_ready_worker_that_exits_tells_its_status(stock_deployment):
-    class ExitingDeployment(stock_deployment):
+    class ExitingDeployment(stock_deployment):  # type: ignore[misc, valid-type]
         command = (*stock_deployment.command, "--exit")
 
     lines = []

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from typing import Any
 
 import aiohttp
 import openai
@@ -8,7 +9,7 @@ import pytest
 from worker_tools.dev import Limits
 from worker_tools.dev.gateway import join_outputs
 
-CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
+CHAT: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
 
 
 def ask(api, body, path="/chat/completions"):

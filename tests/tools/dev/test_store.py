@@ -71,7 +71,8 @@ async def test_drain_ends_polls_and_hands_out_no_more_jobs(store):
     stopping = asyncio.create_task(store.stop_signals("w1"))
     await asyncio.sleep(0)
     store.drain()
-    assert await asyncio.wait_for(asyncio.gather(taking, stopping), 0.1) == [[], []]
+    taken, stopped = await asyncio.wait_for(asyncio.gather(taking, stopping), 0.1)
+    assert (taken, stopped) == ([], [])
     job = store.submit(request())
     assert await store.take("w1", 1) == []
     assert job.status is JobStatus.IN_QUEUE

@@ -57,7 +57,7 @@ async def test_sample_has_rates_since_the_last_one(monkeypatch):
 
 
 async def test_sample_without_an_engine_is_none():
-    monitor = EngineMonitor(lambda: [], pytest.fail)
+    monitor = EngineMonitor(lambda: [], lambda _samples: pytest.fail("sampled"))
     await monitor.sample()
     assert list(monitor.samples) == []
 

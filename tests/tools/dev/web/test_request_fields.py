@@ -13,7 +13,9 @@ def test_each_parameter_of_the_schema_has_a_field(kind):
     if kind == "embeddings":
         schema = schema["$defs"]["EmbeddingCompletionRequest"]
     names = {tuple(field["path"]) for field in build_forms()[kind]}
-    wanted = {(name,) for name in schema["properties"] if name not in SET_BY_THE_PAGE}
+    wanted: set[tuple[str, ...]] = {
+        (name,) for name in schema["properties"] if name not in SET_BY_THE_PAGE
+    }
     if kind == "native":
         members = schema["$defs"]["SamplingParameters"]["properties"]
         wanted |= {("sampling_params", name) for name in members}

@@ -6,6 +6,7 @@ import json
 import shlex
 import shutil
 import subprocess
+from typing import Any
 
 import openai
 import pytest
@@ -14,7 +15,7 @@ from worker_tools.dev.web.snippets import METHODS, write_snippets
 
 BASE = "http://127.0.0.1:8000/v2/local"
 TEXT = """it's "é" $HOME `x` \\ </script> {{ x }} {% y %}\n🦙"""
-CHAT = {
+CHAT: dict[str, Any] = {
     "openai_route": "/v1/chat/completions",
     "openai_input": {
         "model": "m",
@@ -89,7 +90,7 @@ def test_other_names_go_into_the_extra_body():
 @pytest.mark.parametrize("route", METHODS)
 def test_arguments_are_those_of_the_installed_client(route):
     client = openai.OpenAI(api_key="x")
-    method = client
+    method: Any = client
     for part in METHODS[route].name.split("."):
         method = getattr(method, part)
     assert set(inspect.signature(method).parameters) >= METHODS[route].arguments
