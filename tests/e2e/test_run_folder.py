@@ -28,7 +28,7 @@ def temporary() -> Iterator[Path]:
 
 
 def sockets(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_websocket()]
+    return [path for path in folder.rglob("*") if path.is_socket()]
 
 
 def names(folder: Path) -> set[str]:
