@@ -13,6 +13,8 @@ import pytest_asyncio
 
 from tests.e2e.support.deployment import MODEL, Api, connect, deploy, make_environ
 from tests.e2e.support.tiny_model import CLASSIFIER, build_tiny_model
+from tests.e2e.test_readme import run_request
+from tests.support.markdown import README, read_blocks
 from worker_tools.dev import LocalDeployment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -31,6 +33,14 @@ async def embedder(tiny_model: Path) -> AsyncIterator[LocalDeployment]:
 async def pooling(embedder: LocalDeployment) -> AsyncIterator[Api]:
     async with connect(embedder) as connected:
         yield connected
+
+
+async def test_request_of_the_guide_is_answered(embedder: LocalDeployment) -> None:
+    blocks = read_blocks(README.parent / "docs" / "embeddings.md")
+    requests = [block for block in blocks if block.is_request]
+    assert requests
+    for block in requests:
+        await run_request(block, embedder.endpoint.url)
 
 
 @pytest.mark.parametrize("form", ["float", "base64"])

@@ -1,4 +1,4 @@
-"""The requests of README and deployment page, as they stand there, against the suite's endpoint."""
+"""The requests of README and guides, as they are printed there, against the suite's endpoint."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ from worker_tools.dev import LocalDeployment
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 INTERPRETERS = {"bash": ["bash", "-euc"], "python": [sys.executable, "-c"]}
-DEPLOYMENT = README.parent / "docs" / "deployment.md"
-REQUESTS = [
-    block for path in (README, DEPLOYMENT) for block in read_blocks(path) if block.is_request
+GUIDES = [
+    README.parent / "docs" / f"{name}.md" for name in ("deployment", "structured-outputs", "tools")
 ]
+REQUESTS = [block for path in (README, *GUIDES) for block in read_blocks(path) if block.is_request]
 
 
 @pytest.mark.parametrize("block", REQUESTS, ids=lambda block: f"line-{block.line}-{block.language}")
 async def test_request_is_answered(deployment: LocalDeployment, block: Block) -> None:
-    program = block.aim(deployment.endpoint.url, MODEL).replace("curl ", "curl -fsS ")
+    await run_request(block, deployment.endpoint.url)
+
+
+async def run_request(block: Block, url: str) -> None:
+    """Send the request of a page to the endpoint at `url`."""
+    program = block.aim(url, MODEL).replace("curl ", "curl -fsS ")
     process = await asyncio.create_subprocess_exec(
         *INTERPRETERS[block.language],
         program,
