@@ -1,4 +1,4 @@
-"""The report: tables of all figures, the targets with their figures, and a plot."""
+"""The report: targets, one table and a plot on one page; all figures on a second one."""
 
 from __future__ import annotations
 
@@ -67,22 +67,25 @@ counted in each."""
 
 
 def write_report(path: Path, section: str, record: Record) -> None:
-    """Write the section of a Markdown file, and its plot beside the file.
+    """Write the section of a Markdown file; beside the file, its plot and all figures.
 
     Args:
-        path: The file; text outside of the section's marks stays as it is.
+        path: The file; text outside of the section's marks stays as it is. All figures are in a
+            file whose name ends in `-runs.md`.
         section: Name of the section, part of the plot's file name.
         record: What was measured.
     """
     picture = path.with_name(f"{path.stem}-{section}.svg")
     write_section(path, section, describe(record, picture.name))
+    runs = path.with_name(f"{path.stem}-runs.md")
+    write_section(runs, section, describe_runs(record), title="All figures")
     picture.write_text(draw(make_panels(record.setting, record.results)), encoding="utf-8")
 
 
-def write_section(path: Path, section: str, body: str) -> None:
-    """Write the section of a Markdown file; other text is unchanged."""
+def write_section(path: Path, section: str, body: str, title: str = "Performance") -> None:
+    """Write the section of a Markdown file; other text is unchanged. A new file has a title."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n"
+    text = path.read_text(encoding="utf-8") if path.exists() else f"# {title}\n"
     path.write_text(replace_section(text, section, body), encoding="utf-8")
 
 
@@ -97,21 +100,31 @@ def replace_section(text: str, section: str, body: str) -> str:
 
 
 def describe(record: Record, picture: str) -> str:
-    """Return the whole section as Markdown."""
+    """Return the section with targets, plot and streamed chats as Markdown."""
+    setting, results = record.setting, record.results
+    rows = _make_rows(setting, results, _plotted(setting))
+    parts = [
+        describe_facts(setting.facts),
+        f"![Wall time, first chunk, CPU and bytes over concurrency]({picture})",
+        f"Chats, streamed, at a round trip of {setting.base_rtt_ms:g} ms:",
+        make_table(("requests", "system", *COLUMNS), rows),
+        describe_targets(setting, results),
+        *describe_failures(results),
+    ]
+    return "\n\n".join(parts)
+
+
+def describe_runs(record: Record) -> str:
+    """Return all figures as Markdown."""
     setting, results = record.setting, record.results
     fewest, most = count_rounds(results.samples)
     rounds = str(most) if fewest == most else f"{fewest} to {most}"
     parts = [
         describe_facts(setting.facts),
-        describe_targets(setting, results),
-        f"![Wall time, first chunk, CPU and bytes over concurrency]({picture})",
         *describe_costs(setting, results),
         *describe_profiles(record),
-        "<details><summary>All figures</summary>",
         LEGEND.format(rounds=rounds, tokens=setting.tokens),
         *describe_tables(setting, results),
-        "</details>",
-        *describe_failures(results),
     ]
     return "\n\n".join(parts)
 
