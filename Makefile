@@ -19,7 +19,7 @@ dev: install ## A local RunPod endpoint that stays up, with the demo model or MO
 	@$(BIN)/worker dev
 
 test: install ## All tests: units on every core, then end to end with one real vLLM
-	$(BIN)/pytest -m "not e2e" -n logical --dist worksteal --durations=10
+	$(BIN)/pytest -m "not e2e" -n logical --dist worksteal --durations=10 $(COVERAGE)
 	$(BIN)/pytest -m "e2e and not faults" --durations=10
 
 test-faults: install ## The longest end-to-end tests: hangs, overload, broken models and downloads
