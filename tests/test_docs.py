@@ -44,7 +44,7 @@ BLOCKS = [
 BLOCKS += [("README", b) for b in read_blocks() if b.text.startswith(("docker ", "worker "))]
 
 LOCAL_URL = "http://127.0.0.1:8000/"
-"""Where requests to a pod go; tests/serve/test_docs.py sends them."""
+"""Where requests to a pod go; tests/serve/test_server_docs.py sends them."""
 
 PLATFORM = {
     "FlashBoot",

@@ -19,13 +19,6 @@ TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 MODULE_LINES = 400
 FUNCTION_LINES = 50
-HOMES = {
-    "scripts": ROOT / "scripts",
-    "benchmarks": ROOT / "benchmarks",
-    "tools": ROOT / "tools/worker_tools",
-}
-"""Folders of tests that do not mirror a part of the worker -> what they test."""
-
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base"}
 
 READS_ENVIRONMENT = {
@@ -88,18 +81,6 @@ def test_packages_hold_no_logic_in_init() -> None:
             body = ast.parse(path.read_text(encoding="utf-8")).body
             logic = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.If, ast.For, ast.Try)
             assert not any(isinstance(node, logic) for node in body), name_of(path)
-
-
-def test_tests_lie_where_what_they_test_does() -> None:
-    strays = []
-    for path in TESTS:
-        place = path.relative_to(ROOT / "tests").parent
-        if place.as_posix() in (".", "e2e", "clients", "image"):
-            continue
-        first, *rest = place.parts
-        if not HOMES.get(first, ROOT / "worker" / first).joinpath(*rest).is_dir():
-            strays.append(name_of(path))
-    assert strays == []
 
 
 def test_files_name_no_place_of_a_machine() -> None:
