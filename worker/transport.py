@@ -232,16 +232,15 @@ def build_stream_load(settings: Settings) -> StreamLoad:
 
 def build_cors(settings: Settings) -> Cors | None:
     """Return the CORS rules of the HTTP server; None if no other origin may use it."""
-    given = {item.option.engine_key: item.value for item in settings.values}
-    if not given.get("allowed_origins"):
-        return None
     options = {
         "origins": "allowed_origins",
         "methods": "allowed_methods",
         "headers": "allowed_headers",
         "credentials": "allow_credentials",
     }
-    return Cors(**{name: given[key] for name, key in options.items() if key in given})
+    found = {name: settings.values.find(key) for name, key in options.items()}
+    given = {name: item.value for name, item in found.items() if item is not None}
+    return Cors(**given) if given.get("origins") else None
 
 
 def build_limits(settings: Settings) -> ConnectionLimits:

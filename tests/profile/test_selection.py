@@ -2,7 +2,14 @@
 
 import pytest
 
-from worker.profile import all_ids, builtin_folder, find_by_model, find_variant, load_all
+from worker.profile import (
+    BrokenProfileError,
+    all_ids,
+    builtin_folder,
+    find_by_model,
+    find_variant,
+    load_all,
+)
 
 FOLDER = builtin_folder()
 
@@ -33,6 +40,15 @@ def test_find_by_model_prefers_an_exact_id_to_a_pattern(tmp_path):
 
     assert find_by_model("org/one", tmp_path).name == "one"
     assert find_by_model("ORG/two", tmp_path).name == "any"
+
+
+def test_find_by_model_does_not_load_a_profile_of_another_model(tmp_path):
+    (tmp_path / "one.yaml").write_text("model_name: org/one")
+    (tmp_path / "two.yaml").write_text("about: [org/two]")
+
+    assert find_by_model("org/one", tmp_path).name == "one"
+    with pytest.raises(BrokenProfileError):
+        find_by_model("org/two", tmp_path)
 
 
 def test_find_variant_knows_the_precision():

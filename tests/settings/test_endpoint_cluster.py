@@ -71,7 +71,7 @@ def test_cluster_that_cannot_work_is_refused_before_the_start(changes, text):
     ids=str,
 )
 def test_unset_sizes_use_all_gpus_of_all_machines(changes, sizes):
-    values = {item.option.engine_key: item.value for item in load(**changes).values}
+    values = {item.option.vllm_name: item.value for item in load(**changes).values}
     names = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
     assert tuple(values.get(name) or 1 for name in names) == sizes
 

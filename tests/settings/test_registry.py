@@ -15,7 +15,7 @@ def test_every_option_of_vllm_is_settable_or_reserved_with_a_reason():
     keys = set(read_schema().options)
 
     assert set(REGISTRY.by_vllm_name) == keys
-    settable = {option.engine_key for option in REGISTRY.settable()}
+    settable = {option.vllm_name for option in REGISTRY.settable()}
     assert keys - settable == set(RESERVED)
 
 

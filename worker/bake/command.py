@@ -67,7 +67,7 @@ def bake(settings: Settings, environ: Mapping[str, str]) -> ImageManifest:
     Returns:
         The manifest.
     """
-    values = {item.option.engine_key or item.option.name: item.value for item in settings.values}
+    values = settings.values
     base = settings.storage.base_path or BASE_PATH
     if base == VOLUME or VOLUME in base.parents:
         _say(f"Warning: a network volume would hide {base}; BASE_PATH=/models is always seen")

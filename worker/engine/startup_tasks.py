@@ -102,9 +102,9 @@ def plan_startup_tasks(
         timings: Records the duration of each task.
     """
     mirror = None if settings.cache is None else CacheMirror(settings.cache, LOCAL_CACHE)
-    given = {item.option.engine_key: item.value for item in settings.values}
+    values = settings.values
     files: list[Path] = []
-    if settings.startup.prefetch_weights and given.get("load_format") not in UNREAD_FORMATS:
-        files = find_weights(settings.model.name, given.get("revision"), environment)
+    if settings.startup.prefetch_weights and values.get("load_format") not in UNREAD_FORMATS:
+        files = find_weights(settings.model.name, values.get("revision"), environment)
     prefetch = Prefetch(files, int(free_memory() * MEMORY_SHARE)) if files else None
     return StartupTasks(mirror, prefetch, timings)

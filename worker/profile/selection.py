@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from worker.profile.loader import BrokenProfileError, load_all
+from worker.profile.loader import SUFFIX, BrokenProfileError, load_profile
 from worker.profile.model import Profile, Variant
 from worker.profile.precision import share_precision
 
 
+@functools.lru_cache
 def find_by_model(model: str, folder: Path) -> Profile | None:
     """Return the built-in profile for a model; None if there is none.
 
@@ -20,12 +22,22 @@ def find_by_model(model: str, folder: Path) -> Profile | None:
         model: Repository id, in any case.
         folder: The built-in profiles.
     """
-    profiles = load_all(folder)
+    wanted = model.lower()
+    profiles = list(_load_candidates(wanted, folder))
     for matches in (_is_model, _is_variant, _is_pattern):
-        found = next((profile for profile in profiles if matches(profile, model.lower())), None)
+        found = next((profile for profile in profiles if matches(profile, wanted)), None)
         if found is not None:
             return found
     return None
+
+
+def _load_candidates(model: str, folder: Path) -> Iterator[Profile]:
+    """Yield the profiles that name a model or have a pattern; loading all takes much longer."""
+    name = model.encode(errors="replace")
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        text = path.read_bytes().lower()
+        if name in text or b"*" in text:
+            yield load_profile(path, folder)
 
 
 def _is_model(profile: Profile, model: str) -> bool:

@@ -25,7 +25,7 @@ def build_arguments(values: Iterable[ResolvedValue], machines: int = 1) -> list[
     """
     arguments: list[str] = []
     for item in values:
-        is_alone = machines == 1 and item.option.engine_key in CLUSTER_OPTIONS
+        is_alone = machines == 1 and item.option.vllm_name in CLUSTER_OPTIONS
         if item.option.flag is not None and not item.option.secret and not is_alone:
             arguments += format_option(item.option, item.value)
     return arguments

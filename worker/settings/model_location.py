@@ -92,7 +92,7 @@ def _set_revision(values: Values, written: ResolvedValue, name: str, revision: s
     Raises:
         PydanticCustomError: It contradicts the one that is set, or there is no option for it.
     """
-    key = REVISIONS.get(written.option.engine_key or "")
+    key = REVISIONS.get(written.option.vllm_name or "")
     if key is None:
         raise invalid_value("names a revision, and has none of its own", name)
     pinned = values.find(key)

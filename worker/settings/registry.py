@@ -63,7 +63,7 @@ class Option:
         default: Value when nobody sets it; None leaves the choice to vLLM.
         engine_default: vLLM's own default.
         field: Group and field of the worker's own settings; None for a pure option of vLLM.
-        engine_key: Attribute of vLLM's parsed arguments; None for the worker's own settings.
+        vllm_name: Attribute of vLLM's parsed arguments; None for the worker's own settings.
         flag: Spelling on vLLM's command line, e.g. `--max-model-len`.
         aliases: Other variables with the same meaning, in order of precedence after `name`.
         known_values: Registered names that are accepted, where that list is open to plugins.
@@ -88,7 +88,7 @@ class Option:
     default: Any = None
     engine_default: Any = None
     field: tuple[str, str] | None = None
-    engine_key: str | None = None
+    vllm_name: str | None = None
     flag: str | None = None
     aliases: tuple[str, ...] = ()
     known_values: tuple[str, ...] = ()
@@ -178,7 +178,7 @@ def load_registry() -> OptionRegistry:
     """Build the registry, once per process."""
     captured = read_schema()
     worker = tuple(_worker_options(captured))
-    taken = {option.engine_key for option in worker}
+    taken = {option.vllm_name for option in worker}
     engine = (_engine_option(key, captured) for key in captured.options if key not in taken)
     options = (*worker, *engine)
     by_variable = {
@@ -188,8 +188,8 @@ def load_registry() -> OptionRegistry:
         for name in (option.name, *option.aliases)
     }
     by_file_key = {name.lower(): option for name, option in by_variable.items()}
-    by_vllm_name = {option.engine_key: option for option in options if option.engine_key}
-    by_key = {o.engine_key or o.key: o for o in options if not o.reserved}
+    by_vllm_name = {option.vllm_name: option for option in options if option.vllm_name}
+    by_key = {o.vllm_name or o.key: o for o in options if not o.reserved}
     by_key |= {o.key: o for o in options if not o.reserved}
     return OptionRegistry(
         options=options,
@@ -235,7 +235,7 @@ def _worker_option(
         category=group.title or humanize(path[0]),
         default=field.default,
         field=path,
-        engine_key=meta.vllm_name,
+        vllm_name=meta.vllm_name,
         flag=captured.options[meta.vllm_name]["x-flag"] if meta.vllm_name else None,
         secret=SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ())),
         default_text=meta.default_text,
@@ -260,7 +260,7 @@ def _engine_option(key: str, captured: VllmSchema) -> Option:
         category=override.category or group.removesuffix("Config") or group,
         default=override.default,
         engine_default=entry.get("default"),
-        engine_key=key,
+        vllm_name=key,
         flag=entry["x-flag"],
         known_values=tuple(captured.names.get(key, override.known_values)),
         default_text=override.default_text or _machine_default(override, entry.get("default")),

@@ -60,8 +60,8 @@ BY_KIND = {
 
 def example(option):
     """Return some value that the option takes, as a user would write it."""
-    if option.engine_key in EXAMPLES:
-        return EXAMPLES[option.engine_key]
+    if option.vllm_name in EXAMPLES:
+        return EXAMPLES[option.vllm_name]
     if "enum" in option.schema:
         return str(option.schema["enum"][-1])
     if option.known_values:
@@ -80,11 +80,11 @@ def read_by_vllm(tmp_path_factory):
         settings = load_settings(case["env"], machine=MachineInfo(case.get("gpus", 1), 24 * GIB))
         cases[f"environment {name}"] = settings.engine_arguments()
     for option in load_registry().settable():
-        if option.engine_key is None or option.field is not None:
+        if option.vllm_name is None or option.field is not None:
             continue
         value = validate_value(settings_class(), option, example(option))
-        cases[option.engine_key] = format_option(option, value)
-        expected[option.engine_key] = value
+        cases[option.vllm_name] = format_option(option, value)
+        expected[option.vllm_name] = value
     target = tmp_path_factory.mktemp("parsed") / "results.json"
     program = [sys.executable, str(FOLDER / "parse_arguments.py"), str(target)]
     subprocess.run(program, input=json.dumps(cases), text=True, capture_output=True, check=True)

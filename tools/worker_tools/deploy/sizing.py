@@ -106,7 +106,7 @@ def requests_per_worker(target: SizingTarget, gpus: Gpus) -> int:
     As many of `PLANNED_TOKENS` as the smallest cache holds, up to the worker's concurrency.
     """
     settings = target.settings
-    sequences = next(item.value for item in settings.values if item.option.name == "MAX_NUM_SEQS")
+    sequences = settings.values.get("max_num_seqs")
     most = min(int(sequences), settings.serving.max_concurrency)
     if target.requirement is None or not gpus.placements:
         return most

@@ -108,7 +108,7 @@ def hub_tests(registry: OptionRegistry) -> dict[str, Any]:
 def worker_config(registry: OptionRegistry) -> dict[str, Any]:
     """Return `worker-config.json`: the quick-deploy form, without the model, which has a field."""
     options = [
-        option for option in in_order(form_options(registry)) if option.engine_key != "model"
+        option for option in in_order(form_options(registry)) if option.vllm_name != "model"
     ]
     version = importlib.metadata.version("runpod-vllm-worker")
     categories = [
@@ -159,7 +159,7 @@ def form_default(option: Option) -> Any:
     """
     if is_toggle(option):
         return bool(option.default)
-    if option.engine_key == "model":
+    if option.vllm_name == "model":
         return None
     if option.default is not None and option.kind in PLAIN_NUMBERS:
         whole = isinstance(option.default, float) and option.default.is_integer()
@@ -186,7 +186,7 @@ def _hub_input(option: Option) -> dict[str, Any]:
         entry["default"] = ""
     if entry["type"] == "number":
         entry.update(_bounds(option))
-    if option.engine_key == "model":
+    if option.vllm_name == "model":
         entry["required"] = True
     elif option.advanced:
         entry["advanced"] = True
@@ -194,7 +194,7 @@ def _hub_input(option: Option) -> dict[str, Any]:
 
 
 def _hub_type(option: Option) -> str:
-    if option.engine_key == "model":
+    if option.vllm_name == "model":
         return "huggingface"
     if is_toggle(option):
         return "boolean"
@@ -237,7 +237,7 @@ def empty_form(options: Iterable[Option]) -> dict[str, str]:
     sent = {}
     for option in options:
         default = form_default(option)
-        if option.engine_key == "model":
+        if option.vllm_name == "model":
             continue
         if default is not None:
             sent[option.name] = str(default).lower() if isinstance(default, bool) else str(default)

@@ -44,7 +44,7 @@ def config_schema(registry: OptionRegistry) -> dict[str, Any]:
         if option.category == "Configuration":
             continue
         schema = {**_value_schema(option), "description": option.summary}
-        for key in dict.fromkeys((option.key, option.engine_key, *map(str.lower, option.aliases))):
+        for key in dict.fromkeys((option.key, option.vllm_name, *map(str.lower, option.aliases))):
             if key is not None:
                 properties[key] = schema
     return {

@@ -41,10 +41,10 @@ def render_page(template: str, registry: OptionRegistry) -> str:
             registry=registry,
             described=described,
             engine=[option for option in settable if option.page == "engine-options.md"],
-            also=[option for option in described if option.engine_key],
+            also=[option for option in described if option.vllm_name],
             reserved=[option for option in registry.options if option.reserved],
             first=[option for option in described if not option.advanced],
-            count=sum(1 for option in settable if option.engine_key),
+            count=sum(1 for option in settable if option.vllm_name),
             total=len(registry.by_vllm_name),
             removed=REMOVED,
             renamed={
@@ -114,7 +114,7 @@ def default_text(option: Option) -> str:
             return f"`{plain(value)}`{suffix}"
     if option.kind in SWITCH_KINDS and option.engine_default is False:
         return "`false` (vLLM)"
-    return "unset" if option.engine_key is None else "vLLM decides"
+    return "unset" if option.vllm_name is None else "vLLM decides"
 
 
 def plain(value: Any) -> str:
