@@ -107,9 +107,7 @@ def hub_tests(registry: OptionRegistry) -> dict[str, Any]:
 
 def worker_config(registry: OptionRegistry) -> dict[str, Any]:
     """Return `worker-config.json`: the quick-deploy form, without the model, which has a field."""
-    options = [
-        option for option in in_order(form_options(registry)) if option.vllm_name != "model"
-    ]
+    options = [option for option in in_order(form_options(registry)) if option.vllm_name != "model"]
     version = importlib.metadata.version("runpod-vllm-worker")
     categories = [
         {"title": title, "settings": [o.name for o in options if o.category == title]}
