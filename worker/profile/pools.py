@@ -3,9 +3,9 @@
 Source:
     Pools: https://docs.runpod.io/references/gpu-types and, for those with `hub=False`,
     https://docs.runpod.io/flash/configuration/gpu-types. Prices: `PRICES_SOURCE`, flex workers, as
-    read in 2026; the console shows the current ones. RTX PRO 6000, RTX 5090 and slices have no price
-    there (runpod/docs at a900806). Memory: as `nvidia-smi` shows it for the smallest GPU of a pool,
-    which is less than the nominal size. Slices: `SLICES_SOURCE`, and for their share of a GPU
+    read in 2026; the console shows the current ones. RTX PRO 6000, RTX 5090 and slices have no
+    price there (runpod/docs at a900806). Memory: as `nvidia-smi` shows it for the smallest GPU of a
+    pool, which is less than the nominal size. Slices: `SLICES_SOURCE`, and for their share of a GPU
     https://docs.nvidia.com/datacenter/tesla/mig-user-guide/supported-mig-profiles.html.
 """
 
