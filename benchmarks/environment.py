@@ -49,7 +49,7 @@ def make_environ(
         environ: Our own environment.
         model: Folder of the model.
         space: What the engine has room for.
-        gpu: Whether vLLM runs on a GPU; without one it is told to run eagerly.
+        gpu: Whether vLLM runs on a GPU; without one it runs eagerly.
     """
     common = {
         **environ,

@@ -32,7 +32,7 @@ class Hotspot:
     """One function.
 
     Attributes:
-        name: Where it is and what it is called.
+        name: Module and name of the function.
         own: Its share of the process's time, without the Python functions that it called.
         within: Its share with them.
     """
@@ -47,7 +47,7 @@ class Profile:
     """One process, or several of a kind.
 
     Attributes:
-        process: What it is.
+        process: Name of the process.
         samples: How many there are; a kernel takes one at each of its ticks, 1 to 4 ms.
         libraries: The share of each library's functions, largest first.
         hotspots: The functions that took most by themselves, largest first.

@@ -109,7 +109,7 @@ class Comparison:
     """Measurements of several systems in turn.
 
     Attributes:
-        facts: Machine, versions, date, command: what it is -> its text.
+        facts: Label -> text, of machine, versions, date and command.
         size: Of the model.
         rtt_ms: Round trip of the queue mode.
         timings: What was measured, in order.

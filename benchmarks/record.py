@@ -24,7 +24,7 @@ class Setting:
         bursts: What was to be measured.
         tokens: Tokens per request.
         base_rtt_ms: The round trip at which everything was measured.
-        facts: Machine, versions, command, date: what it is -> its text.
+        facts: Label -> text, of machine, versions, command and date.
     """
 
     systems: list[str]

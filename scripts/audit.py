@@ -2,7 +2,7 @@
 
 Uses pip-audit in an environment of its own, because what it needs is no part of this project. Where
 the advisories cannot be reached (a mirror without them, no network), it says so and passes: a build
-must not fail for want of a foreign server.
+must not fail because another server is unreachable.
 """
 
 from __future__ import annotations

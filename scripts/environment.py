@@ -159,7 +159,7 @@ def count_finished(project: Project, fingerprints: Sequence[str]) -> int:
 
 
 def is_sound(project: Project) -> bool:
-    """Tell whether `.venv` runs this very Python and has pip, which `uv venv` leaves out."""
+    """Return whether `.venv` runs this Python and has pip, which `uv venv` omits."""
     try:
         made_by_uv = "\nuv = " in (project.venv / "pyvenv.cfg").read_text(encoding="utf-8")
         probe = subprocess.run(
@@ -301,7 +301,7 @@ def install(project: Project) -> None:
     started = time.monotonic()
     if finished == 1 and len(project.stamp.read_text(encoding="utf-8").split()) == 1:
         # Cut off while packages were put in place: one of them may be half there, and uv, which
-        # looks at its metadata only, would leave it so. The downloads are in uv's own cache.
+        # reads its metadata only, would not repair it. The downloads are in uv's own cache.
         shutil.rmtree(project.venv)
         finished = 0
     count = project.lock.read_text(encoding="utf-8").count("==")

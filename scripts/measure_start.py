@@ -22,7 +22,7 @@ from pathlib import Path
 WAYS: dict[str, dict[str, str]] = {
     "as shipped": {},
     "spawned": {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"},
-    # An empty folder in the place of all compiled files, and none is written.
+    # An empty folder replaces all compiled files, and Python writes no new ones.
     "no bytecode": {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": "{empty}"},
     "no model-info cache": {"VLLM_CACHE_ROOT": "{empty}"},
 }

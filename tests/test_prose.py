@@ -17,7 +17,17 @@ BANNED = {
     r"\bworth a word\b": "what is reported",
     r"\bone that is none\b": "what it is",
     r"\bthe way that it\b": "`how it`",
-    r"\blifeline\b|\bwishes\b": "the standard term",
+    r"\b(is|are|was|were) told\b|\btold to\b": "`gets`, `reports` or the command",
+    r"\btells? whether\b": "`return whether`",
+    r"\blooks? at\b": "`checks`, `reads` or `polls`",
+    r"\bwhat (it|they) (is|are|was|were)\b": "the thing itself",
+    r"\bin (the|its) place of\b|\bin its place\b": "`instead of`",
+    r"\bfor want of\b": "`without`",
+    r"\bput off\b": "`delayed`",
+    r"\bsenseless\b": "what is invalid",
+    r"\bin jerks\b": "`unevenly`",
+    r"\b(the )?peer('s)?\b|\bthe original (worker|'s)": "`worker-vllm`",
+    r"\b(machine 0|catalogue|retells?|lifeline|wishes)\b": "the standard term",
 }
 """Pattern, and what to write instead."""
 

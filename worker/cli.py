@@ -123,7 +123,7 @@ def start(
         str, typer.Option(help="Where requests come from: auto, queue, load-balancer or pod.")
     ] = "",
 ) -> None:
-    """Run the production worker: answer jobs or HTTP requests until told to stop.
+    """Run the production worker: answer jobs or HTTP requests until a stop signal.
 
     The container's entry point. Checks the whole configuration first and exits with 2 and a list
     of all problems if something is wrong; with 3 if vLLM cannot start; with 4 if it dies later;
@@ -203,19 +203,19 @@ def show_profile(
 def fit(
     name: Annotated[
         str | None,
-        typer.Argument(help="A profile, or a model's repository id; else the environment."),
+        typer.Argument(help="A profile or a model's repository id; default: the environment."),
     ] = None,
     gpu: Annotated[
         list[str] | None,
         typer.Option(help="A RunPod pool or GPU, e.g. H100; several are possible."),
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option(min=1, max=8, help="GPUs of one worker; else as few as fit.")
+        int | None, typer.Option(min=1, max=8, help="GPUs per worker; default: as few as fit.")
     ] = None,
 ) -> None:
-    """Does it fit a GPU, with what cache, how many requests at once, and what to change if not?
+    """Show whether a model fits on a GPU, the size of its cache, and what to change if not.
 
-    Without --gpu it looks at this machine's GPU, or at all of RunPod's pools where there is none.
+    Without --gpu it checks this machine's GPU, or all of RunPod's pools on a machine without one.
     Exits with 1 if nothing fits.
     """
     from worker.sizing.fit_command import run_fit
@@ -225,7 +225,7 @@ def fit(
 
 @app.command()
 def health() -> None:
-    """Say whether the worker in this container is ready; the image's health check.
+    """Report whether the worker in this container is ready; the image's health check.
 
     Exits with 1 while the model loads and when the worker is not healthy.
     """
@@ -236,12 +236,12 @@ def health() -> None:
 
 @app.command()
 def bake() -> None:
-    """Download the model into an image that is being built, and write down what it is.
+    """Download the model into the image during its build, and record it in a manifest.
 
     Reads MODEL_NAME, MODEL_REVISION, TOKENIZER_NAME, TOKENIZER_REVISION, QUANTIZATION, BASE_PATH
     and PROFILE from the environment, and the access token from the build secret HF_TOKEN. Only
-    the files that vLLM loads are fetched; each is verified; a second run goes on where the first
-    stopped. `worker start` in that image then needs no network for its model.
+    the files that vLLM loads are downloaded, and each one is verified. A second run continues the
+    first one. `worker start` in that image then needs no network for its model.
     """
     from worker.bake import run_bake
 

@@ -12,11 +12,11 @@ from rich.markup import escape
 from worker.errors import Problem, shorten
 
 LOG_WIDTH = 160
-"""Columns of the output where it goes to a file or log."""
+"""Columns of the output to a file or log."""
 
 
 def open_console(*, stderr: bool = False) -> Console:
-    """Return a console; its output is wide where it goes to a file or log."""
+    """Return a console; its output to a file or log is wide."""
     console = Console(highlight=False, stderr=stderr)
     if console.is_terminal:
         return console
@@ -47,7 +47,7 @@ def report_problems(
     console: Console | None = None,
     consequence: str = "the worker would not start",
 ) -> None:
-    """Print what is wrong, one paragraph each: value, expectation, nearest name, docs.
+    """Print each problem as one paragraph: value, expectation, nearest name, docs.
 
     Args:
         problems: What was found; free of secrets.

@@ -1,4 +1,4 @@
-"""What logs say about requests: which code failed and how large its data was, never the data.
+"""Removes request content from logs: they show the failed code and the size of its data only.
 
 Messages of exceptions and arguments of log calls often repeat a prompt, an answer, a header or a
 body. What is left says where a failure is: the type of the exception and the code that it passed.
@@ -45,7 +45,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def hide_content(record: logging.LogRecord) -> None:
-    """Take everything out of a log record that may come from a request."""
+    """Remove everything from a log record that may come from a request."""
     hide_messages(record)
     if isinstance(record.args, Mapping):
         record.args = {name: _hide(value) for name, value in record.args.items()}
@@ -69,7 +69,7 @@ def hide_messages(record: logging.LogRecord) -> None:
 
 
 NATIVE_LINE = re.compile(r"\[\d\d:\d\d:\d\d\] \S+\.(?:cc|cpp|h|cu):\d+: (?:\w+: )?")
-"""How a line of a library in C++ begins, such as vLLM's compiler of grammars."""
+"""Start of a log line of a C++ library, such as vLLM's grammar compiler."""
 
 
 def hide_native(line: str) -> str:
@@ -89,7 +89,7 @@ def is_below(name: str, loggers: Sequence[str]) -> bool:
 def hide_from(loggers: Sequence[str], shown: Sequence[str] = ()) -> None:
     """Hide request content in what this process logs from now on, whatever handler prints it.
 
-    Debug and information messages stay as they are: those with content are off unless asked for.
+    Debug and information messages are unchanged; those with content are disabled by default.
 
     Args:
         loggers: Names of loggers; an empty name stands for all.

@@ -1,7 +1,7 @@
-"""The last handler of every command: what nobody foresaw becomes one readable error.
+"""The last handler of every command: turns an unexpected exception into one readable error.
 
-A traceback is no answer to a user, and its text can hold a part of a secret: libraries repeat their
-input, often shortened; redaction by value cannot find it.
+A traceback does not help a user, and its text can hold part of a secret. Libraries repeat their
+input, often shortened, and redaction by value cannot find a shortened secret.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ def end_start(
 ) -> int:
     """Print why a start ends, report it to the platform, and return the exit status.
 
-    Without the report the platform sees a container that ends and starts the next one, which is
-    paid for and fails too. It counts unhealthy workers and shows the reason.
+    Without the report, the platform starts the next container, which costs money and fails too.
+    With it, the platform counts the worker as unhealthy and shows the reason.
 
     Args:
-        error: Any error; a known one is repeated, another one described.
+        error: Any error; a known one is printed, another one is described.
         environ: The process's environment.
         redact: Removes secrets from text.
     """

@@ -150,7 +150,7 @@ class Handler:
             failure.extra["custom_id"] = custom_id
         stream_path = stream_path or failure.stream_path
         if stream_path is not None:
-            # A client that reads the stream does not see the job's result; this event reports it.
+            # A client that reads only the stream does not see the job's result.
             yield self._raw(error_events(failure, stream_path))
         yield {"error": failure.json(), "raised_at": failure.raised_at}
 

@@ -76,7 +76,7 @@ def detect_machine(
     root: Path = Path("/"),
     gpus: Callable[[], tuple[Gpu, ...]] = list_gpus,
 ) -> MachineInfo:
-    """Find what the machine has.
+    """Detect GPUs, cores and memory of the machine.
 
     Args:
         environ: The process's environment; CUDA_VISIBLE_DEVICES limits the GPUs.

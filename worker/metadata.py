@@ -15,7 +15,7 @@ ALIASES = "x-aliases"
 INPUT_MODES = "x-input-modes"
 SETTING = "x-setting"
 DEFAULT_TEXT = "x-default-text"
-"""Keys of a JSON Schema that hold what `Meta` declares."""
+"""Keys in a JSON Schema for the attributes of `Meta`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Meta:
     def __get_pydantic_json_schema__(
         self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """Add what a reader of the schema can use: unit, other names, where it has an effect."""
+        """Add the unit, the names and the input modes to the JSON Schema."""
         extra = {
             UNIT: self.unit,
             VLLM_NAME: self.vllm_name,

@@ -34,7 +34,7 @@ ENCODERS: tuple[Callable[[str], str], ...] = (
     lambda text: quote_plus(text, errors="replace"),
     lambda text: shlex.quote(text).removeprefix("'").removesuffix("'"),
 )
-"""How a secret looks inside JSON, a Python representation, a URL or a command line."""
+"""Encodings of a secret in JSON, a Python representation, a URL and a command line."""
 
 
 class Redactor:
@@ -52,7 +52,7 @@ class Redactor:
         self._forms = sorted(forms, key=lambda form: (-len(form), form))
 
     def __call__(self, text: str) -> str:
-        """Return `text` with every secret replaced; text without one comes back as it is."""
+        """Return `text` with every secret replaced."""
         spans = sorted(
             span for form in self._forms if form in text for span in _find_spans(text, form)
         )

@@ -46,7 +46,7 @@ class Transport(Protocol):
     """A source of requests."""
 
     async def prepare(self) -> None:
-        """Do what is possible while vLLM starts."""
+        """Prepare while vLLM starts."""
 
     async def start(self, client: EngineClient) -> asyncio.Task[Any]:
         """Answer requests with vLLM from now on; return a task that runs as long as the transport.
@@ -185,7 +185,7 @@ class FollowerTransport:
         """Do nothing; a follower needs no preparation."""
 
     async def start(self, client: EngineClient) -> asyncio.Task[str | None]:
-        """Monitor the leader; the task ends when the leader has gone."""
+        """Monitor the leader; the task ends when the leader has ended."""
         self._watch = asyncio.create_task(self._leader.wait_gone())
         return self._watch
 

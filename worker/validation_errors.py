@@ -65,7 +65,7 @@ MESSAGES: tuple[tuple[str, str], ...] = (
     ("model", "not a JSON object"),
     ("list", "not a list"),
 )
-"""Start of an error's type -> what is wrong."""
+"""Start of an error's type -> message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class InvalidValue:
 def invalid_value(
     message: str, expected: str | None = None, suggestions: Sequence[str] = ()
 ) -> PydanticCustomError:
-    """Return the error that a validator raises; `describe` gives its parts back."""
+    """Return the error for a validator to raise; `describe` returns its parts."""
     context = {"message": message, "expected": expected, "suggestions": tuple(suggestions)}
     return PydanticCustomError("invalid_value", "{message}", context)
 

@@ -12,7 +12,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def parse_yaml(text: str | bytes) -> Any:
-    """Return what a YAML document holds.
+    """Return the value of a YAML document.
 
     Raises:
         yaml.YAMLError: It is not valid YAML.

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.asyncio(loop_scope="module")]
 
 SILENCE_S = 4
 FREEZE_S = 12
-"""Longer than a look at vLLM's health takes, and than the limit."""
+"""Longer than a health check of vLLM, and than the limit."""
 
 CANARIES = {
     "HF_TOKEN": "hf_canary1canary1",

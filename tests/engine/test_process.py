@@ -18,7 +18,7 @@ FAKE = Path(__file__).parents[1] / "fakes/engine_process.py"
 
 
 class FakeEngine(EngineProcess):
-    """An engine whose program does what it is told, and that keeps what it was told."""
+    """An engine whose program follows its instructions, and that records its reports."""
 
     command = (sys.executable, str(FAKE))
 

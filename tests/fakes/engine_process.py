@@ -1,4 +1,4 @@
-"""Plays vLLM's part: takes the arguments of `worker.engine.child`, and does what it is told.
+"""Plays vLLM's part: takes the arguments of `worker.engine.child`, and follows instructions.
 
 The code to run stands in the argument `--do` or, without it, in the variable FAKE_ENGINE_DO.
 """

@@ -5,7 +5,7 @@ import sys
 import types
 from pathlib import Path
 
-# The SDK's look at the processor takes longer than everything else here.
+# The SDK's detection of the processor takes longer than everything else here.
 sys.modules["cpuinfo"] = types.ModuleType("cpuinfo")
 vars(sys.modules["cpuinfo"])["get_cpu_info"] = lambda: {"brand_raw": "not looked at"}
 

@@ -31,7 +31,7 @@ class Repository:
 
 @dataclass
 class Hub:
-    """What the hub holds and what it was asked.
+    """The files of the hub and the requests to it.
 
     Attributes:
         repositories: By id.

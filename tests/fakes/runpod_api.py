@@ -43,7 +43,7 @@ class Fault:
 
 @dataclass
 class RunpodApi:
-    """An account: what it holds, what it was asked, and what goes wrong.
+    """An account: its objects, the requests to it, and the faults to inject.
 
     Attributes:
         endpoints: What exists.

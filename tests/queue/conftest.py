@@ -1,4 +1,4 @@
-"""Import the SDK once and without its look at the processor, which takes longer than all tests.
+"""Import the SDK once, without its detection of the processor, which takes longer than all tests.
 
 The fixture `queue` is a local endpoint with one worker, shared by a module's tests.
 """

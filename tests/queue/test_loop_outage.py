@@ -31,7 +31,7 @@ FROZEN_S = 2.0
 
 
 class Proxy:
-    """Passes bytes between worker and platform, until it is told to go silent."""
+    """Passes bytes between worker and platform, until it is silenced."""
 
     def __init__(self) -> None:
         self.port = 0

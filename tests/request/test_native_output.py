@@ -270,7 +270,7 @@ def test_stream_any_split_of_any_text_joins_to_the_same(seed):
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_thoughts_before_a_form_are_left_out_by_the_worker(stream):
-    # vLLM, told to leave them out, would hold them to the form.
+    # vLLM would constrain them too if it omitted them.
     form = {"structured_outputs": {"choice": ["a"]}}
     call = call_for(stream, messages="Hi", include_reasoning=False, **form)
     assert "include_reasoning" not in call.body

@@ -50,7 +50,7 @@ WAYS = {
     "completions": (Way.TEXT,),
 }
 
-# The parameters that the original's README lists, of chat and of native requests.
+# The parameters in worker-vllm's README, of chat and of native requests.
 PROMISED = [
     "messages",
     "model",
@@ -158,7 +158,7 @@ def cell(name: str, ways: tuple[Way, ...]) -> str:
 
 def render() -> str:
     lines = [
-        f"| parameter | {' | '.join(WAYS)} | in the original's README |",
+        f"| parameter | {' | '.join(WAYS)} | in worker-vllm's README |",
         "|---|---|---|---|---|",
     ]
     for name in names():

@@ -234,7 +234,7 @@ def test_lock_names_one_version_each_with_hashes_and_without_places(name: str) -
 
 
 def test_lock_has_the_cpu_build_of_torch() -> None:
-    # The one package whose CPU build is told from the others by its version.
+    # The one package whose CPU build differs from the others in its version.
     assert any(re.fullmatch(r"torch==[\d.]+\+cpu", pin) for pin in read_pins("cpu.lock"))
 
 

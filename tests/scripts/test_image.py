@@ -65,7 +65,7 @@ def make_wheel(folder: Path, name: str, version: str, *needs: str) -> Path:
 
 
 class LocalRoot:
-    """A virtual environment in the place of vLLM's image, and an index that is a folder."""
+    """A virtual environment instead of vLLM's image, and an index that is a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.root, self.index = folder / "opt" / "worker", folder / "index"

@@ -27,7 +27,7 @@ def test_no_two_settings_share_a_name():
 
 
 @pytest.mark.parametrize(
-    "table", [OVERRIDES, RESERVED, RETIRED], ids=["overlay", "reserved", "gone"]
+    "table", [OVERRIDES, RESERVED, RETIRED], ids=["overrides", "reserved", "retired"]
 )
 def test_data_names_only_options_of_the_pinned_vllm(table):
     assert set(table) <= set(REGISTRY.by_vllm_name)

@@ -22,7 +22,7 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class FakeEngine:
-    """Plays vLLM's server: one answer for every request, and what it was asked."""
+    """Plays vLLM's server: one answer for every request, and a record of the requests."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer

@@ -1,4 +1,4 @@
-"""A model into the image: download what vLLM loads, verify it, write down what it is."""
+"""Puts a model into the image: downloads the files that vLLM loads, verifies and records them."""
 
 from worker.bake.command import run_bake
 

@@ -15,15 +15,15 @@ from worker.settings import Settings, load_settings
 from worker.settings.sources import ENVIRONMENT
 
 SECRET_FILE = Path("/run/secrets/HF_TOKEN")
-"""Where a build finds its secret of this name; it is in no layer of the image."""
+"""Mount of the build secret HF_TOKEN; no layer of the image contains it."""
 
 BASE_PATH = Path("/models")
-"""Unless BASE_PATH says otherwise: a folder that no volume is mounted over."""
+"""Default of BASE_PATH: a folder over which no volume is mounted."""
 
 VOLUME = Path("/runpod-volume")
 
 RECORDED = ("QUANTIZATION", "LOAD_FORMAT")
-"""Settings that the image keeps, beside model, tokenizer and profile."""
+"""Settings that the manifest records, beside model, tokenizer and profile."""
 
 CUDA_REQUEST = "WORKER_CUDA_VERSION"
 CUDA_PRESENT = "CUDA_VERSION"

@@ -74,7 +74,7 @@ class Hub:
         endpoint: str | None = None,
         say: Callable[[str], None],
     ) -> None:
-        # False and not None: no token that happens to lie on the building machine.
+        # False, not None, which would use a token of the build machine.
         self._api = HfApi(endpoint=endpoint, token=token or False)
         self._cache = cache
         self._say = say
@@ -125,7 +125,7 @@ class Hub:
         path = Path(
             self._api.snapshot_download(
                 wanted.repo,
-                # By its name: the cache then also knows the branch's commit.
+                # By the branch's name, because the cache then also records the branch's commit.
                 revision=wanted.revision or "main",
                 cache_dir=self._cache,
                 allow_patterns=names,
@@ -192,7 +192,7 @@ class Hub:
 
 
 def is_sound(path: Path, file: RepoFile) -> bool:
-    """Tell whether a local file has the size and the checksum that the hub lists."""
+    """Return whether a local file has the size and the checksum that the hub lists."""
     try:
         if path.stat().st_size != file.size:
             return False

@@ -60,12 +60,12 @@ FAMILIES: Mapping[str, tuple[WeightFamily, ...]] = {
     "pt": (PT,),
     "dummy": (),
 }
-"""Load format -> where vLLM looks for weights, the first that exists wins. Other formats have
-their own layouts; all files are taken."""
+"""Load format -> kinds of weight files in vLLM's order of preference. Other formats have their own
+layouts; for those, all files are downloaded."""
 
 
 def find_family(names: Iterable[str], load_format: str) -> WeightFamily | None:
-    """Return how the repository holds the weights that this load format reads; None for none."""
+    """Return the kind of weight files that this load format reads; None if there are none."""
     known = list(names)
     for family in FAMILIES.get(load_format, ()):
         if any(_is_weight(name, family) for name in known):
@@ -115,7 +115,7 @@ def find_code_repositories(folder: Path) -> list[str]:
         try:
             content = json.loads(path.read_bytes())
         except ValueError:
-            # vLLM says what is wrong with it, if it reads it at all.
+            # vLLM reports the problem if it reads the file.
             continue
         if isinstance(content, dict):
             references = _strings(content.get("auto_map"))

@@ -92,7 +92,7 @@ def is_public(address: str) -> bool:
 
 
 def find_embedded(address: IPv6Address) -> list[IPv4Address]:
-    """Return the IPv4 addresses to which a packet for an IPv6 address goes; mostly none."""
+    """Return the IPv4 addresses that an IPv6 address embeds; empty for most addresses."""
     bits = int(address)
     if address in MAPPED or address in TRANSLATED:
         return [IPv4Address(bits & 0xFFFFFFFF)]

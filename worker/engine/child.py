@@ -143,7 +143,7 @@ def fork_api_servers() -> None:
 def key_startup_plan(arguments: Sequence[str]) -> None:
     """Let vLLM reuse a measured size of the KV cache only for the same arguments.
 
-    Its own key leaves out what the size depends on most: with a plan from
+    Its own key omits the settings that affect the size most: with a plan from
     `--gpu-memory-utilization 0.95`, a start with 0.47 took 57.5 GiB for the cache.
     """
     from vllm.v1.worker import startup_plan

@@ -82,7 +82,7 @@ def open_public_session(
     """
 
     def make_socket(info: AddressInfo) -> socket.socket:
-        # The resolver is not asked about an address that stands in the URL itself.
+        # The resolver is not used for an address in the URL itself.
         family, kind, protocol, _name, address = info
         if not is_public(str(address[0])):
             raise refuse(explain(str(address[0])))

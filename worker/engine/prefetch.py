@@ -18,7 +18,7 @@ MEMORY_SHARE = 0.5
 """Share of the free memory; reading more would evict what was just read."""
 
 UNREAD_FORMATS = frozenset({"dummy", "runai_streamer", "runai_streamer_sharded", "tensorizer"})
-"""Load formats that read nothing, or have a fast reader of their own."""
+"""Load formats that read no files, or have their own fast reader."""
 
 
 def find_weights(model: str, revision: str | None, environ: Mapping[str, str]) -> list[Path]:

@@ -260,7 +260,7 @@ class EngineProcess:
                 return problem
 
     async def stop(self, grace_s: float) -> None:
-        """End vLLM: ask it, wait up to `grace_s` seconds, then kill what is left of its group.
+        """Stop vLLM: terminate it, wait up to `grace_s` seconds, then kill its process group.
 
         Safe to call at any time, also twice or after vLLM has ended by itself.
         """

@@ -1,4 +1,4 @@
-"""Notice at once when any of vLLM's processes ends.
+"""Detects at once when any of vLLM's processes ends.
 
 vLLM takes up to 10 s: it shuts down what is left before it reports the loss, and its API server
 checks its engine every 5 s. Jobs that arrive meanwhile would fail.

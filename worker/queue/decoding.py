@@ -33,7 +33,7 @@ _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
 that no part of the text is read twice."""
 
 _RUN = re.compile(rf'[\[{{]++|[\]}}]++|(?:[^"\[\]{{}}]++|{_STRING})++', re.DOTALL)
-"""Several opening brackets, several closing ones, or what is between brackets."""
+"""A run of opening brackets, of closing brackets, or of text between brackets."""
 
 _MARK = re.compile(rf"{_STRING}|[\[\]{{}},]", re.DOTALL)
 _NAME = re.compile(rf"\s*({_STRING})\s*:", re.DOTALL)
@@ -44,7 +44,7 @@ class FetchError(WorkerError):
 
 
 def decode_strictly(body: bytes) -> Any:
-    """Return what the body holds.
+    """Return the decoded body.
 
     Raises:
         ValueError, RecursionError: Something in it cannot be decoded.
@@ -77,7 +77,7 @@ def decode_tolerantly(body: bytes) -> list[Any]:
 
 
 def check_jobs(value: Any) -> list[Any]:
-    """Return the jobs of a decoded body; each may still be anything.
+    """Return the jobs of a decoded body; each one may have any type.
 
     Raises:
         FetchError: The body is neither an object nor an array.
@@ -100,7 +100,7 @@ def _decode_job(text: str) -> Any:
 
 
 def _decode(text: str) -> Any:
-    """Return what a text holds, with stand-ins for integers and nesting beyond the limits.
+    """Return the decoded text, with placeholders for integers and nesting beyond the limits.
 
     Raises:
         json.JSONDecodeError: The syntax is broken.

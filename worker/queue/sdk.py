@@ -55,7 +55,7 @@ MIRROR_BYTES_PER_JOB = 64
 """Space for one job id; RunPod's have about 40 characters."""
 
 MIRROR_DELAY_S = 0.1
-"""Maximum delay until the heartbeat's process knows a job; it sends every ten seconds."""
+"""Maximum delay until the heartbeat's process has a new job; it sends every ten seconds."""
 
 runpod_log = RunPodLogger()
 

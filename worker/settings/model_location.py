@@ -104,7 +104,7 @@ def _set_revision(values: Values, written: ResolvedValue, name: str, revision: s
 
 
 def use_cached_models(values: Values, roots: Sequence[Path]) -> list[Problem]:
-    """Put the folders of cached models in the place of their repositories' ids.
+    """Replace the ids of cached repositories by their folders.
 
     Args:
         values: What is set; it is changed.
@@ -141,7 +141,7 @@ def _incomplete(named: ResolvedValue, copy: CachedSnapshot) -> Problem:
 
 
 def _use_baked(values: Values, key: str, entry: ManifestEntry) -> Problem | None:
-    """Put the image's files in the place of a repository and its revision; return why not."""
+    """Replace a repository and its revision by the image's files; return a reason if not."""
     pin = REVISIONS[key]
     named, revision = values.find(key), values.find(pin)
     if named is not None and named.origin.startswith(CACHED):

@@ -240,7 +240,7 @@ def is_unset(raw: Any, option: Option, *, from_form: bool) -> bool:
 
     Args:
         raw: What was written.
-        option: What it was written for.
+        option: The option of the value.
         from_form: It comes from the environment, where forms send 0 for an empty number field.
     """
     if raw is None:

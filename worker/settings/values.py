@@ -16,7 +16,7 @@ class ResolvedValue:
     """One option's value and its origin.
 
     Attributes:
-        option: What it is the value of.
+        option: The option of the value.
         value: Typed; a secret is a `SecretStr`.
         origin: The source or sources that it came from, e.g. `environment`, `profile qwen3`.
         location: What the user typed to set it, for problems that are found later.

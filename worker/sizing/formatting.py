@@ -26,7 +26,7 @@ def count(number: float | None) -> str:
 
 
 def requests(number: float) -> str:
-    """Return how many requests run at once."""
+    """Return the number of concurrent requests as text."""
     if math.isinf(number):
         return "any"
     return f"{number:.1f}" if number < 100 else f"{number:.0f}"

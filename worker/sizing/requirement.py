@@ -60,7 +60,7 @@ class MemoryRequirement:
 def memory_requirement(
     values: Values, profile: Profile | None, profiles: Path
 ) -> MemoryRequirement | None:
-    """Return what the configuration requires of a GPU; None if the model is not known well enough.
+    """Return the GPU memory that the configuration requires; None for an unknown model.
 
     Args:
         values: The resolved values.
@@ -118,7 +118,7 @@ def _unconfirmed(profile: Profile) -> tuple[str, ...]:
 
 
 def _draft(profile: Profile, values: Values) -> tuple[Speculation | None, int]:
-    """Return the profile's preset if it is in use, and how many tokens are drafted at once."""
+    """Return the profile's preset if it is in use, and the number of speculative tokens."""
     config = values.get("speculative_config") or {}
     tokens = config.get("num_speculative_tokens") or 0
     preset = profile.about.speculation

@@ -15,7 +15,7 @@ async def watch() -> None:
     """Print `watched STALL_MS BUSY_MS RSS_KIB` each second.
 
     STALL_MS is the longest time by which a timer was late: it includes what this machine's other
-    processes took. BUSY_MS is the longest time that this thread computed without a look at its
+    processes took. BUSY_MS is the longest time that this thread computed without a check of its
     timers: that is what the worker itself does to a reader who waits.
     """
     page_kib = os.sysconf("SC_PAGE_SIZE") // 1024

@@ -24,7 +24,7 @@ MOST_ACTIVE = 10
 
 FIRST_POLL_S = 0.5
 MAX_POLL_S = 15.0
-"""Waits between two looks at the batches; each is longer by half than the one before."""
+"""Waits between two polls of the batches; each is longer by half than the one before."""
 
 SETTLE_S = 2.0
 """Wait after a lost reply: the call may still be under way."""

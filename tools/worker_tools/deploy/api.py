@@ -31,7 +31,7 @@ class ApiRejectedError(WorkerError):
 
 
 class AmbiguousResponseError(WorkerError):
-    """RunPod's response does not tell whether the request was carried out."""
+    """RunPod's response does not show whether the request was executed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class JobStore:
         job.notify()
 
     def cancel(self, job: Job) -> None:
-        """End a job that has not ended; its worker is told through job-stop."""
+        """End a job that has not ended; its worker learns it through job-stop."""
         if not job.final:
             self._stop(job, JobStatus.CANCELLED)
 

@@ -42,7 +42,7 @@ def show(color: tuple[int, ...]) -> list[dict[str, Any]]:
 
 
 def same(one: Answer, other: Answer) -> bool:
-    """Tell whether two answers have the same tokens with the same certainty."""
+    """Return whether two answers have the same tokens with the same certainty."""
     near = zip(one.first.chosen, other.first.chosen, strict=True)
     return one.first.ids == other.first.ids and all(abs(a - b) < 1e-3 for a, b in near)
 
