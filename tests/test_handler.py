@@ -4,19 +4,8 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.support.handler import (
-    CHAT,
-    CHUNKS,
-    DONE,
-    MESSAGES,
-    REPLY,
-    TEXTS,
-    native,
-    open_benches,
-    openai,
-    say,
-    stream,
-)
+from tests.fakes.engine import CHAT, DONE, say, stream
+from tests.support.handler import CHUNKS, MESSAGES, REPLY, TEXTS, native, open_benches, openai
 
 
 @pytest.fixture

@@ -5,27 +5,21 @@ from contextlib import aclosing
 import orjson
 import pytest
 
+from tests.fakes.engine import CHAT, DONE, FakeEngine, chunk, event_of, say, stream
 from tests.support.handler import (
-    CHAT,
     CHUNKS,
     DEFAULTS,
-    DONE,
     ENGINE_ERROR,
     REPLY,
     TEXTS,
     Bench,
-    FakeEngine,
-    chunk,
     error_event_of,
     error_of,
-    event_of,
     native,
     open_benches,
     openai,
-    say,
-    stream,
 )
-from tests.support.reference_cycles import garbage_of
+from tests.support.reference_cycles import reference_cycles
 from worker.engine.client import EngineClient
 from worker.errors import RequestError
 from worker.handler import HandlerOptions
@@ -39,9 +33,10 @@ async def build(tmp_path):
         yield build_one
 
 
-async def test_refused_job_leaves_no_garbage_behind(build):
+async def test_refused_job_leaves_no_reference_cycle(build):
+    """Seen in a soak: memory rose by 2 MB a minute until the next full collection."""
     bench = await build(say({}))
-    with garbage_of(RequestError) as left:
+    with reference_cycles(RequestError) as left:
         for _ in range(3):
             [output] = await bench.run(native(temprature=1))
             assert error_of(output)["code"] == Code.UNKNOWN_PARAMETER
@@ -162,9 +157,9 @@ async def test_engine_stopped_within_a_stream_ends_the_job_at_once(build):
 
 
 async def test_absent_engine_is_an_engine_error(tmp_path):
-    client = EngineClient(tmp_path / "absent")
-    options = HandlerOptions(DEFAULTS, 30)
-    bench = Bench(FakeEngine(say({})), client, options)
+    engine = FakeEngine(tmp_path / "absent", say({}))
+    client = EngineClient(engine.socket_path)
+    bench = Bench(engine, client, HandlerOptions(DEFAULTS, 30))
     outputs = await bench.run(openai())
     assert error_of(outputs[-1])["code"] == Code.ENGINE_DIED
     await client.close()

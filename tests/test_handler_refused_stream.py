@@ -4,18 +4,8 @@ import json
 
 import pytest
 
-from tests.support.handler import (
-    CHAT,
-    CHUNKS,
-    DONE,
-    MESSAGES,
-    error_event_of,
-    error_of,
-    native,
-    open_benches,
-    say,
-    stream,
-)
+from tests.fakes.engine import CHAT, DONE, say, stream
+from tests.support.handler import CHUNKS, MESSAGES, error_event_of, error_of, native, open_benches
 from worker.request import Code
 
 MISSPELT = {"model": "tiny", "messages": MESSAGES, "temprature": 1}

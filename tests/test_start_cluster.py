@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.test_start_http import Pod, free_port, start
+from tests.support.pod import Pod, start
+from tests.support.ports import free_port
 from worker.errors import ExitCode
 
 ARGUMENTS = "print('arguments', *arguments, flush=True)\n"

@@ -16,7 +16,8 @@ from aiohttp import web
 from playwright.async_api import Browser, Error, Page, async_playwright
 
 from tests.e2e.support.deployment import MODEL, TEXT, make_environ
-from tests.e2e.support.http_worker import Server, free_port, serve_http
+from tests.e2e.support.http_worker import Server, serve_http
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

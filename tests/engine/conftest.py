@@ -1,31 +1,26 @@
-"""A server of our own in vLLM's place."""
+"""A fake vLLM and clients of it."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
-from aiohttp import web
 
+from tests.fakes.engine import open_engine
 from worker.engine.client import EngineClient
 
 
 @pytest.fixture
 async def serve(tmp_path) -> AsyncIterator:
     """Answer every request with a function, on a Unix socket, and give a client of it."""
-    runners: list[web.AppRunner] = []
     clients: list[EngineClient] = []
+    async with AsyncExitStack() as engines:
 
-    async def start(answer) -> EngineClient:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", answer)
-        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await runner.setup()
-        await web.UnixSite(runner, str(tmp_path / "s")).start()
-        runners.append(runner)
-        clients.append(EngineClient(tmp_path / "s"))
-        return clients[-1]
+        async def start(answer) -> EngineClient:
+            engine = await engines.enter_async_context(open_engine(tmp_path, answer))
+            engine.reads_bodies = False
+            clients.append(EngineClient(engine.socket_path))
+            return clients[-1]
 
-    yield start
-    for client in clients:
-        await client.close()
-    for runner in runners:
-        await runner.cleanup()
+        yield start
+        for client in clients:
+            await client.close()

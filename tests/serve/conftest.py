@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
+from tests.fakes.engine import FakeEngine, open_engine
+from tests.support.ports import free_port
 from worker.engine.client import EngineClient
 from worker.handler import HandlerOptions
 from worker.request import Batching, RequestDefaults
 from worker.serve import FollowerMonitor, HttpServer, HttpServerConfig
 from worker.stream.flush_policy import StreamLoad
 
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
 
 class Bench:
     """A server, its fake engine and a client."""
 
-    def __init__(self, socket_path: Path) -> None:
-        self.socket_path = socket_path
-        self.asked: list[web.Request] = []
-        self.bodies: list[bytes] = []
-        self.left = asyncio.Event()
-        self.answer: Answer | None = None
+    def __init__(self, engine: FakeEngine) -> None:
+        self.engine = engine
         self.session = aiohttp.ClientSession()
         self.stream_load = StreamLoad(0.02)
         self.timeout_s = 30.0
@@ -44,16 +30,6 @@ class Bench:
         self.followers: FollowerMonitor | None = None
         self.port = 0
         self.health_port = 0
-
-    async def serve(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(request)
-        self.bodies.append(await request.read())
-        assert self.answer is not None
-        try:
-            return await self.answer(request)
-        except asyncio.CancelledError:
-            self.left.set()
-            raise
 
     async def open(self, *, two_ports: bool = False, **options: Any) -> None:
         self.port = free_port()
@@ -69,7 +45,7 @@ class Bench:
             self.followers,
         )
         await self.server.prepare()
-        self.client = EngineClient(self.socket_path)
+        self.client = EngineClient(self.engine.socket_path)
 
     def begin(self, *, open_control: bool = False) -> None:
         defaults = RequestDefaults(
@@ -92,18 +68,13 @@ class Bench:
 
 @pytest.fixture
 async def bench(tmp_path) -> AsyncIterator[Bench]:
-    bench = Bench(tmp_path / "s")
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", bench.serve)
-    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-    await runner.setup()
-    await web.UnixSite(runner, str(tmp_path / "s")).start()
-    yield bench
-    await bench.session.close()
-    if bench.port:
-        await bench.client.close()
-        await bench.server.close()
-    await runner.cleanup()
+    async with open_engine(tmp_path) as engine:
+        bench = Bench(engine)
+        yield bench
+        await bench.session.close()
+        if bench.port:
+            await bench.client.close()
+            await bench.server.close()
 
 
 @pytest.fixture

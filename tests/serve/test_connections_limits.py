@@ -12,7 +12,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.fakes.vllm_answers import CHAT, REPLY, STREAM
+from tests.fakes.engine import CHAT, REPLY, STREAM
 from worker.request.engine_request import MAX_BODY_BYTES
 from worker.serve.connections import ConnectionLimits
 
@@ -25,7 +25,7 @@ ROUTES = [CHAT, "/v1/audio/transcriptions", "/v1/embeddings", "/runsync", "/nowh
 
 @pytest.fixture
 async def limited(bench):
-    bench.answer = answer
+    bench.engine.answer = answer
     await bench.open(limits=SHORT, max_concurrency=1)
     bench.begin()
     return bench
@@ -73,7 +73,7 @@ async def read_end(reader: asyncio.StreamReader, within_s: float = 10) -> bytes:
 @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=x"])
 @pytest.mark.parametrize("route", ROUTES)
 async def test_body_above_the_limit_is_refused_on_every_route(bench, route, content_type):
-    bench.answer = answer
+    bench.engine.answer = answer
     await bench.open()
     bench.begin()
 
@@ -89,7 +89,7 @@ async def test_body_above_the_limit_is_refused_on_every_route(bench, route, cont
         except aiohttp.ClientOSError:
             continue  # The server closed before the whole body was sent.
         assert (status, body["error"]["code"]) == (413, "invalid_request")
-    assert not bench.asked
+    assert not bench.engine.requests
 
 
 async def test_form_within_the_limit_reaches_vllm_unchanged(limited):
@@ -99,8 +99,8 @@ async def test_form_within_the_limit_reaches_vllm_unchanged(limited):
     status, _body = await limited.ask("POST", "/v1/audio/transcriptions", data=form)
 
     assert status == 200
-    assert b"x" * 100_000 in limited.bodies[0]
-    assert limited.asked[0].content_type == "multipart/form-data"
+    assert b"x" * 100_000 in limited.engine.bodies[0]
+    assert limited.engine.requests[0].content_type == "multipart/form-data"
 
 
 async def test_slow_body_is_refused_in_time_and_takes_no_place(limited, dial):
@@ -162,12 +162,12 @@ async def test_client_that_reads_nothing_is_cut_off_and_vllm_stops(limited, dial
         while True:
             await response.write(b"data: " + b"x" * 100_000 + b"\n\n")
 
-    limited.answer = stream
+    limited.engine.answer = stream
     await dial(ask(orjson.dumps(STREAM)))
 
     async with asyncio.timeout(20):
-        await limited.left.wait()
-    limited.answer = answer
+        await limited.engine.left.wait()
+    limited.engine.answer = answer
     assert (await limited.ask("POST", CHAT, json={"messages": "Hi"}))[0] == 200
 
 
@@ -181,7 +181,7 @@ async def test_client_that_reads_slowly_keeps_its_stream(limited, dial):
             await response.write(b"data: " + b"x" * 99_992 + b"\n\n")
         return response
 
-    limited.answer = stream
+    limited.engine.answer = stream
     reader, _writer = await dial(ask(orjson.dumps(STREAM)))
     taken = 0
     while taken < size:
@@ -196,14 +196,14 @@ async def test_reply_above_the_limit_is_refused_before_it_is_parsed(limited):
         while True:
             await response.write(b" " * 1_000_000)
 
-    limited.answer = grow
+    limited.engine.answer = grow
     job = {"prompt": "x", "sampling_params": {"max_tokens": 5}}
 
     status, body = await limited.ask("POST", "/runsync", json={"input": job})
 
     assert (status, body["error"]["code"]) == (413, "result_too_large")
     async with asyncio.timeout(10):
-        await limited.left.wait()
+        await limited.engine.left.wait()
 
 
 async def test_event_above_the_limit_ends_the_stream(limited):
@@ -213,7 +213,7 @@ async def test_event_above_the_limit_ends_the_stream(limited):
         while True:
             await response.write(b"x" * 1_000_000)
 
-    limited.answer = grow
+    limited.engine.answer = grow
 
     _status, body = await limited.ask("POST", CHAT, json=STREAM)
 
@@ -228,4 +228,4 @@ async def test_grammar_above_the_limit_is_refused(limited, route):
     status, answer = await limited.ask("POST", route, json=body)
 
     assert (status, answer["error"]["code"]) == (400, "grammar_too_large")
-    assert not limited.asked
+    assert not limited.engine.requests

@@ -8,7 +8,7 @@ import logging
 import orjson
 import pytest
 
-from tests.fakes.vllm_answers import CHAT, REPLY, say
+from tests.fakes.engine import CHAT, REPLY, say
 from worker.request import Code
 from worker.serve import Cors
 
@@ -43,7 +43,7 @@ async def test_key_of_any_bytes_is_refused_with_401(bench, caplog, header, key):
 async def test_key_with_bytes_that_are_not_utf8_is_accepted(bench):
     await bench.open(api_key=b"sk-\xff".decode(errors="surrogateescape"))
     bench.begin()
-    bench.answer = say({"data": []})
+    bench.engine.answer = say({"data": []})
     status, _ = await send(bench, b"GET /v1/models HTTP/1.1\r\nx-api-key: sk-\xff")
     assert status == 200
 
@@ -60,7 +60,7 @@ async def test_key_with_bytes_that_are_not_utf8_is_accepted(bench):
     ],
 )
 async def test_header_of_any_bytes_is_answered(ready, caplog, head):
-    ready.answer = say(REPLY)
+    ready.engine.answer = say(REPLY)
     status, body = await send(ready, head % CHAT.encode(), BODY)
     assert (status, orjson.loads(body)) == (200, REPLY)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -86,7 +86,7 @@ async def test_header_of_any_bytes_is_answered(ready, caplog, head):
     ],
 )
 async def test_request_of_any_bytes_is_no_failure_of_the_worker(ready, caplog, head):
-    ready.answer = say(REPLY)
+    ready.engine.answer = say(REPLY)
     status, _ = await send(ready, head, BODY)
     assert status < 500
     assert not [record for record in caplog.records if record.name.startswith("worker.")]

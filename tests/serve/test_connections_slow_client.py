@@ -6,7 +6,7 @@ import asyncio
 
 from aiohttp import web
 
-from tests.fakes.vllm_answers import CHAT, DONE, STREAM
+from tests.fakes.engine import CHAT, DONE, STREAM
 
 EVENT = b"data: " + b"x" * 10_000 + b"\n\n"
 EVENTS = 5_000
@@ -30,7 +30,7 @@ async def test_client_that_reads_nothing_stops_vllm_and_nobody_else(ready):
         await response.write(DONE)
         return response
 
-    ready.answer = answer
+    ready.engine.answer = answer
     async with ready.request("POST", CHAT, json=STREAM) as slow:
         while not sent or not sent[0]:
             await asyncio.sleep(0.01)

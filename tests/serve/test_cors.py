@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from tests.fakes.vllm_answers import BODY, CHAT, EVENT, REPLY, STREAM, say, stream
+from tests.fakes.engine import BODY, CHAT, EVENT, REPLY, STREAM, say, stream
 from worker.serve import Cors, State
 from worker.settings import load_settings
 from worker.transport import build_cors
@@ -35,7 +35,7 @@ async def test_preflight_is_answered_without_the_key_in_every_state(bench, path)
             allowed = response.headers["Access-Control-Allow-Headers"]
             assert allowed == PREFLIGHT["Access-Control-Request-Headers"]
             assert "Origin" in response.headers["Vary"]
-    assert bench.asked == []
+    assert bench.engine.requests == []
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ async def test_body_beyond_the_limit_can_be_read(bench):
 async def test_error_of_vllm_can_be_read(bench, status):
     await bench.open(cors=Cors([PAGE]))
     bench.begin()
-    bench.answer = say({"error": {"message": "no", "code": status}}, status=status)
+    bench.engine.answer = say({"error": {"message": "no", "code": status}}, status=status)
     async with bench.request("POST", CHAT, json=BODY, headers=ORIGIN) as response:
         assert response.status >= 400
         assert response.headers[ALLOW] == PAGE
@@ -82,7 +82,7 @@ async def test_refusal_for_lack_of_room_can_be_read(bench):
     async with bench.request("POST", CHAT, json=BODY, headers=ORIGIN) as response:
         assert (response.status, response.headers[ALLOW]) == (503, PAGE)  # the model is loading
     bench.begin()
-    bench.answer = stream(EVENT, hang=True)
+    bench.engine.answer = stream(EVENT, hang=True)
     async with bench.request("POST", CHAT, json=STREAM, headers=ORIGIN) as running:
         assert running.headers[ALLOW] == PAGE
         async with bench.request("POST", CHAT, json=BODY, headers=ORIGIN) as response:
@@ -111,7 +111,7 @@ async def test_health_on_a_port_of_its_own_can_be_read(bench):
 async def test_origin_is_compared_with_the_list(bench, allowed, origin, answer):
     await bench.open(cors=Cors(allowed))
     bench.begin()
-    bench.answer = say(REPLY, Vary="Accept")
+    bench.engine.answer = say(REPLY, headers={"Vary": "Accept"})
     asked = {**PREFLIGHT, "Origin": origin}
     async with bench.request("OPTIONS", CHAT, headers=asked) as response:
         assert response.headers.get(ALLOW) == answer
@@ -119,13 +119,13 @@ async def test_origin_is_compared_with_the_list(bench, allowed, origin, answer):
         assert response.headers.get(ALLOW) == answer
         assert ("Origin" in response.headers["Vary"]) == (answer != "*")
         assert "Accept" in response.headers["Vary"]
-    assert "Origin" not in bench.asked[0].headers
+    assert "Origin" not in bench.engine.requests[0].headers
 
 
 async def test_credentials_name_the_origin_and_all_headers(bench):
     await bench.open(cors=Cors(["*"], credentials=True))
     bench.begin()
-    bench.answer = say(REPLY, **{"X-Request-Id": "7"})
+    bench.engine.answer = say(REPLY, headers={"X-Request-Id": "7"})
     async with bench.request("POST", CHAT, json=BODY, headers=ORIGIN) as response:
         assert response.headers[ALLOW] == PAGE
         assert response.headers["Access-Control-Allow-Credentials"] == "true"

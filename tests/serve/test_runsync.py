@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import orjson
 
-from tests.fakes.vllm_answers import BODY, CHAT, DONE, EVENT, REPLY, STREAM, code_of, say, stream
+from tests.fakes.engine import BODY, CHAT, DONE, EVENT, REPLY, STREAM, code_of, say, stream
 from worker.request import Code
 
 
 async def test_native_job_is_answered(ready):
-    ready.answer = say(REPLY)
+    ready.engine.answer = say(REPLY)
     body = {"input": {"messages": BODY["messages"]}}
     status, answer = await ready.ask("POST", "/runsync", json=body)
     assert (status, answer["status"]) == (200, "COMPLETED")
@@ -17,7 +17,7 @@ async def test_native_job_is_answered(ready):
 
 
 async def test_native_job_streams_events(ready):
-    ready.answer = stream(EVENT, DONE)
+    ready.engine.answer = stream(EVENT, DONE)
     body = {"input": {"messages": BODY["messages"], "stream": True}}
     status, text = await ready.ask("POST", "/runsync", json=body)
     first, *_more, end, rest = text.split(b"\n\n")
@@ -26,7 +26,7 @@ async def test_native_job_streams_events(ready):
 
 
 async def test_native_stream_that_fails_ends_with_the_error(ready):
-    ready.answer = stream(EVENT, cut=True)
+    ready.engine.answer = stream(EVENT, cut=True)
     body = {"input": {"messages": BODY["messages"], "stream": True}}
     _status, text = await ready.ask("POST", "/runsync", json=body)
     error = orjson.loads(text.split(b"\n\n")[-3].removeprefix(b"data: "))
@@ -34,12 +34,12 @@ async def test_native_stream_that_fails_ends_with_the_error(ready):
 
 
 async def test_native_stream_that_is_refused_keeps_its_status(ready):
-    ready.answer = say({"error": {"message": "no", "code": 400}}, status=400)
+    ready.engine.answer = say({"error": {"message": "no", "code": 400}}, status=400)
     body = {"input": {"messages": BODY["messages"], "stream": True}}
     assert (await ready.ask("POST", "/runsync", json=body))[0] == 400
 
 
 async def test_gateway_input_streams_vllms_own_events(ready):
-    ready.answer = stream(EVENT, DONE)
+    ready.engine.answer = stream(EVENT, DONE)
     body = {"input": {"openai_route": CHAT, "openai_input": STREAM}}
     assert await ready.ask("POST", "/runsync", json=body) == (200, EVENT + DONE)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.fakes.vllm_answers import BODY, CHAT, DONE, EVENT, code_of, say, stream
+from tests.fakes.engine import BODY, CHAT, DONE, EVENT, code_of, say, stream
 from worker.request import Code
 
 MESSAGES = {"messages": BODY["messages"]}
@@ -27,14 +27,14 @@ MESSAGES = {"messages": BODY["messages"]}
     ],
 )
 async def test_runsync_streams_wherever_the_job_requests_it(ready, job_input):
-    ready.answer = stream(EVENT, DONE)
+    ready.engine.answer = stream(EVENT, DONE)
     async with ready.request("POST", "/runsync", json={"input": job_input}) as response:
         assert (response.status, response.content_type) == (200, "text/event-stream")
         assert await response.read() == EVENT + DONE
 
 
 async def test_runsync_with_stream_in_an_unrelated_object_is_collected(ready):
-    ready.answer = say({"choices": []})
+    ready.engine.answer = say({"choices": []})
     body = {**MESSAGES, "metadata": {"stream": True}}
     job_input = {"openai_route": CHAT, "openai_input": body}
     status, result = await ready.ask("POST", "/runsync", json={"input": job_input})
@@ -49,13 +49,15 @@ async def test_runsync_stream_that_is_refused_keeps_its_status(ready):
 
 
 async def test_runsync_stream_that_vllm_refuses_keeps_its_status(ready):
-    ready.answer = say({"error": {"message": "no", "code": 400}}, status=400)
+    ready.engine.answer = say({"error": {"message": "no", "code": 400}}, status=400)
     job_input = {"openai_route": CHAT, "openai_input": {**MESSAGES, "stream": True}}
     assert (await ready.ask("POST", "/runsync", json={"input": job_input}))[0] == 400
 
 
 async def test_runsync_stream_of_another_api_fails_in_its_form(ready):
-    ready.answer = stream(b'event: message_start\ndata: {"type": "message_start"}\n\n', cut=True)
+    ready.engine.answer = stream(
+        b'event: message_start\ndata: {"type": "message_start"}\n\n', cut=True
+    )
     body = {**MESSAGES, "max_tokens": 5, "stream": True}
     job_input = {"openai_route": "/v1/messages", "openai_input": body}
     _status, text = await ready.ask("POST", "/runsync", json={"input": job_input})

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from tests.fakes.vllm_answers import BODY, CHAT, DONE, EVENT, REPLY, STREAM, code_of, say, stream
+from tests.fakes.engine import BODY, CHAT, DONE, EVENT, REPLY, STREAM, code_of, say, stream
 from worker.errors import UnavailableError
 from worker.request import Code
 from worker.serve import HttpServer, HttpServerConfig, State
@@ -65,7 +65,7 @@ async def test_request_before_the_model_is_loaded_is_told_to_come_again(bench):
 
 
 async def test_answer_is_vllms_with_its_headers(ready):
-    ready.answer = say(REPLY, **{"X-Request-Id": "7", "Server": "uvicorn"})
+    ready.engine.answer = say(REPLY, headers={"X-Request-Id": "7", "Server": "uvicorn"})
     headers = {
         "Authorization": "Bearer rp",
         "X-Request-Id": "7",
@@ -78,23 +78,23 @@ async def test_answer_is_vllms_with_its_headers(ready):
         assert await response.json() == REPLY
         assert response.headers["X-Request-Id"] == "7"
         assert "uvicorn" not in response.headers["Server"]
-    got = ready.asked[0].headers
+    got = ready.engine.requests[0].headers
     assert got["X-Runpod-Worker-Id"] == "strict w1"
     assert not {"Authorization", "X-Private", "Cookie"} & set(got)
-    assert orjson.loads(ready.bodies[0]) == BODY
+    assert orjson.loads(ready.engine.bodies[0]) == BODY
 
 
 @pytest.mark.parametrize("path", [CHAT, "/openai" + CHAT, "/chat/completions"])
 async def test_route_by_every_name_that_a_job_may_use(ready, path):
-    ready.answer = say(REPLY)
+    ready.engine.answer = say(REPLY)
     assert await ready.ask("POST", path, json=BODY) == (200, REPLY)
-    assert ready.asked[0].path == CHAT
+    assert ready.engine.requests[0].path == CHAT
 
 
 async def test_get_route_with_a_query(ready):
-    ready.answer = say({"data": []})
+    ready.engine.answer = say({"data": []})
     assert await ready.ask("GET", "/v1/models?limit=1") == (200, {"data": []})
-    assert ready.asked[0].path_qs == "/v1/models?limit=1"
+    assert ready.engine.requests[0].path_qs == "/v1/models?limit=1"
 
 
 async def test_model_is_completed_and_best_of_chosen(ready):
@@ -107,22 +107,22 @@ async def test_model_is_completed_and_best_of_chosen(ready):
         }
         for number, logprob in enumerate((-3.0, -1.0))
     ]
-    ready.answer = say({**REPLY, "choices": choices})
+    ready.engine.answer = say({**REPLY, "choices": choices})
     body = {"messages": BODY["messages"], "best_of": 2}
     status, answer = await ready.ask("POST", CHAT, json=body)
     assert (status, len(answer["choices"])) == (200, 1)
     assert answer["choices"][0]["message"]["content"] == "1"
-    assert orjson.loads(ready.bodies[0])["model"] == "tiny"
+    assert orjson.loads(ready.engine.bodies[0])["model"] == "tiny"
 
 
 async def test_form_passes_through_unread(ready):
-    ready.answer = say({"text": "hello"})
+    ready.engine.answer = say({"text": "hello"})
     form = aiohttp.FormData({"model": "tiny"})
     form.add_field("file", b"\x00\xff" * 50, filename="a.wav", content_type="audio/wav")
     path = "/v1/audio/transcriptions"
     assert await ready.ask("POST", path, data=form) == (200, {"text": "hello"})
-    assert ready.asked[0].content_type == "multipart/form-data"
-    assert b"\x00\xff" * 50 in ready.bodies[0]
+    assert ready.engine.requests[0].content_type == "multipart/form-data"
+    assert b"\x00\xff" * 50 in ready.engine.bodies[0]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ async def test_form_passes_through_unread(ready):
 async def test_bad_request_is_refused_with_its_status(ready, method, path, more, status, code):
     got, body = await ready.ask(method, path, **more)
     assert (got, code_of(body)) == (status, code)
-    assert ready.asked == []
+    assert ready.engine.requests == []
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/openai/v1/messages", "/messages"])
@@ -185,7 +185,7 @@ async def test_error_of_messages_has_anthropics_form(bench, path):
 
 async def test_error_of_messages_from_vllm_has_anthropics_form(ready):
     error = {"type": "NotFoundError", "message": "The model `x` does not exist."}
-    ready.answer = say({"type": "error", "error": error}, status=404)
+    ready.engine.answer = say({"type": "error", "error": error}, status=404)
     body = {"model": "x", "max_tokens": 1, "messages": BODY["messages"]}
     status, answer = await ready.ask("POST", "/v1/messages", json=body)
     assert (status, answer["type"]) == (404, "error")
@@ -201,13 +201,13 @@ async def test_body_beyond_the_limit_is_refused(ready):
 async def test_control_routes_if_opened(bench):
     await bench.open()
     bench.begin(open_control=True)
-    bench.answer = say({})
+    bench.engine.answer = say({})
     assert (await bench.ask("GET", "/metrics"))[0] == 200
 
 
 async def test_error_of_vllm_keeps_its_status(ready):
     message = "This model's maximum context length is 8 tokens."
-    ready.answer = say({"error": {"message": message, "code": 400}}, status=400)
+    ready.engine.answer = say({"error": {"message": message, "code": 400}}, status=400)
     status, body = await ready.ask("POST", CHAT, json=STREAM)
     assert (status, code_of(body)) == (400, Code.CONTEXT_LENGTH_EXCEEDED)
 
@@ -215,7 +215,7 @@ async def test_error_of_vllm_keeps_its_status(ready):
 async def test_more_requests_than_allowed_are_told_to_come_again(bench):
     await bench.open(max_concurrency=1)
     bench.begin()
-    bench.answer = stream(EVENT, hang=True)
+    bench.engine.answer = stream(EVENT, hang=True)
     async with bench.request("POST", CHAT, json=STREAM) as running:
         assert await running.content.readuntil(b"\n\n") == EVENT
         status, body = await bench.ask("POST", CHAT, json=BODY)
@@ -241,7 +241,7 @@ async def test_more_requests_than_allowed_are_told_to_come_again(bench):
 async def test_key_is_asked_for(bench, headers, status):
     await bench.open(api_key=KEY)
     bench.begin()
-    bench.answer = say({"data": []})
+    bench.engine.answer = say({"data": []})
     got, body = await bench.ask("GET", "/v1/models", headers=headers)
     assert got == status
     assert status == 200 or code_of(body) == Code.INVALID_API_KEY
@@ -261,19 +261,19 @@ async def test_stream_arrives_event_by_event(ready):
         await response.write(DONE)
         return response
 
-    ready.answer = answer
+    ready.engine.answer = answer
     async with ready.request("POST", CHAT, json=STREAM) as response:
         assert response.content_type == "text/event-stream"
         assert await response.content.readuntil(b"\n\n") == EVENT
         go.set()
         assert await response.content.read() == DONE
-    assert "stream_interval" not in orjson.loads(ready.bodies[0])
+    assert "stream_interval" not in orjson.loads(ready.engine.bodies[0])
 
 
 async def test_error_of_vllm_within_a_stream_is_translated(ready):
     refused = b'data: {"error":{"message":"EngineCore died","code":500}}\n\n'
     # However the stream is cut.
-    ready.answer = stream(EVENT + refused[:20], refused[20:] + DONE)
+    ready.engine.answer = stream(EVENT + refused[:20], refused[20:] + DONE)
     _status, text = await ready.ask("POST", CHAT, json=STREAM)
     event, error, end, rest = text.split(b"\n\n")
     assert (event + b"\n\n", end + b"\n\n", rest) == (EVENT, DONE, b"")
@@ -281,15 +281,15 @@ async def test_error_of_vllm_within_a_stream_is_translated(ready):
 
 
 async def test_client_that_leaves_ends_the_request_in_vllm(ready):
-    ready.answer = stream(EVENT, hang=True)
+    ready.engine.answer = stream(EVENT, hang=True)
     async with ready.request("POST", CHAT, json=STREAM) as response:
         await response.content.readuntil(b"\n\n")
     async with asyncio.timeout(5):
-        await ready.left.wait()
+        await ready.engine.left.wait()
 
 
 async def test_engine_that_dies_within_a_stream_sends_an_error_event(ready):
-    ready.answer = stream(EVENT, cut=True)
+    ready.engine.answer = stream(EVENT, cut=True)
     status, text = await ready.ask("POST", CHAT, json=STREAM)
     assert status == 200
     event, error, end, rest = text.split(b"\n\n")
@@ -305,7 +305,7 @@ async def test_engine_that_dies_before_its_answer_is_an_error(ready):
 
 
 async def test_engine_that_dies_within_a_plain_answer_cuts_it(ready):
-    ready.answer = stream(b"half", cut=True, kind="application/json")
+    ready.engine.answer = stream(b"half", cut=True, kind="application/json")
     with pytest.raises(aiohttp.ClientError):
         await ready.ask("POST", CHAT, json=BODY)
 
@@ -319,14 +319,14 @@ async def test_request_that_runs_too_long_is_ended(bench, body):
     async def never(request):
         await asyncio.Event().wait()
 
-    bench.answer = stream(EVENT, hang=True) if body is STREAM else never
+    bench.engine.answer = stream(EVENT, hang=True) if body is STREAM else never
     status, answer = await bench.ask("POST", CHAT, json=body)
     if body is STREAM:
         assert Code.ENGINE_TIMEOUT in answer.decode()
     else:
         assert (status, code_of(answer)) == (504, Code.ENGINE_TIMEOUT)
     async with asyncio.timeout(5):
-        await bench.left.wait()
+        await bench.engine.left.wait()
 
 
 # The end
@@ -339,9 +339,9 @@ async def test_drain_lets_running_requests_end_and_refuses_others(ready):
         await go.wait()
         return web.json_response(REPLY)
 
-    ready.answer = answer
+    ready.engine.answer = answer
     running = asyncio.create_task(ready.ask("POST", CHAT, json=BODY))
-    while not ready.asked:
+    while not ready.engine.requests:
         await asyncio.sleep(0.005)
     ready.server.stop_accepting(State.STOPPING)
     finish = asyncio.create_task(ready.server.drain(5))
@@ -354,14 +354,14 @@ async def test_drain_lets_running_requests_end_and_refuses_others(ready):
 
 
 async def test_drain_ends_what_runs_too_long_with_an_error(ready):
-    ready.answer = stream(EVENT, hang=True)
+    ready.engine.answer = stream(EVENT, hang=True)
     async with ready.request("POST", CHAT, json=STREAM) as response:
         await response.content.readuntil(b"\n\n")
         ready.server.stop_accepting(State.STOPPING)
         await ready.server.drain(0.02)
         assert Code.WORKER_STOPPING in (await response.content.read()).decode()
     async with asyncio.timeout(5):
-        await ready.left.wait()
+        await ready.engine.left.wait()
 
 
 async def test_path_with_a_line_end_is_refused_with_an_error_object(ready, caplog):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.vllm_answers import REPLY, say
+from tests.fakes.engine import REPLY, say
 from tests.support.markdown import read_blocks
 
 KEY = "sk-worker-key"
@@ -24,7 +24,7 @@ BLOCKS = [
 async def test_requests_to_a_pod_are_answered(bench, block):
     await bench.open(api_key=KEY)
     bench.begin()
-    bench.answer = say(REPLY)
+    bench.engine.answer = say(REPLY)
     aimed = block.text.replace(LOCAL_URL, f"http://127.0.0.1:{bench.port}/")
     process = await asyncio.create_subprocess_exec(
         *("bash", "-euc", aimed.replace("curl ", "curl -fsS ")),

@@ -7,7 +7,7 @@ import logging
 import aiohttp
 import pytest
 
-from tests.fakes.vllm_answers import code_of, say, stream
+from tests.fakes.engine import code_of, say, stream
 from worker.handler import HandlerOptions
 from worker.request import Batching, Code, RequestDefaults
 from worker.request.parameters import IGNORED_HEADER
@@ -26,7 +26,7 @@ def form(**fields: str) -> aiohttp.FormData:
 
 async def test_unknown_form_field_is_named_in_header_and_log(ready, caplog):
     caplog.set_level(logging.WARNING, "worker.handler")
-    ready.answer = say({"text": "hello"})
+    ready.engine.answer = say({"text": "hello"})
     data = form(zzz="secret value", language="en", timestamp_granularities_list="word")
     async with ready.request("POST", PATH, data=data) as response:
         assert (response.status, await response.json()) == (200, {"text": "hello"})
@@ -36,7 +36,7 @@ async def test_unknown_form_field_is_named_in_header_and_log(ready, caplog):
 
 
 async def test_form_with_known_fields_has_no_header(ready):
-    ready.answer = say({"text": "hello"})
+    ready.engine.answer = say({"text": "hello"})
     async with ready.request("POST", PATH, data=form(language="en")) as response:
         assert IGNORED_HEADER not in response.headers
 
@@ -50,12 +50,12 @@ async def test_form_with_known_fields_has_no_header(ready):
     ],
 )
 async def test_form_field_with_a_likely_meaning_is_refused_with_the_right_name(ready, name, meant):
-    ready.answer = say({"text": "hello"})
+    ready.engine.answer = say({"text": "hello"})
     status, error = await ready.ask("POST", PATH, data=form(**{name: "x"}))
     assert (status, code_of(error)) == (400, Code.UNKNOWN_PARAMETER)
     assert error["error"]["param"] == name
     assert meant in error["error"]["message"]
-    assert not ready.asked
+    assert not ready.engine.requests
 
 
 async def test_unknown_form_field_is_refused_if_set(bench):
@@ -67,15 +67,15 @@ async def test_unknown_form_field_is_refused_if_set(bench):
 
 
 async def test_form_that_cannot_be_parsed_is_left_to_vllm(ready):
-    ready.answer = say({"error": {"message": "no form", "code": 400}}, status=400)
+    ready.engine.answer = say({"error": {"message": "no form", "code": 400}}, status=400)
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     status, error = await ready.ask("POST", PATH, data=b"--y\r\nzzz", headers=headers)
     assert (status, error["error"]["message"]) == (400, "no form")
-    assert ready.bodies == [b"--y\r\nzzz"]
+    assert ready.engine.bodies == [b"--y\r\nzzz"]
 
 
 async def test_error_within_the_stream_of_a_form_is_translated(ready):
     event = b'data: {"error": {"message": "EngineCore died", "type": "E", "code": 500}}\n\n'
-    ready.answer = stream(event)
+    ready.engine.answer = stream(event)
     _status, text = await ready.ask("POST", PATH, data=form(stream="true"))
     assert Code.ENGINE_DIED.encode() in text

@@ -7,7 +7,7 @@ import logging
 import orjson
 import pytest
 
-from tests.fakes.vllm_answers import BODY, CHAT, DONE, EVENT, REPLY, STREAM, say, stream
+from tests.fakes.engine import BODY, CHAT, DONE, EVENT, REPLY, STREAM, say, stream
 from worker.request.parameters import IGNORED_HEADER, NameLog, ignored_header, shown_names
 
 UNKNOWN = {"mirostat": 2, "zzz": "secret value"}
@@ -22,7 +22,7 @@ async def header_of(bench, path, body):
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 async def test_openai_answer_names_ignored_parameters(ready, streamed):
-    ready.answer = stream(EVENT, DONE) if streamed else say(REPLY)
+    ready.engine.answer = stream(EVENT, DONE) if streamed else say(REPLY)
     body = STREAM if streamed else BODY
 
     assert await header_of(ready, CHAT, {**body, **UNKNOWN}) == "mirostat, zzz"
@@ -30,7 +30,7 @@ async def test_openai_answer_names_ignored_parameters(ready, streamed):
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 async def test_native_answer_names_ignored_parameters(ready, streamed):
-    ready.answer = stream(EVENT, DONE) if streamed else say(REPLY)
+    ready.engine.answer = stream(EVENT, DONE) if streamed else say(REPLY)
     job_input = {"messages": BODY["messages"], "stream": streamed, **UNKNOWN}
 
     assert await header_of(ready, "/runsync", {"input": job_input}) == "mirostat, zzz"
@@ -38,14 +38,14 @@ async def test_native_answer_names_ignored_parameters(ready, streamed):
 
 @pytest.mark.parametrize("path", [CHAT, "/runsync"])
 async def test_answer_without_ignored_parameters_has_no_header(ready, path):
-    ready.answer = say(REPLY)
+    ready.engine.answer = say(REPLY)
     body = BODY if path == CHAT else {"input": {"messages": BODY["messages"]}}
 
     assert await header_of(ready, path, body) is None
 
 
 async def test_native_answer_has_a_warning_about_ignored_parameters(ready):
-    ready.answer = say(REPLY)
+    ready.engine.answer = say(REPLY)
     body = {"input": {"messages": BODY["messages"], **UNKNOWN}}
 
     _status, answer = await ready.ask("POST", "/runsync", json=body)
@@ -54,7 +54,7 @@ async def test_native_answer_has_a_warning_about_ignored_parameters(ready):
 
 
 async def test_native_stream_has_the_warning_once(ready):
-    ready.answer = stream(EVENT, EVENT, DONE)
+    ready.engine.answer = stream(EVENT, EVENT, DONE)
     body = {"input": {"messages": BODY["messages"], "stream": True, **UNKNOWN}}
 
     _status, text = await ready.ask("POST", "/runsync", json=body)
@@ -65,7 +65,7 @@ async def test_native_stream_has_the_warning_once(ready):
 
 
 async def test_log_names_each_ignored_parameter_once_and_no_value(ready, caplog):
-    ready.answer = say(REPLY)
+    ready.engine.answer = say(REPLY)
     with caplog.at_level(logging.WARNING, "worker"):
         for body in ({**BODY, **UNKNOWN}, {**BODY, **UNKNOWN}, {**BODY, **UNKNOWN, "yyy": 1}):
             await ready.ask("POST", CHAT, json=body)

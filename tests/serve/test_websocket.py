@@ -52,7 +52,7 @@ def connect(bench, path="/v1/realtime", **more):
 
 
 async def test_openai_client_speaks_and_reads(ready):
-    ready.answer = speech()
+    ready.engine.answer = speech()
     async with openai.AsyncOpenAI(
         api_key=KEY, base_url=f"http://127.0.0.1:{ready.port}/v1", max_retries=0
     ) as client:
@@ -64,7 +64,7 @@ async def test_openai_client_speaks_and_reads(ready):
             await connection.input_audio_buffer.append(audio=audio)
             await connection.input_audio_buffer.commit()
             assert b'"hello"' in (await connection.recv_bytes()).replace(b": ", b":")
-    asked = ready.asked[0]
+    asked = ready.engine.requests[0]
     assert asked.path_qs == "/v1/realtime?model=tiny"
     assert "Authorization" not in asked.headers
     assert ready.client.active == 0
@@ -72,18 +72,18 @@ async def test_openai_client_speaks_and_reads(ready):
 
 @pytest.mark.parametrize("path", ["/v1/realtime", "/openai/v1/realtime", "/realtime?model=x"])
 async def test_messages_pass_in_both_directions(ready, path):
-    ready.answer = speech()
+    ready.engine.answer = speech()
     async with connect(ready, path) as socket:
         assert await socket.receive_json() == CREATED
         await socket.send_bytes(b"abc")
         assert await socket.receive_bytes() == b"cba"
         await socket.send_json({"type": "input_audio_buffer.commit"})
         assert (await socket.receive_json())["type"] == "transcription.done"
-    assert ready.asked[0].path == "/v1/realtime"
+    assert ready.engine.requests[0].path == "/v1/realtime"
 
 
 async def test_large_message_passes(ready):
-    ready.answer = speech()
+    ready.engine.answer = speech()
     async with connect(ready, max_msg_size=0) as socket:
         await socket.receive_json()
         await socket.send_bytes(bytes(10_000_000))
@@ -91,7 +91,7 @@ async def test_large_message_passes(ready):
 
 
 async def test_engines_close_reaches_the_client(ready):
-    ready.answer = speech(close=WSCloseCode.POLICY_VIOLATION)
+    ready.engine.answer = speech(close=WSCloseCode.POLICY_VIOLATION)
     async with connect(ready) as socket:
         await socket.receive_json()
         await socket.send_json({"type": "session.close"})
@@ -110,7 +110,7 @@ async def test_clients_close_reaches_the_engine(ready):
         closed.set_result(socket.close_code)
         return socket
 
-    ready.answer = answer
+    ready.engine.answer = answer
     async with connect(ready) as socket:
         await socket.close(code=4000)
     assert await asyncio.wait_for(closed, 5) == 4000
@@ -127,7 +127,7 @@ async def test_client_that_vanishes_leaves_nothing_behind(ready):
         closed.set()
         return socket
 
-    ready.answer = answer
+    ready.engine.answer = answer
     async with connect(ready) as socket:
         assert socket._response.connection.transport is not None
         socket._response.connection.transport.abort()
@@ -136,7 +136,7 @@ async def test_client_that_vanishes_leaves_nothing_behind(ready):
 
 
 async def test_engine_that_dies_is_told(ready):
-    ready.answer = speech()
+    ready.engine.answer = speech()
     async with connect(ready) as socket:
         await socket.receive_json()
         await socket.send_json({"type": "die"})
@@ -146,7 +146,7 @@ async def test_engine_that_dies_is_told(ready):
 
 
 async def test_socket_still_open_at_the_end_is_told(ready):
-    ready.answer = speech()
+    ready.engine.answer = speech()
     async with connect(ready) as socket:
         await socket.receive_json()
         ready.server.stop_accepting(State.STOPPING)
@@ -161,7 +161,7 @@ async def test_model_without_realtime_is_said_so(ready):
     async def refuse(request):
         return web.Response(status=403)
 
-    ready.answer = refuse
+    ready.engine.answer = refuse
     async with ready.request("GET", "/v1/realtime", headers=UPGRADE) as response:
         error = (await response.json())["error"]
     assert (response.status, error["code"]) == (404, Code.ROUTE_NOT_SERVED)
@@ -181,7 +181,7 @@ async def test_other_websockets_are_unknown(ready, path):
     with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
         await connect(ready, path)
     assert caught.value.status == 404
-    assert ready.asked == []
+    assert ready.engine.requests == []
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -1,43 +1,18 @@
 """A handler over a fake engine, and what that engine may answer."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import orjson
-from aiohttp import web
-
+from tests.fakes.engine import CHAT, Answer, FakeEngine, chunk, event_of, open_engine
 from worker.engine.client import EngineClient
 from worker.handler import Handler, HandlerOptions
 from worker.request import Batching, RequestDefaults
 from worker.stream.flush_policy import StreamLoad
 
-CHAT = "/v1/chat/completions"
-CHAT = "/v1/chat/completions"
 DEFAULTS = RequestDefaults(model="tiny", batching=Batching(1, 50, 3.0), max_tokens=16)
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class FakeEngine:
-    """Plays vLLM's server: one answer for every request, and a record of the requests."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
-        self.asked: list[tuple[str, str, Any]] = []
-        self.left = asyncio.Event()
-        """A client closed its connection before the answer was whole."""
-
-    async def serve(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
-        self.asked.append((request.method, request.path_qs, orjson.loads(body) if body else None))
-        try:
-            return await self.answer(request)
-        except asyncio.CancelledError:
-            self.left.set()
-            raise
 
 
 class Bench:
@@ -59,67 +34,25 @@ Build = Callable[..., Awaitable[Bench]]
 @asynccontextmanager
 async def open_benches(directory: Path) -> AsyncIterator[Build]:
     """Build handlers over fake engines, with their socket in `directory`; close them afterwards."""
-    made: list[tuple[web.AppRunner, Bench]] = []
+    benches: list[Bench] = []
+    async with AsyncExitStack() as engines:
 
-    async def build_one(
-        answer: Answer, *, timeout_s: float = 30, raw_openai_output: bool = True
-    ) -> Bench:
-        engine = FakeEngine(answer)
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", engine.serve)
-        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await runner.setup()
-        await web.UnixSite(runner, str(directory / "s")).start()
-        options = HandlerOptions(DEFAULTS, timeout_s, raw_openai_output)
-        made.append((runner, Bench(engine, EngineClient(directory / "s"), options)))
-        return made[-1][1]
+        async def build_one(
+            answer: Answer, *, timeout_s: float = 30, raw_openai_output: bool = True
+        ) -> Bench:
+            engine = await engines.enter_async_context(open_engine(directory, answer))
+            options = HandlerOptions(DEFAULTS, timeout_s, raw_openai_output)
+            benches.append(Bench(engine, EngineClient(engine.socket_path), options))
+            return benches[-1]
 
-    yield build_one
-    for runner, bench in made:
-        assert bench.stream_load.active == 0
-        await bench.client.close()
-        await runner.cleanup()
-
-
-def say(*replies: Any, status: int = 200) -> Answer:
-    """Answer with JSON."""
-
-    async def answer(request):
-        return web.json_response(replies[0], status=status)
-
-    return answer
-
-
-def stream(*events: bytes, pause_s: float = 0, cut: bool = False, hang: bool = False) -> Answer:
-    """Answer with a stream of events; then end, or cut the connection, or hang."""
-
-    async def answer(request):
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        for event in events:
-            await response.write(event)
-            await asyncio.sleep(pause_s)
-        if hang:
-            await asyncio.Event().wait()
-        if cut:
-            await asyncio.sleep(0.05)
-            request.transport.abort()
-        return response
-
-    return answer
-
-
-def event_of(body: Any) -> bytes:
-    return b"data: " + orjson.dumps(body) + b"\n\n"
-
-
-def chunk(text: str) -> bytes:
-    return event_of({"choices": [{"index": 0, "delta": {"content": text}}]})
+        yield build_one
+        for bench in benches:
+            assert bench.stream_load.active == 0
+            await bench.client.close()
 
 
 TEXTS = ["Grüße ", "🦙 ", "and ", "so ", "on"]
 CHUNKS = [chunk(text) for text in TEXTS]
-DONE = b"data: [DONE]\n\n"
 MESSAGES = [{"role": "user", "content": "hi"}]
 ENGINE_ERROR = event_of({"error": {"message": "EngineCore died", "type": "E", "code": 500}})
 REPLY = {

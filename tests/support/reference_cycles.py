@@ -1,4 +1,4 @@
-"""What waits for a collection of garbage: each such object stays in memory for minutes."""
+"""Objects in reference cycles: they stay in memory until the next full collection, for minutes."""
 
 import gc
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 
 @contextmanager
-def garbage_of(kind: type[Any]) -> Iterator[list[Any]]:
+def reference_cycles(kind: type[Any]) -> Iterator[list[Any]]:
     """Yield a list that is empty until the block ends, then holds its objects in cycles.
 
     Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -14,13 +13,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.ports import free_port
+
 WORKER = str(Path(sys.executable).with_name("worker"))
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 class Server:
