@@ -35,7 +35,7 @@ def dev(
     MODEL_NAME=Qwen/Qwen3-0.6B worker dev
     """
     from worker_tools.demo.model import choose_model
-    from worker_tools.dev.console import run_dev
+    from worker_tools.dev.command import run_dev
 
     try:
         environ = choose_model(os.environ)

@@ -1,14 +1,10 @@
-"""`worker profiles`: lists the profiles, or shows one of them."""
+"""`worker profiles`: list the profiles or print one of them."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -18,13 +14,10 @@ from worker.errors import ConfigurationError, ExitCode, Problem
 from worker.machine import GIB, MachineInfo
 from worker.profile import PROFILES, Profile, load_all
 from worker.profile.model import FACTS
-from worker.profile.pools import find_pool
 from worker.settings.load import load_settings
 from worker.settings.settings import Settings
 from worker.settings.yaml_sources import read_profile
 from worker.sizing import formatting
-from worker.sizing.placement import Placement, cheapest, place_all, place_on
-from worker.sizing.target import SizingTarget, load_target
 
 LABELS = {
     "architecture": "architecture",
@@ -38,59 +31,6 @@ LABELS = {
     "gated": "gated",
 }
 """Labels of the facts, in order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """A profile with what follows from it.
-
-    Attributes:
-        profile: The profile.
-        settings: The configuration that it makes on the hardware that it is for.
-        target: What it asks of a GPU.
-        placements: How it fits the pools that it names.
-        best: The cheapest placement on any pool; None when nothing is known or nothing fits.
-    """
-
-    profile: Profile
-    settings: Settings
-    target: SizingTarget
-    placements: tuple[Placement, ...]
-    best: Placement | None
-
-    @property
-    def context(self) -> int | None:
-        """Longest context of the model, tokens."""
-        fact = self.profile.about.fact("context")
-        return None if fact is None else int(fact.value)
-
-    @property
-    def fits(self) -> str:
-        """The recommended hardware, in short."""
-        hardware = self.profile.about.hardware
-        pools = " or ".join(hardware.pools) if hardware.pools else "any GPU"
-        return f"{hardware.gpus} x {pools}"
-
-
-def describe(profile: Profile, profiles: Path = PROFILES) -> Described:
-    """Resolve a profile, as `PROFILE=name` alone would."""
-    hardware = profile.about.hardware
-    environ = {"PROFILE": profile.name}
-    machine = MachineInfo(gpus=hardware.gpus, memory_bytes=GIB)
-    settings = load_settings(environ, machine=machine, profiles=profiles, use_local_models=False)
-    target = load_target({}, profile.name, profiles)
-    if target.requirement is None:
-        return Described(profile, settings, target, (), None)
-    pools = [pool for pool in map(find_pool, hardware.pools) if pool is not None]
-    placements = [
-        place_on(target, pool.name, pool.memory_bytes, hardware.gpus, pool) for pool in pools
-    ]
-    return Described(profile, settings, target, tuple(placements), cheapest(place_all(target)))
-
-
-def describe_all(profiles: Path = PROFILES) -> list[Described]:
-    """Resolve all profiles, by name."""
-    return [describe(profile, profiles) for profile in load_all(profiles)]
 
 
 def facts_of(profile: Profile) -> list[tuple[str, str, str]]:
@@ -107,12 +47,6 @@ def unknown_facts(profile: Profile) -> list[str]:
     """Return the labels of the unknown facts; a model of text alone has no encoders."""
     expected = [name for name in FACTS if name != "encoder_bytes"]
     return [LABELS[name] for name in expected if profile.about.fact(name) is None]
-
-
-def settings_text(settings: Mapping[str, Any]) -> str:
-    """Return settings as the YAML of a file."""
-    given = {key: value for key, value in settings.items() if value is not None}
-    return yaml.safe_dump(given, sort_keys=False, allow_unicode=True, width=100)
 
 
 def run_profiles(console: Console | None = None, profiles: Path = PROFILES) -> int:

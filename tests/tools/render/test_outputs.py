@@ -16,7 +16,7 @@ from worker.machine import GIB, MachineInfo
 from worker.settings import load_settings
 from worker.settings.registry import SWITCH_KINDS, load_registry
 from worker_tools.render import run_render
-from worker_tools.render.console import empty_form, form_options, hub, hub_tests, worker_config
+from worker_tools.render.console import form_options, hub, hub_tests, worker_config
 from worker_tools.render.markdown import BEGIN, END, replace_block
 from worker_tools.render.outputs import OUTPUTS, ROOT, render_all
 
@@ -201,9 +201,21 @@ def test_forms_never_ask_for_a_secret():
     assert not [name for name in secrets if name in text]
 
 
+def send_empty_form():
+    """Return the variables that the deploy form sends unchanged: 0 for an empty number field."""
+    fields = {entry["key"]: entry["input"] for entry in hub(REGISTRY)["config"]["env"]}
+    sent = {}
+    for name, field in fields.items():
+        if field["type"] != "huggingface":
+            empty = "0" if field["type"] == "number" else ""
+            value = field.get("default", empty)
+            sent[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    return sent
+
+
 def test_form_left_alone_starts_with_the_same_engine():
     options = form_options(REGISTRY)
-    environ = {"MODEL_NAME": "org/model", **empty_form(options)}
+    environ = {"MODEL_NAME": "org/model", **send_empty_form()}
     untouched = load_settings(environ, machine=GPU)
     nothing = load_settings({"MODEL_NAME": "org/model"}, machine=GPU)
 
@@ -228,7 +240,7 @@ def test_form_left_alone_starts_with_the_same_engine():
 @pytest.mark.parametrize("preset", hub(REGISTRY)["config"]["presets"], ids=lambda p: p["name"])
 def test_preset_starts(preset):
     sent = {key: str(value) for key, value in preset["defaults"].items()}
-    environ = {**empty_form(form_options(REGISTRY)), **sent}
+    environ = {**send_empty_form(), **sent}
 
     assert load_settings(environ, machine=GPU).model.name == preset["defaults"]["MODEL_NAME"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable
 from typing import Any
 
 from worker.profile import builtin_folder, load_all
@@ -228,17 +227,3 @@ def _quick_field(option: Option) -> dict[str, Any]:
     if choices:
         field["options"] = [{"value": value, "label": label} for label, value in choices]
     return field
-
-
-def empty_form(options: Iterable[Option]) -> dict[str, str]:
-    """Return the variables that an unchanged form may send in the worst case."""
-    sent = {}
-    for option in options:
-        default = form_default(option)
-        if option.vllm_name == "model":
-            continue
-        if default is not None:
-            sent[option.name] = str(default).lower() if isinstance(default, bool) else str(default)
-        else:
-            sent[option.name] = "0" if _hub_type(option) == "number" else ""
-    return sent

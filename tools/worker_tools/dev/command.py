@@ -1,4 +1,4 @@
-"""The command `worker dev`: a deployment that stays up until Ctrl-C."""
+"""`worker dev`: run a local deployment until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -90,33 +90,33 @@ async def serve(deployment: LocalDeployment, log: OutputLog) -> int:
     try:
         async with Console(deployment, log), deployment:
             stop = asyncio.create_task(stopped.wait())
-            life = asyncio.create_task(live(deployment))
-            await asyncio.wait({stop, life}, return_when=asyncio.FIRST_COMPLETED)
-            if life.done():
+            running = asyncio.create_task(run_until_exit(deployment))
+            await asyncio.wait({stop, running}, return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
                 stop.cancel()
-                return life.result()
-            say("stopping; Ctrl-C again kills")
-            life.cancel()
-            await asyncio.wait({life})
+                return running.result()
+            print_status("stopping; Ctrl-C again kills")
+            running.cancel()
+            await asyncio.wait({running})
     except UnavailableError as error:
-        say(str(error))
+        print_status(str(error))
         return error.exit_code
     except WorkerExitError as error:
-        say(str(error))
+        print_status(str(error))
         return error.status or 1
     return 0
 
 
-async def live(deployment: LocalDeployment) -> int:
+async def run_until_exit(deployment: LocalDeployment) -> int:
     """Wait for the workers, print how to use them, and wait for one to end."""
-    say(f"starting; the model is being loaded; console: {deployment.endpoint.page_url}")
+    print_status(f"starting; the model is being loaded; console: {deployment.endpoint.page_url}")
     await deployment.wait_ready()
     usage = asyncio.create_task(show_usage(deployment))
     try:
         status = await deployment.wait()
     finally:
         usage.cancel()
-    say(f"a worker ended with exit status {status}; its output says why")
+    print_status(f"a worker ended with exit status {status}; see its output")
     return status or 1
 
 
@@ -125,7 +125,7 @@ async def show_usage(deployment: LocalDeployment) -> None:
     try:
         model = await fetch_model(deployment.endpoint.openai_url)
     except UnavailableError as error:
-        say(str(error))
+        print_status(str(error))
         model = "MODEL"
     count = len(deployment.processes)
     print_line(
@@ -143,7 +143,7 @@ async def fetch_model(openai_url: str) -> str:
     """Return the name under which the deployment serves its model.
 
     Raises:
-        UnavailableError: The endpoint does not tell.
+        UnavailableError: The endpoint does not return a list of models.
     """
     url = f"{openai_url}/models"
     timeout = aiohttp.ClientTimeout(total=MODELS_TIMEOUT_S)
@@ -151,15 +151,15 @@ async def fetch_model(openai_url: str) -> str:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
             body = await response.json()
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise UnavailableError(f"{url} gave no list of models: {error}") from error
+        raise UnavailableError(f"{url} returned no list of models: {error}") from error
     try:
         return str(body["data"][0]["id"])
     except (KeyError, IndexError, TypeError) as error:
-        raise UnavailableError(f"{url} gave no list of models: {json.dumps(body)}") from error
+        raise UnavailableError(f"{url} returned no list of models: {json.dumps(body)}") from error
 
 
 def install_signals(stopped: asyncio.Event, kill: Callable[[], None]) -> None:
-    """Let the first SIGINT or SIGTERM set `stopped`, and each later one kill the workers."""
+    """Set `stopped` at the first SIGINT or SIGTERM; kill the workers at each later one."""
 
     def on_signal() -> None:
         if stopped.is_set():
@@ -172,12 +172,12 @@ def install_signals(stopped: asyncio.Event, kill: Callable[[], None]) -> None:
 
 
 def print_output(worker_id: str, line: str) -> None:
-    """Print one line of a worker's output, the SDK's JSON log lines as text."""
+    """Print one line of a worker's output; JSON log lines of the SDK as text."""
     print_line(f"{worker_id} | {format_line(line)}")
 
 
 def format_line(line: str) -> str:
-    """Turn a log line of the SDK into text; return any other line as it is."""
+    """Format a log line of the SDK as text; return other lines unchanged."""
     if not line.startswith("{"):
         return line
     try:
@@ -188,8 +188,8 @@ def format_line(line: str) -> str:
     return f"{text} [{entry['requestId']}]" if entry.get("requestId") else text
 
 
-def say(text: str) -> None:
-    """Print a line of the command's own."""
+def print_status(text: str) -> None:
+    """Print a status line of the command."""
     print_line(f"worker dev | {text}")
 
 

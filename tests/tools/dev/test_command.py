@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from worker.errors import ExitCode
-from worker_tools.dev.console import USAGE, format_line
+from worker_tools.dev.command import USAGE, format_line
 
 HERE = Path(__file__).parent
 ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
 SCRIPT = """
 import os, sys
-from worker_tools.dev import LocalDeployment, console
+from worker_tools.dev import LocalDeployment, command
 LocalDeployment.command = (sys.executable, *{arguments!r})
-raise SystemExit(console.run_dev(dict(os.environ), {port}, 1, 0))
+raise SystemExit(command.run_dev(dict(os.environ), {port}, 1, 0))
 """
 STOCK = (str(HERE / "stock_worker.py"),)
 STUBBORN = (
