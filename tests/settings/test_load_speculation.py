@@ -70,13 +70,16 @@ def test_speculation_in_a_profile_of_ones_own_counts(tmp_path):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_speculation_without_a_preset_is_refused(name):
+def test_speculation_without_a_preset_is_refused_with_the_reason(name):
+    [profile] = [p for p in load_all(builtin_folder()) if p.name == name]
     problem = refusal(PROFILE=name, SPECULATION="on")
 
-    assert (problem.where, problem.message) == (
-        "SPECULATION",
-        f"the profile {name} has no preset",
-    )
+    reasons = {
+        True: f"the profile {name} has no preset",
+        False: f"the model of the profile {name} is not for generating text",
+    }
+    reason = reasons[profile.about.task == "generate"]
+    assert (problem.where, problem.message) == ("SPECULATION", reason)
     assert "SPECULATIVE_CONFIG" in problem.expected
 
 

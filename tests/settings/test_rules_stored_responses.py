@@ -35,7 +35,7 @@ def test_warn_stored_responses_with_several_api_servers_warns():
 def test_warn_stored_responses_on_a_queue_endpoint_warns():
     [warning] = warnings_of(STORE, QUEUE)
 
-    assert "the queue gives a follow-up to any worker" in warning.message
+    assert "any worker may get a follow-up" in warning.message
 
 
 def test_warn_stored_responses_behind_a_load_balancer_names_the_header():

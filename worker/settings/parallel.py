@@ -60,14 +60,14 @@ def warn_stored_responses(values: Values, inputs: Inputs) -> Iterator[Problem]:
         return
     servers = values.get("api_server_count")
     if servers is not None and servers > 1:
-        message = f"each of {servers} API servers keeps its own; a follow-up finds one by chance"
+        message = f"each of {servers} API servers keeps its own stored responses"
         yield Problem(STORE, message, expected="API_SERVER_COUNT=1", anchor=RESPONSES_ANCHOR)
     if inputs.environ.get(JOB_SOURCE):
-        message = "each worker keeps its own, and the queue gives a follow-up to any worker"
+        message = "each worker keeps its own stored responses; any worker may get a follow-up"
         wanted = "one worker at most, or a load balancer endpoint"
         yield Problem(STORE, message, expected=wanted, anchor=RESPONSES_ANCHOR)
     elif inputs.environ.get(ENDPOINT):
-        message = "each worker keeps its own, and a follow-up may reach another worker"
+        message = "each worker keeps its own stored responses; a follow-up may reach another worker"
         wanted = f"one worker at most, or requests with {AFFINITY}"
         yield Problem(STORE, message, expected=wanted, anchor=RESPONSES_ANCHOR)
 

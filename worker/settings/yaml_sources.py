@@ -130,7 +130,7 @@ class ProfileSource(YamlSource):
         preset = None if profile is None else profile.about.speculation
         written = inputs.find(target.key) or values.find(target.key)
         if profile is None or preset is None or not preset.config:
-            reason = f"the profile {profile.name} has no preset" if profile else NO_PROFILE
+            reason = _no_preset(profile)
             expected = f"off, or {target.name}, e.g. {target.example}"
         elif written is not None and not {"method", "model"}.isdisjoint(written.value):
             reason = f"{written.location} chooses a draft, too"
@@ -160,6 +160,15 @@ class ProfileSource(YamlSource):
         except BrokenProfileError:
             # Nobody asked for a profile: a broken one must not prevent a start.
             return None, location
+
+
+def _no_preset(profile: Profile | None) -> str:
+    """Return why there is no preset for speculative decoding."""
+    if profile is None:
+        return NO_PROFILE
+    if profile.about.task != "generate":
+        return f"the model of the profile {profile.name} is not for generating text"
+    return f"the profile {profile.name} has no preset"
 
 
 def _plain_name(text: str) -> str:
