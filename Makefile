@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev test test-faults test-clients image-test browser lint docs audit fix render lock clean
+.PHONY: help install run dev test test-faults test-clients image-test browser screenshots vendor lint docs audit fix render lock clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14
@@ -28,8 +28,14 @@ test-faults: install ## The longest end-to-end tests: hangs, overload, broken mo
 test-clients: install ## Clients that users have, from LangChain to GuideLLM, against one worker
 	@$(BIN)/python scripts/clients.py test
 
-browser: install ## Chromium, for the test with a page of another origin
+browser: install ## Chromium, for the tests with pages in a browser
 	@$(BIN)/python scripts/browser.py
+
+screenshots: install ## The pictures of the console page in docs/images, by its own tests
+	SCREENSHOTS=docs/images $(BIN)/pytest -m e2e tests/e2e/test_console_page.py tests/e2e/test_console_browser.py
+
+vendor: install ## The newest front-end files of the console page, pinned again
+	@$(BIN)/python scripts/vendor.py --update
 
 image-test: install ## The image, built with buildah and run; skipped without buildah
 	$(BIN)/pytest tests/image --timeout=900 --durations=10

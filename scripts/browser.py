@@ -1,4 +1,4 @@
-"""Install Chromium for tests/e2e/test_browser.py, from the distribution or from Playwright.
+"""Install Chromium for the tests with pages in a browser, from the distribution or from Playwright.
 
     .venv/bin/python scripts/browser.py
 
@@ -34,7 +34,7 @@ def main() -> int:
     for commands in list_attempts():
         if all(subprocess.run(command, check=False).returncode == 0 for command in commands):
             return 0
-    print("WARNING: no Chromium can be installed here; tests/e2e/test_browser.py will be skipped")
+    print("WARNING: no Chromium can be installed here; the tests with pages will be skipped")
     return 0
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,16 +11,16 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import Browser, Error, Page, async_playwright
+from playwright.async_api import Browser, Error, Page
 
 from tests.e2e.support.deployment import MODEL, TEXT, make_environ
 from tests.e2e.support.http_worker import Server, serve_http
+from tests.support.browser import launch_browser
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 KEY = "sk-for-this-page"
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 PAGE = """<!doctype html>
 <script>
 async function send(url, key, body) {
@@ -74,15 +72,8 @@ async def serve_page() -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        found = next(filter(None, map(shutil.which, NAMES)), playwright.chromium.executable_path)
-        if not os.path.exists(found):
-            pytest.skip("NO BROWSER: `make browser` installs Chromium")
-        browser = await playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
+    async with launch_browser() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["pod", "load-balancer"])

@@ -1,10 +1,13 @@
 """The API of the page, over HTTP."""
 
 import asyncio
+import json
 
+import orjson
 import pytest
 
 from worker_tools.dev.deployment import LocalDeployment
+from worker_tools.dev.job import JobRequest
 from worker_tools.dev.web import api as api_module
 from worker_tools.dev.web import feed
 
@@ -83,6 +86,23 @@ async def test_failed_job_has_the_documentation_of_its_code(page):
     assert "wrong type" in job["error"]["docs"]["meaning"]
     assert job["error"]["docs"]["page"] == "docs/errors.md#invalid-parameter"
     assert job["can"]["retry"] is True
+
+
+async def test_job_whose_input_is_no_json_is_shown_as_text(page):
+    fragment = orjson.Fragment(b'{"prompt": "\xff"}')
+    job = page.endpoint.store.submit(JobRequest(fragment, False, 600_000, 600_000, 600.0))
+    status, answer = await page.get(f"jobs/{job.id}")
+    assert status == 200
+    assert answer["request"]["start"].startswith('{"prompt"')
+
+
+@pytest.mark.parametrize("code", [3, ["x"], {"a": 1}, "y" * 1000])
+async def test_odd_code_of_an_error_is_a_short_text_in_the_list(page, code):
+    job_id = await page.api.run({"prompt": "x"})
+    await finish(page, job_id, {"error": json.dumps({"error": {"code": code}})})
+    _, answer = await page.get("jobs")
+    assert len(answer["jobs"][0]["code"]) <= 120
+    assert (await page.get(f"jobs/{job_id}"))[0] == 200
 
 
 async def test_unknown_job_is_404(page):

@@ -39,6 +39,12 @@ def test_line_that_is_no_log_entry_is_kept_as_it_is():
     assert len(texts[3]) == output_log.LONGEST_LINE
 
 
+def test_line_with_half_a_surrogate_pair_can_be_sent():
+    log = OutputLog()
+    log.add("w", '{"requestId": null, "message": "a\\ud800b", "level": "INFO"}')
+    assert log.after(0)[0]["text"] == "a?b"
+
+
 def test_start_is_read_from_one_worker():
     log = OutputLog()
     for line in START:

@@ -1,4 +1,7 @@
-"""The JSON API of the page, below /console/api."""
+"""The JSON API of the page, below /console/api.
+
+Settings, schemas and templates are imported when a page first needs them, for a faster start.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,11 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from worker_tools.dev.reply import ApiError, parse_object, read_body, reply_json
-from worker_tools.dev.web import configuration
 from worker_tools.dev.web.engine import SERIES
 from worker_tools.dev.web.feed import HEADERS, encode_event
-from worker_tools.dev.web.fit import describe_fit
 from worker_tools.dev.web.history import Entry
 from worker_tools.dev.web.job_view import describe, find_error, summarize
 from worker_tools.dev.web.request_fields import build_forms
-from worker_tools.dev.web.snippets import write_snippets
 
 if TYPE_CHECKING:
     from worker_tools.dev.web.console import Console
@@ -117,11 +117,15 @@ class Api:
         return await self._console.engine.find_abilities()
 
     async def _snippets(self, request: web.Request) -> Any:
+        from worker_tools.dev.web.snippets import write_snippets
+
         body = await _read(request)
         url = self._console.deployment.endpoint.url
         return write_snippets(body.get("input"), url, on_runpod=body.get("runpod") is True)
 
     async def _configuration(self, _request: web.Request) -> Any:
+        from worker_tools.dev.web import configuration
+
         environ = self._console.deployment.environ
         form, found = await asyncio.gather(
             asyncio.to_thread(configuration.describe_form, environ),
@@ -130,24 +134,31 @@ class Api:
         return {**found, "form": form}
 
     async def _check(self, request: web.Request) -> Any:
-        changes = configuration.parse_changes(await _read(request))
-        environ = configuration.apply_changes(self._console.deployment.environ, changes)
-        return await asyncio.to_thread(configuration.check, environ)
+        _, found = await self._apply(request)
+        return found
 
     async def _restart(self, request: web.Request) -> Any:
-        changes = configuration.parse_changes(await _read(request))
-        environ = configuration.apply_changes(self._console.deployment.environ, changes)
-        found = await asyncio.to_thread(configuration.check, environ)
+        environ, found = await self._apply(request)
         if not found["ok"]:
             return {"restarted": False, "problems": found["problems"]}
         self._console.restart(environ)
         return {"restarted": True, "problems": []}
+
+    async def _apply(self, request: web.Request) -> tuple[dict[str, str], dict[str, Any]]:
+        """Return the environment with the changes of a request, and the result of its check."""
+        from worker_tools.dev.web import configuration
+
+        changes = configuration.parse_changes(await _read(request))
+        environ = configuration.apply_changes(self._console.deployment.environ, changes)
+        return environ, await asyncio.to_thread(configuration.check, environ)
 
     async def _start(self, _request: web.Request) -> Any:
         log = self._console.log
         return {"phases": log.phases, "report": log.report, **self._console.state()}
 
     async def _fit(self, _request: web.Request) -> Any:
+        from worker_tools.dev.web.fit import describe_fit
+
         return await asyncio.to_thread(describe_fit, self._console.deployment.environ)
 
     async def _log(self, request: web.Request) -> Any:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.errors import ConfigurationError
-from worker.settings.load import load_settings
 from worker_tools.dev.deployment import LocalDeployment
 from worker_tools.dev.endpoint import BASE
 from worker_tools.dev.job import Job
@@ -29,6 +28,8 @@ SAMPLE_TICKS = round(INTERVAL_S / TICK_S)
 
 def find_model(environ: Mapping[str, str]) -> str | None:
     """Return the name under which the model is served; None if the settings are wrong."""
+    from worker.settings.load import load_settings
+
     try:
         return load_settings(environ).model.served_name
     except ConfigurationError:
@@ -121,6 +122,8 @@ class Console:
     async def _restart(self, environ: Mapping[str, str]) -> None:
         await self.engine.forget()
         await self.deployment.restart(environ, on_ended=self.log.begin_start)
+        # A page may have asked the old engine meanwhile.
+        await self.engine.forget()
 
     def _name_state(self, workers: list[dict[str, Any]]) -> str:
         if self.deployment.restarting:

@@ -137,7 +137,7 @@ class EngineMonitor:
 
 
 async def _read(client: EngineClient) -> dict[str, float]:
-    with suppress(aiohttp.ClientError, TimeoutError, OSError):
+    with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
         async with asyncio.timeout(REQUEST_TIMEOUT_S), client.request("GET", "/metrics") as answer:
             return read_metrics(await answer.text())
     return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from worker.console import problem_data
@@ -26,7 +27,7 @@ def describe_fit(environ: Mapping[str, str]) -> dict[str, Any]:
     except ConfigurationError as error:
         return {"problems": [problem_data(problem) for problem in error.problems]}
     if target.requirement is None:
-        return {"model": target.label, "unknown": True}
+        return {"model": Path(target.label).name, "unknown": True}
     pools = list(place_all(target))
     best = cheapest(pools)
     machine = detect_machine(environ)

@@ -43,7 +43,7 @@ def summarize(entry: Entry) -> dict[str, Any]:
         "out": entry.usage and entry.usage.tokens_out,
         "posts": entry.posts,
         "bytes": entry.posted_bytes,
-        "code": find_error(job).get("code"),
+        "code": _shorten(find_error(job).get("code")),
         "worker": job.worker_id,
     }
 
@@ -63,7 +63,11 @@ def describe_request(job_input: Any) -> tuple[str, bool, str | None]:
         shape = next((SHAPES[name] for name in SHAPES if name in body), "other")
         kind = f"native {shape}"
     model = body.get("model")
-    return kind, body.get("stream") is True, str(model)[:LONGEST_NAME] if model else None
+    return kind, body.get("stream") is True, _shorten(model)
+
+
+def _shorten(name: Any) -> str | None:
+    return None if name is None else str(name)[:LONGEST_NAME]
 
 
 def describe(entry: Entry, lines: Sequence[Any], *, is_kept: bool) -> dict[str, Any]:
@@ -122,7 +126,8 @@ def find_error(job: Job) -> dict[str, Any]:
 def limit(value: Any) -> dict[str, Any]:
     """Return a value for the page: whole, or the beginning of its JSON if it is large."""
     text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
-    if len(text) <= LONGEST_SHOWN:
+    # A fragment is what a test submits; its bytes may be no JSON.
+    if len(text) <= LONGEST_SHOWN and not isinstance(value, orjson.Fragment):
         return {"bytes": len(text), "value": orjson.Fragment(text)}
     return {"bytes": len(text), "start": text[:LONGEST_SHOWN].decode(errors="replace")}
 

@@ -77,7 +77,8 @@ class OutputLog:
         """Keep one line of a worker."""
         level, text, job = parse_line(line)
         self._count += 1
-        text = text[:LONGEST_LINE]
+        # JSON can escape half of a surrogate pair, which no reply could hold.
+        text = text[:LONGEST_LINE].encode(errors="replace").decode()
         entry = Line(self._count, round(time.time() * 1000), worker_id, level, text, job)
         self._lines.append(entry)
         if job is not None:

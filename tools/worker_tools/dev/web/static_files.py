@@ -10,8 +10,6 @@ from pathlib import Path
 
 from aiohttp import web
 
-from worker_tools.dev.web.snippets import environment
-
 FOLDER = Path(__file__).parent / "static"
 
 POLICY = "; ".join(
@@ -54,6 +52,8 @@ def routes() -> list[web.RouteDef]:
 
 async def show_page(_request: web.Request) -> web.Response:
     """Answer with the page."""
+    from worker_tools.dev.web.snippets import environment
+
     text = environment().get_template("index.html.j2").render(version=worker_version())
     return web.Response(text=text, content_type="text/html", headers=HEADERS)
 

@@ -42,6 +42,7 @@ function show() {
   const { name, argument } = parseRoute();
   unmount?.();
   unmount = null;
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   for (const link of document.querySelectorAll("#views a")) {
     if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");

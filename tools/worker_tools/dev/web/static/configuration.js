@@ -69,7 +69,7 @@ class Configuration {
         h(
           "section",
           { class: "card side", "aria-label": "Result" },
-          h("h2", {}, "What comes of it"),
+          h("h2", {}, "Result"),
           this.#problems,
           h("div", { class: "row" }, this.#restart, this.#undo),
           this.#note,

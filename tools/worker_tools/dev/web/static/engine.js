@@ -122,8 +122,8 @@ class Plot {
         cursor: { drag: { setScale: false } },
         scales: { x: { range: () => this.#window() }, y: { range: (_plot, _low, high) => [0, options.most ?? Math.max(high * 1.1 || 1, 0.001)] } },
         axes: [
-          { ...axis, values: (_plot, ticks) => ticks.map((at) => clock(at * 1000).slice(0, 5)) },
-          { ...axis, size: 60, incrs: options.steps, values: (_plot, ticks) => ticks.map(options.show) },
+          { ...axis, size: 28, values: (_plot, ticks) => ticks.map((at) => clock(at * 1000).slice(0, 5)) },
+          { ...axis, size: 60, space: 28, incrs: options.steps, values: (_plot, ticks) => ticks.map(options.show) },
         ],
         series: [
           {},

@@ -21,12 +21,12 @@ export class Answer {
   }
 
   #addText(text) {
+    if (!this.#rest && !/(^|\n)(data|event|id|retry)?:/.test(text)) {
+      this.#addPlain(text);
+      return;
+    }
     const events = (this.#rest + text).split("\n\n");
     this.#rest = events.pop();
-    if (!events.length && !this.#rest.startsWith("data:") && !this.#rest.startsWith("event:")) {
-      this.#addPlain(this.#rest);
-      this.#rest = "";
-    }
     for (const event of events) {
       for (const line of event.split("\n")) {
         if (!line.startsWith("data:")) continue;

@@ -28,7 +28,8 @@ class Start {
   #root;
   #phases = h("div", {});
   #fit = h("div", {});
-  #log = h("ol", { class: "lines tall", tabindex: "0", role: "log", "aria-label": "Output of the workers" });
+  #lines = h("ol", { class: "lines" });
+  #log = h("div", { class: "output", tabindex: "0", role: "log", "aria-label": "Output of the workers" }, this.#lines);
   #last = 0;
   #timer = 0;
   #reading = false;
@@ -75,8 +76,8 @@ class Start {
     if (!found.lines.length) return;
     const atEnd = this.#log.scrollTop + this.#log.clientHeight >= this.#log.scrollHeight - 40;
     this.#last = found.lines.at(-1).n;
-    this.#log.append(...found.lines.map(showLine));
-    while (this.#log.childElementCount > 1000) this.#log.firstChild.remove();
+    this.#lines.append(...found.lines.map(showLine));
+    while (this.#lines.childElementCount > 1000) this.#lines.firstChild.remove();
     if (atEnd) this.#log.scrollTop = this.#log.scrollHeight;
   }
 
