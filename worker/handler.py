@@ -40,6 +40,7 @@ from worker.request.routes import CHAT, COMPLETIONS
 from worker.stream.events import split_events, too_large
 from worker.stream.flush_policy import FlushTimer, GrowingBatch, StreamLoad
 from worker.stream.relay import relay
+from worker.usage import UsageMeter
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class HandlerOptions:
         raw_openai_output: Stream server-sent events as text; False streams parsed objects.
         parses_reasoning: vLLM separates the reasoning of a chat from its answer.
         ignored: Names of ignored parameters that were logged already.
+        meter: Measures what each request takes, for usage records; None writes none.
     """
 
     defaults: RequestDefaults
@@ -69,6 +71,7 @@ class HandlerOptions:
     raw_openai_output: bool = True
     parses_reasoning: bool = False
     ignored: NameLog = field(default_factory=NameLog)
+    meter: UsageMeter | None = None
 
 
 def report_ignored(request: EngineRequest, options: HandlerOptions, job_id: object = None) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from worker.engine.client import EngineClient
 from worker.errors import UnavailableError
 from worker.handler import Handler, HandlerOptions
+from worker.profile.pools import find_device_pool
 from worker.request import Batching, Code, RequestDefaults, request_error
 from worker.serve import (
     ConnectionLimits,
@@ -26,6 +27,7 @@ from worker.serve import (
 from worker.settings import Settings
 from worker.settings.endpoint import Mode, choose_ports
 from worker.stream.flush_policy import StreamLoad
+from worker.usage import UsageMeter
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +96,10 @@ class QueueTransport:
         if self._sdk is None:
             raise RuntimeError("not prepared")
         queue = await self._sdk
-        handler = Handler(client, build_stream_load(self._settings), build_options(self._settings))
+        options = build_options(self._settings)
+        handler = Handler(client, build_stream_load(self._settings), options)
         self._scaler = queue.EventDrivenScaler(
-            handler.handle, self._settings.serving.max_concurrency
+            handler.handle, self._settings.serving.max_concurrency, options.meter
         )
         queue.sdk.start_heartbeat(self._settings.serving.max_concurrency)
         self._jobs = asyncio.create_task(self._scaler.run())
@@ -273,7 +276,18 @@ def build_options(settings: Settings) -> HandlerOptions:
         settings.serving.request_timeout_s,
         streaming.raw_openai_output,
         parses_reasoning="--reasoning-parser" in settings.engine_arguments(),
+        meter=build_meter(settings),
     )
+
+
+def build_meter(settings: Settings) -> UsageMeter | None:
+    """Return the meter for usage records; None if they are off."""
+    if not settings.logging.usage_records:
+        return None
+    machine = settings.machine
+    pool = find_device_pool(machine.gpu_name or "")
+    price = None if pool is None else pool.usd_per_s
+    return UsageMeter(max(machine.gpus, 1), settings.model.served_name, price)
 
 
 def check_sdk_version() -> None:

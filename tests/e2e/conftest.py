@@ -38,6 +38,7 @@ SETTINGS = {
     "TRUST_REQUEST_CHAT_TEMPLATE": "true",
     "ENABLE_PROMPT_TOKENS_DETAILS": "true",
     "MAX_LOGPROBS": "-1",
+    "USAGE_RECORDS": "true",
 }
 """What the suite's deployment has beside the model: it lets requests do more, and changes none."""
 

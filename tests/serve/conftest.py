@@ -15,6 +15,7 @@ from worker.handler import HandlerOptions
 from worker.request import Batching, RequestDefaults
 from worker.serve import FollowerMonitor, HttpServer, HttpServerConfig
 from worker.stream.flush_policy import StreamLoad
+from worker.usage import UsageMeter
 
 
 class Bench:
@@ -47,11 +48,12 @@ class Bench:
         await self.server.prepare()
         self.client = EngineClient(self.engine.socket_path)
 
-    def begin(self, *, open_control: bool = False) -> None:
+    def begin(self, *, open_control: bool = False, meter: UsageMeter | None = None) -> None:
         defaults = RequestDefaults(
             "tiny", Batching(1, 50, 3.0), max_tokens=16, open_control_routes=open_control
         )
-        self.server.start(self.client, self.stream_load, HandlerOptions(defaults, self.timeout_s))
+        options = HandlerOptions(defaults, self.timeout_s, meter=meter)
+        self.server.start(self.client, self.stream_load, options)
 
     async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
         """Return status and body, as JSON where it is JSON."""

@@ -11,6 +11,7 @@ Source:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -122,6 +123,18 @@ def find_gpu(name: str) -> Pool | None:
     wanted = _plain(name)
     slices = (item for item in SLICES if wanted in map(_plain, (item.name, *item.gpus)))
     return find_pool(name) or next(slices, None)
+
+
+def find_device_pool(device: str) -> Pool | None:
+    """Return the pool of a GPU by the driver's name, e.g. `NVIDIA H100 80GB HBM3`."""
+    words = set(re.findall(r"[a-z0-9]+", device.lower()))
+    best: tuple[int, Pool] | None = None
+    for pool in POOLS:
+        for gpu in pool.gpus:
+            wanted = set(gpu.lower().split())
+            if wanted <= words and (best is None or len(wanted) > best[0]):
+                best = len(wanted), pool
+    return None if best is None else best[1]
 
 
 def known_gpus() -> list[str]:

@@ -14,6 +14,7 @@ USAGE_NAMES = (("input", "output"), ("prompt_tokens", "completion_tokens"))
 
 USAGE_MARK = '"usage":{'
 REASON_MARK = '"finish_reason":"'
+MODEL_MARK = '"model":"'
 METRICS_MARK = '"metrics":{'
 """Their form in a raw stream; a search for them costs less than parsing every event."""
 
@@ -32,6 +33,11 @@ class JobStats:
         self._rejected_posts = 0
         self._error: object = None
         self._raised_at = ""
+
+    @property
+    def first_s(self) -> float | None:
+        """Seconds until the first post of an output."""
+        return self._first_s
 
     def record_post(self, size_bytes: int) -> None:
         """Record a post of an output."""
@@ -115,6 +121,15 @@ def find_usage(outputs: list[Any]) -> tuple[int | None, int | None]:
             if name_in in usage:
                 return usage[name_in], usage.get(name_out)
     return None, None
+
+
+def find_answer(outputs: list[Any]) -> Mapping[str, Any]:
+    """Return the object that has the usage, or at least the model; empty if none has."""
+    for name, mark in (("usage", USAGE_MARK), ("model", MODEL_MARK)):
+        for message in _messages_from_the_end(outputs, mark):
+            if message.get(name):
+                return message
+    return {}
 
 
 def find_queue_time_ms(outputs: list[Any]) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
@@ -15,7 +16,7 @@ import aiohttp
 from worker.content import describe_exception
 from worker.errors import RequestError
 from worker.queue.job_runner import Handler, JobRunner
-from worker.queue.job_stats import JobStats
+from worker.queue.job_stats import JobStats, find_answer
 from worker.queue.sdk import (
     AsyncClientSession,
     JobScaler,
@@ -24,6 +25,7 @@ from worker.queue.sdk import (
     runpod_log,
 )
 from worker.request.codes import Code, request_error
+from worker.usage import LOG_PREFIX, Span, UsageMeter
 
 TOO_MANY_REQUESTS_WAIT_S = 5.0
 """Wait after the platform answered 429 to a fetch, as in the SDK."""
@@ -56,13 +58,17 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
     Args:
         handler: Handles one job.
         max_concurrency: Limit of concurrent jobs.
+        meter: Measures what each job takes, for its record in the log; None logs no records.
     """
 
-    def __init__(self, handler: Handler, max_concurrency: int) -> None:
+    def __init__(
+        self, handler: Handler, max_concurrency: int, meter: UsageMeter | None = None
+    ) -> None:
         super().__init__({"handler": handler})
         self.current_concurrency = max_concurrency
         self.jobs_fetcher = fetch_jobs
         self._handler = handler
+        self._meter = meter
         self._slot_freed = asyncio.Event()
         self._thawed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -188,6 +194,18 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
             self._idle.set()
 
     async def _answer(self, runner: JobRunner, job: dict[str, Any]) -> None:
+        if self._meter is None:
+            await self._answer_metered(runner, job, None)
+            return
+        span = self._meter.start()
+        try:
+            await self._answer_metered(runner, job, span)
+        finally:
+            span.end()
+
+    async def _answer_metered(
+        self, runner: JobRunner, job: dict[str, Any], span: Span | None
+    ) -> None:
         job_id = job["id"]
         stats = JobStats()
         try:
@@ -205,12 +223,26 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
             runpod_log.error(f"The handler failed: {describe_exception(error)}", job_id)
             result = {"error": request_error(Code.INTERNAL_ERROR, INTERNAL).json()}
         self._handling.discard(job_id)
+        if span is not None:
+            span.end()
         posted = await runner.report_result(job_id, result)
         runpod_log.info(stats.summary_line(posted), job_id)
+        if span is not None:
+            runpod_log.info(LOG_PREFIX + describe_usage(span, job, stats, posted), job_id)
 
     def _report_abort(self, reason: RequestError, job_id: str) -> dict[str, Any]:
         runpod_log.error(f"Aborted: {reason.message}", job_id)
         return {"error": reason.json()}
+
+
+def describe_usage(
+    span: Span, job: Mapping[str, Any], stats: JobStats, result: Mapping[str, Any]
+) -> str:
+    """Return the usage record of a job."""
+    span.first_s = stats.first_s
+    job_input = job.get("input")
+    asked = job_input.get("model") if isinstance(job_input, dict) else None
+    return span.record(job["id"], find_answer(result.get("output") or []), asked)
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

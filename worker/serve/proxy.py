@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,11 @@ from worker.request.routes import resolve_route
 from worker.request.upload import FORM_ROUTES, read_field_names
 from worker.serve.exchange import Exchange
 from worker.stream.events import EventBuffer
+from worker.usage import HEADER, LOG_PREFIX, Span
+
+log = logging.getLogger(__name__)
+
+USAGE_MARK = b'"usage":{'
 
 HOP_BY_HOP = frozenset(
     {
@@ -85,6 +91,15 @@ class Proxy:
             RequestError: The worker or vLLM refused the request.
             aiohttp.ClientError: vLLM has ended.
         """
+        if self._options.meter is None or exchange.request.method != "POST":
+            return await self._answer(exchange, None)
+        span = self._options.meter.start()
+        try:
+            return await self._answer(exchange, span)
+        finally:
+            span.end()
+
+    async def _answer(self, exchange: Exchange, span: Span | None) -> web.StreamResponse:
         request = exchange.request
         headers = forwarded_headers(request.headers)
         if request.content_type == "multipart/form-data":
@@ -95,7 +110,7 @@ class Proxy:
             opened = self._client.forward(
                 engine_request.method, engine_request.path, io.BytesIO(form), headers
             )
-            return await self._forward(exchange, engine_request, opened)
+            return await self._forward(exchange, engine_request, opened, span)
         engine_request = self._check(request, await read_body(request))
         report_ignored(engine_request, self._options)
         opened = self._client.request(
@@ -105,7 +120,7 @@ class Proxy:
             engine_request.upload,
             headers,
         )
-        return await self._forward(exchange, engine_request, opened)
+        return await self._forward(exchange, engine_request, opened, span)
 
     def _check(self, request: web.Request, body: dict[str, Any] | None) -> EngineRequest:
         """Check a request as the equivalent job, and return the request to vLLM."""
@@ -145,36 +160,96 @@ class Proxy:
         exchange: Exchange,
         engine_request: EngineRequest,
         opened: contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse],
+        span: Span | None,
     ) -> web.StreamResponse:
         async with opened as answer:
             if answer.status >= 400:
                 raise map_engine_error(answer.status, await read_whole(answer), engine_request)
             headers = returned_headers(answer.headers)
             headers.extend(ignored_header(engine_request.ignored))
-            if engine_request.best_of is not None:
-                whole = orjson.dumps(
-                    build_reply(engine_request, orjson.loads(await read_whole(answer)))
-                )
-                headers["Content-Length"] = str(len(whole))
-                response = web.StreamResponse(status=answer.status, headers=headers)
-                await exchange.start(response)
-                await response.write_eof(whole)
-                return response
-            response = web.StreamResponse(status=answer.status, headers=headers)
-            await exchange.start(response)
-            buffer = EventBuffer()
-            is_stream = answer.content_type == "text/event-stream"
-            async for chunk in answer.content.iter_any():
-                error = None
-                if is_stream:
-                    buffer.feed(chunk)
-                    chunk, error = split_at_error(buffer.pop(buffer.size), engine_request)
-                if chunk:
-                    await response.write(chunk)
-                if error is not None:
-                    raise error
-            await response.write_eof(buffer.rest)
-            return response
+            is_json = answer.content_type == "application/json"
+            if engine_request.best_of is not None or (span is not None and is_json):
+                return await self._send_whole(exchange, engine_request, answer, headers, span)
+            return await self._send_chunks(exchange, engine_request, answer, headers, span)
+
+    async def _send_whole(
+        self,
+        exchange: Exchange,
+        engine_request: EngineRequest,
+        answer: aiohttp.ClientResponse,
+        headers: CIMultiDict[str],
+        span: Span | None,
+    ) -> web.StreamResponse:
+        whole = await read_whole(answer)
+        reply = orjson.loads(whole)
+        if engine_request.best_of is not None:
+            whole = orjson.dumps(build_reply(engine_request, reply))
+        if span is not None:
+            headers[HEADER] = log_usage(span, engine_request, reply)
+        headers["Content-Length"] = str(len(whole))
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        await exchange.start(response)
+        await response.write_eof(whole)
+        return response
+
+    async def _send_chunks(
+        self,
+        exchange: Exchange,
+        engine_request: EngineRequest,
+        answer: aiohttp.ClientResponse,
+        headers: CIMultiDict[str],
+        span: Span | None,
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        await exchange.start(response)
+        buffer = EventBuffer()
+        is_stream = answer.content_type == "text/event-stream"
+        last_usage = b""
+        async for chunk in answer.content.iter_any():
+            error = None
+            if is_stream:
+                buffer.feed(chunk)
+                chunk, error = split_at_error(buffer.pop(buffer.size), engine_request)
+            if chunk:
+                await response.write(chunk)
+                if span is not None:
+                    span.note_first()
+                    last_usage = find_usage_event(chunk) or last_usage
+            if error is not None:
+                raise error
+        await response.write_eof(buffer.rest)
+        if span is not None:
+            with contextlib.suppress(orjson.JSONDecodeError):
+                log_usage(span, engine_request, orjson.loads(last_usage or b"{}"))
+        return response
+
+
+def log_usage(span: Span, engine_request: EngineRequest, reply: object) -> str:
+    """End a request, log its usage record and return it.
+
+    Args:
+        span: The request.
+        engine_request: What was asked.
+        reply: The answer, or the last event of a stream that has a usage.
+    """
+    span.end()
+    body = reply if isinstance(reply, dict) else {}
+    # Events of the Responses and Messages APIs have it one level deeper.
+    inner = body.get("response") or body.get("message")
+    body = inner if isinstance(inner, dict) else body
+    record = span.record(str(body.get("id") or ""), body, (engine_request.body or {}).get("model"))
+    log.info("%s%s", LOG_PREFIX, record)
+    return record
+
+
+def find_usage_event(events: bytes) -> bytes:
+    """Return the JSON of the last event with a usage; empty if there is none."""
+    place = events.rfind(USAGE_MARK)
+    if place < 0:
+        return b""
+    start = events.rfind(b"data: ", 0, place) + len(b"data: ")
+    end = events.find(b"\n", place)
+    return events[start : end if end >= 0 else len(events)]
 
 
 async def read_body(request: web.Request) -> dict[str, Any] | None:

@@ -221,6 +221,10 @@ class LoggingSettings(SettingsModel):
         Meta("VLLM_LOGGING_LEVEL", title="Engine log level"),
     ] = "INFO"
     """Least severe message that vLLM logs. Debug is verbose and slows the engine down."""
+    usage_records: Annotated[bool, Meta("USAGE_RECORDS", title="Usage records")] = False
+    """Log one JSON object per request: model, tokens, seconds, GPU time and its price. The share of
+    the GPU's time is what other requests leave at that moment; no content is logged. Over HTTP a
+    whole answer has the same object in the header `X-Worker-Usage`."""
 
 
 class StorageSettings(SettingsModel):

@@ -1,0 +1,75 @@
+"""The usage record of a job in the log of a queue worker."""
+
+import json
+from typing import Any
+
+import pytest
+
+from worker.queue import sdk
+from worker.queue.loop import EventDrivenScaler
+from worker.usage import LOG_PREFIX, UsageMeter
+
+ANSWER = {"model": "m", "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+
+
+class Runner:
+    """Returns what the handler yields, without the platform."""
+
+    async def run(self, handler, job, stats):
+        outputs = [output async for output in handler(job)]
+        stats.record_post(1)
+        return {"output": outputs}
+
+    async def report_result(self, _job_id, result):
+        return result
+
+
+RUNNER: Any = Runner()
+
+
+async def answer(_job):
+    yield ANSWER
+
+
+@pytest.fixture
+def logged(monkeypatch):
+    lines = []
+    monkeypatch.setattr(sdk.runpod_log, "info", lambda text, *_: lines.append(text))
+    return lines
+
+
+async def test_job_has_a_usage_record(logged):
+    meter = UsageMeter(1, "served")
+    scaler = EventDrivenScaler(answer, 1, meter)
+    await scaler._answer(RUNNER, {"id": "j", "input": {"prompt": "secret words"}})
+    assert len(logged) == 2
+    record = json.loads(logged[1].removeprefix(LOG_PREFIX))
+    assert (record["id"], record["model"]) == ("j", "m")
+    assert (record["tokens"]["input"], record["tokens"]["output"]) == (3, 2)
+    assert record["first_token_s"] <= record["total_s"]
+    assert "secret" not in logged[1]
+
+
+async def test_failed_job_has_a_record_with_the_model_that_it_asked_for(logged):
+    async def fail(_job):
+        raise ValueError("not for the log")
+        yield
+
+    scaler = EventDrivenScaler(fail, 1, UsageMeter(1, "served"))
+    await scaler._answer(RUNNER, {"id": "j", "input": {"model": "adapter"}})
+    record = json.loads(logged[-1].removeprefix(LOG_PREFIX))
+    assert record["model"] == "adapter"
+    assert record["tokens"]["input"] is None
+
+
+async def test_jobs_share_the_gpu_until_each_ends(logged):
+    meter = UsageMeter(1, "served")
+    scaler = EventDrivenScaler(answer, 2, meter)
+    for job_id in ("a", "b"):
+        await scaler._answer(RUNNER, {"id": job_id, "input": None})
+    assert meter.start().meter._running == 1
+
+
+async def test_job_without_a_meter_has_no_record(logged):
+    await EventDrivenScaler(answer, 1)._answer(RUNNER, {"id": "j", "input": None})
+    assert len(logged) == 1

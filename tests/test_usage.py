@@ -1,0 +1,112 @@
+"""The record of a request: tokens, seconds, share of the GPUs."""
+
+import json
+
+import pytest
+
+from worker.usage import UsageMeter, count_tokens
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_gpu_seconds_are_divided_among_running_requests(clock):
+    meter = UsageMeter(2, "served", 0.001, clock)
+    clock.now += 5  # Idle time belongs to nobody.
+    first = meter.start()
+    clock.now += 4
+    second = meter.start()
+    clock.now += 2
+    first.end()
+    clock.now += 3
+    second.end()
+    assert first.gpu_s == pytest.approx(2 * (4 + 1))
+    assert second.gpu_s == pytest.approx(2 * (1 + 3))
+    assert first.gpu_s + second.gpu_s == pytest.approx(2 * 9)
+
+
+def test_end_twice_counts_once(clock):
+    meter = UsageMeter(1, "served", None, clock)
+    span = meter.start()
+    clock.now += 1
+    span.end()
+    clock.now += 1
+    span.end()
+    assert span.gpu_s == 1
+    other = meter.start()
+    clock.now += 1
+    other.end()
+    assert other.gpu_s == 1
+
+
+def test_record_has_what_the_answer_tells(clock):
+    span = UsageMeter(1, "served", 0.00116, clock).start()
+    clock.now += 0.5
+    span.note_first()
+    clock.now += 1.5
+    span.end()
+    clock.now += 1
+    body = {
+        "model": "adapter",
+        "choices": [{"text": "secret words"}],
+        "usage": {
+            "prompt_tokens": 12,
+            "completion_tokens": 34,
+            "prompt_tokens_details": {"cached_tokens": 8},
+            "completion_tokens_details": {"reasoning_tokens": 5},
+        },
+        "metrics": {"queue_time_ms": 250},
+    }
+    record = span.record("job-1", body)
+    assert json.loads(record) == {
+        "id": "job-1",
+        "model": "adapter",
+        "tokens": {"input": 12, "cached": 8, "output": 34, "reasoning": 5},
+        "queue_s": 0.25,
+        "first_token_s": 0.5,
+        "total_s": 3.0,
+        "gpu_s": 2.0,
+        "usd": 0.00232,
+    }
+    assert "secret" not in record
+
+
+def test_record_of_an_answer_that_tells_nothing(clock):
+    span = UsageMeter(1, "served", None, clock).start()
+    span.end()
+    record = json.loads(span.record("j", {"usage": None, "model": 7, "metrics": []}))
+    assert record["tokens"] == dict.fromkeys(("input", "cached", "output", "reasoning"))
+    assert (record["model"], record["usd"], record["queue_s"]) == ("served", None, None)
+    assert json.loads(span.record("j", {}, "asked"))["model"] == "asked"
+
+
+def test_record_may_stand_in_a_header(clock):
+    span = UsageMeter(1, "served", None, clock).start()
+    record = span.record("j\r\nX-Other: 1", {"model": "Straße\r\n" + "x" * 1000})
+    assert record.isascii()
+    assert record.isprintable()
+    assert len(json.loads(record)["model"]) == 128
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        ({"input": 1, "output": 2, "cached": 3, "reasoning": 4}, (1, 3, 2, 4)),
+        ({"input_tokens": 1, "output_tokens": 2}, (1, None, 2, None)),
+        ({"prompt_tokens": 1, "total_tokens": 1}, (1, None, None, None)),
+        ({"prompt_tokens": "1"}, (None, None, None, None)),
+    ],
+)
+def test_count_tokens_reads_every_form(usage, counts):
+    tokens = count_tokens(usage)
+    assert (tokens["input"], tokens["cached"], tokens["output"], tokens["reasoning"]) == counts
