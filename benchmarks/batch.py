@@ -31,7 +31,7 @@ def kills(
 ) -> None:
     """Send a file with `worker batch`, killed twice, and compare every answer with its request."""
     report = run_in_order(_run_kills(requests, per_batch))
-    facts = describe_run() | {
+    facts = describe_batch_run() | {
         "requests": f"{report.requests:,}",
         "killed": f"{report.kills} times by SIGKILL: while it submitted, and half-way",
         "answers": f"{report.answered:,}, each compared with its request",
@@ -39,7 +39,21 @@ def kills(
         "lost or processed twice": "none",
         "seconds": f"{report.seconds:.0f}",
     }
-    publish(write, "batch-kills", describe_facts(facts) + f"\n\n```text\n{report.summary}```")
+    publish(
+        write, "batch-kills", f"{describe_facts(facts)}\n\n```text\n{find_figures(report)}\n```"
+    )
+
+
+def find_figures(report: KillReport) -> str:
+    """Return what the command printed, without the names of its files."""
+    lines = report.summary.splitlines()
+    return "\n".join(line for line in lines if not line.startswith(("Answers:", "Failures:")))
+
+
+def describe_batch_run() -> dict[str, str]:
+    """Return with what, when and how this is measured."""
+    facts = describe_run()
+    return facts | {"command": facts["command"].replace("-m benchmarks", "-m benchmarks.batch")}
 
 
 async def _run_kills(requests: int, per_batch: int) -> KillReport:
@@ -78,7 +92,7 @@ def offline(  # noqa: PLR0913  one parameter per option
     """Compare the worker with only batch jobs and `vllm bench throughput`."""
     load = Load(size or ("8b" if runs_on_gpu() else "cpu"), requests, words, tokens, rtt_ms)
     timings = run_in_order(measure_offline(load, rounds, concurrency, report))
-    publish(write, f"{section}-offline", describe_offline(timings, load, describe_run()))
+    publish(write, f"{section}-offline", describe_offline(timings, load, describe_batch_run()))
 
 
 if __name__ == "__main__":
