@@ -57,6 +57,7 @@ PLATFORM = {
     "RUNPOD_ENDPOINT_ID",
     "RUNPOD_POD_ID",
     "AMPERE_48",
+    "OTEL_EXPORTER_OTLP_HEADERS",
 }
 """Names in capitals that are no settings of this worker, and not made up either."""
 

@@ -86,11 +86,27 @@ def find_imports(package: Path) -> set[str]:
     for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
-                found |= {alias.name.partition(".")[0] for alias in node.names}
+                found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
-                found.add(node.module.partition(".")[0])
+                found.add(node.module)
     known = importlib.metadata.packages_distributions()
-    return {canonicalize_name(name) for module in found for name in known.get(module, ())}
+    return {
+        canonicalize_name(name)
+        for module in found
+        for name in find_owners(module, set(known.get(module.partition(".")[0], ())))
+    }
+
+
+def find_owners(module: str, distributions: set[str]) -> set[str]:
+    """Return the distribution of a module; several share a namespace such as `opentelemetry`."""
+    if len(distributions) < 2:
+        return distributions
+    start = f"{module.replace('.', '/')}/"
+    return {
+        name
+        for name in distributions
+        if any(str(file).startswith(start) for file in importlib.metadata.files(name) or ())
+    }
 
 
 def find_required(names: Iterable[str]) -> set[str]:

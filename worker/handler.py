@@ -183,7 +183,9 @@ class Handler:
     def _send(
         self, request: EngineRequest, body: dict[str, Any] | None
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        return self._client.request(request.method, request.path, body, request.upload)
+        return self._client.request(
+            request.method, request.path, body, request.upload, request.headers
+        )
 
     def _prepare_stream(self, request: EngineRequest) -> tuple[dict[str, Any], FlushTimer]:
         """Return the body with a `stream_interval`, and the timer of the stream's posts."""

@@ -27,6 +27,7 @@ from worker.serve import (
 from worker.settings import Settings
 from worker.settings.endpoint import Mode, choose_ports
 from worker.stream.flush_policy import StreamLoad
+from worker.telemetry import MetricsPusher
 from worker.usage import UsageMeter
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class QueueTransport:
         self._sdk: asyncio.Task[ModuleType] | None = None
         self._scaler: Any = None
         self._jobs: asyncio.Task[None] | None = None
+        self._meter: UsageMeter | None = None
 
     async def prepare(self) -> None:
         """Import the SDK in the background; it takes two seconds.
@@ -97,6 +99,7 @@ class QueueTransport:
             raise RuntimeError("not prepared")
         queue = await self._sdk
         options = build_options(self._settings)
+        self._meter = options.meter
         handler = Handler(client, build_stream_load(self._settings), options)
         self._scaler = queue.EventDrivenScaler(
             handler.handle, self._settings.serving.max_concurrency, options.meter
@@ -115,7 +118,8 @@ class QueueTransport:
             await finish_jobs(self._scaler, self._jobs, timeout_s)
 
     async def close(self) -> None:
-        """Do nothing; the SDK holds no resources here."""
+        """Push the last metrics; the SDK holds no resources here."""
+        await close_meter(self._meter)
 
 
 class HttpTransport:
@@ -156,7 +160,9 @@ class HttpTransport:
 
     async def start(self, client: EngineClient) -> asyncio.Task[Any]:
         """Answer requests from now on."""
-        self._server.start(client, build_stream_load(self._settings), build_options(self._settings))
+        options = build_options(self._settings)
+        self._meter = options.meter
+        self._server.start(client, build_stream_load(self._settings), options)
         waits = asyncio.Event().wait if self._followers is None else self._followers.wait_gone
         return asyncio.create_task(waits())
 
@@ -169,8 +175,9 @@ class HttpTransport:
         await self._server.drain(timeout_s)
 
     async def close(self) -> None:
-        """Close all ports."""
+        """Close all ports and push the last metrics."""
         await self._server.close()
+        await close_meter(self._meter)
 
 
 class FollowerTransport:
@@ -280,14 +287,27 @@ def build_options(settings: Settings) -> HandlerOptions:
     )
 
 
+async def close_meter(meter: UsageMeter | None) -> None:
+    """Push the last metrics; the event loop runs meanwhile."""
+    if meter is not None:
+        await asyncio.to_thread(meter.close)
+
+
 def build_meter(settings: Settings) -> UsageMeter | None:
-    """Return the meter for usage records; None if they are off."""
-    if not settings.logging.usage_records:
+    """Return the meter for usage records and metrics; None if both are off."""
+    endpoint = settings.logging.otlp_metrics_endpoint
+    if not settings.logging.usage_records and endpoint is None:
         return None
     machine = settings.machine
     pool = find_device_pool(machine.gpu_name or "")
     price = None if pool is None else pool.usd_per_s
-    return UsageMeter(max(machine.gpus, 1), settings.model.served_name, price)
+    return UsageMeter(
+        max(machine.gpus, 1),
+        settings.model.served_name,
+        price,
+        logs=settings.logging.usage_records,
+        pusher=None if endpoint is None else MetricsPusher(endpoint),
+    )
 
 
 def check_sdk_version() -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from worker.telemetry import MetricsPusher
+
 LOG_PREFIX = "usage: "
 """Start of the line in the log; one JSON object follows."""
 
@@ -26,6 +28,8 @@ class UsageMeter:
         model: Name of the served model, which answers where a request names none.
         usd_per_s: Price of one GPU; None if unknown.
         clock: Time in seconds.
+        logs: Whether each request gets a record in the log and in a header.
+        pusher: Pushes the records as metrics.
     """
 
     def __init__(
@@ -34,7 +38,12 @@ class UsageMeter:
         model: str,
         usd_per_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        logs: bool = True,
+        pusher: MetricsPusher | None = None,
     ) -> None:
+        self.logs = logs
+        self.pusher = pusher
         self.model = model
         self.usd_per_s = usd_per_s
         self._gpus = gpus
@@ -54,6 +63,11 @@ class UsageMeter:
         self._advance()
         self._running -= 1
         return (self._share_s - share_s) * self._gpus
+
+    def close(self) -> None:
+        """Push the last metrics."""
+        if self.pusher is not None:
+            self.pusher.close()
 
     def now(self) -> float:
         """Return the time."""
@@ -86,8 +100,20 @@ class Span:
         if self.gpu_s is None:
             self.gpu_s = self.meter.end(self.share_s)
 
-    def record(self, request_id: str, body: Mapping[str, Any], asked: object = None) -> str:
-        """Return the record of an ended request, a JSON object in ASCII.
+    def report(self, request_id: str, body: Mapping[str, Any], asked: object = None) -> str | None:
+        """Push the record of an ended request; return it as JSON in ASCII if it is to be logged.
+
+        The arguments are those of `record`.
+        """
+        record = self.record(request_id, body, asked)
+        if self.meter.pusher is not None:
+            self.meter.pusher.add(record, body.get("object"))
+        return json.dumps(record) if self.meter.logs else None
+
+    def record(
+        self, request_id: str, body: Mapping[str, Any], asked: object = None
+    ) -> dict[str, Any]:
+        """Return the record of an ended request.
 
         Args:
             request_id: Of the job or of the response.
@@ -101,18 +127,16 @@ class Span:
         usd_per_s = self.meter.usd_per_s
         names = (body.get("model"), asked, self.meter.model)
         model = next(name for name in names if isinstance(name, str) and name)
-        return json.dumps(
-            {
-                "id": request_id,
-                "model": model[:LONGEST_NAME],
-                "tokens": count_tokens(_mapping(body.get("usage"))),
-                "queue_s": _seconds(queue_ms),
-                "first_token_s": _seconds(first_ms) or _round(self.first_s),
-                "total_s": _round(self.meter.now() - self.began_s),
-                "gpu_s": _round(gpu_s),
-                "usd": None if usd_per_s is None else round(gpu_s * usd_per_s, 9),
-            }
-        )
+        return {
+            "id": request_id,
+            "model": model[:LONGEST_NAME],
+            "tokens": count_tokens(_mapping(body.get("usage"))),
+            "queue_s": _seconds(queue_ms),
+            "first_token_s": _seconds(first_ms) or _round(self.first_s),
+            "total_s": _round(self.meter.now() - self.began_s),
+            "gpu_s": _round(gpu_s),
+            "usd": None if usd_per_s is None else round(gpu_s * usd_per_s, 9),
+        }
 
 
 def count_tokens(usage: Mapping[str, Any]) -> dict[str, int | None]:

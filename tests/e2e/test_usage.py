@@ -15,7 +15,8 @@ async def find_record(output, job_id):
         while True:
             for line in output:
                 if LOG_PREFIX in line and job_id in line:
-                    return json.loads(line.partition(LOG_PREFIX)[2])
+                    message = json.loads(line)["message"]
+                    return json.loads(message.removeprefix(LOG_PREFIX))
             await asyncio.sleep(0.02)
 
 

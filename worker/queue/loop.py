@@ -227,22 +227,22 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
             span.end()
         posted = await runner.report_result(job_id, result)
         runpod_log.info(stats.summary_line(posted), job_id)
-        if span is not None:
-            runpod_log.info(LOG_PREFIX + describe_usage(span, job, stats, posted), job_id)
+        if span is not None and (record := report_usage(span, job, stats, posted)) is not None:
+            runpod_log.info(LOG_PREFIX + record, job_id)
 
     def _report_abort(self, reason: RequestError, job_id: str) -> dict[str, Any]:
         runpod_log.error(f"Aborted: {reason.message}", job_id)
         return {"error": reason.json()}
 
 
-def describe_usage(
+def report_usage(
     span: Span, job: Mapping[str, Any], stats: JobStats, result: Mapping[str, Any]
-) -> str:
-    """Return the usage record of a job."""
+) -> str | None:
+    """Push the usage record of a job; return it if it is to be logged."""
     span.first_s = stats.first_s
     job_input = job.get("input")
     asked = job_input.get("model") if isinstance(job_input, dict) else None
-    return span.record(job["id"], find_answer(result.get("output") or []), asked)
+    return span.report(job["id"], find_answer(result.get("output") or []), asked)
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

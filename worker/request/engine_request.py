@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 MAX_BODY_BYTES = 30_000_000
@@ -83,6 +84,7 @@ class EngineRequest:
         limit_warning: Warning for a native response that the default limit ends; None without it.
         ignored: Names of parameters that have no effect.
         custom_id: Identifier of a line of OpenAI's batch format; None for other jobs.
+        headers: Headers that the job's input stands for: its trace context.
     """
 
     method: Method
@@ -99,6 +101,7 @@ class EngineRequest:
     limit_warning: str | None = None
     ignored: tuple[str, ...] = ()
     custom_id: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stream_path(self) -> str | None:

@@ -27,6 +27,7 @@ from worker.request.parameters import find_typos, unknown_parameters_error
 from worker.request.routes import CHAT, COMPLETIONS, Route, find_path, resolve_route
 from worker.request.sampling import SamplingParameters
 from worker.request.structured_output import check_grammar_size
+from worker.request.trace_context import take_trace_context
 from worker.request.upload import FORM_ROUTES, take_upload
 from worker.request.validation import validate
 from worker.suggest import suggest
@@ -76,12 +77,13 @@ def parse_job(job_input: object, defaults: RequestDefaults) -> EngineRequest:
         raise _unknown_shape(f"expected an object, got {json_type_name(job_input)}")
     try:
         check_json(job_input)
-        request = _parse_shape(job_input, defaults)
+        own_input, headers = take_trace_context(job_input)
+        request = _parse_shape(own_input, defaults)
         check_grammar_size(request.body or {}, defaults.max_grammar_bytes)
     except RequestError as error:
         error.stream_path = _find_stream_path(job_input)
         raise
-    return request
+    return replace(request, headers=headers) if headers else request
 
 
 def _parse_shape(job_input: dict[str, Any], defaults: RequestDefaults) -> EngineRequest:

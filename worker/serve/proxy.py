@@ -113,6 +113,8 @@ class Proxy:
             return await self._forward(exchange, engine_request, opened, span)
         engine_request = self._check(request, await read_body(request))
         report_ignored(engine_request, self._options)
+        for name, value in engine_request.headers.items():
+            headers.setdefault(name, value)
         opened = self._client.request(
             engine_request.method,
             engine_request.path,
@@ -185,7 +187,7 @@ class Proxy:
         if engine_request.best_of is not None:
             whole = orjson.dumps(build_reply(engine_request, reply))
         if span is not None:
-            headers[HEADER] = log_usage(span, engine_request, reply)
+            headers.extend(report_usage(span, engine_request, reply))
         headers["Content-Length"] = str(len(whole))
         response = web.StreamResponse(status=answer.status, headers=headers)
         await exchange.start(response)
@@ -220,12 +222,12 @@ class Proxy:
         await response.write_eof(buffer.rest)
         if span is not None:
             with contextlib.suppress(orjson.JSONDecodeError):
-                log_usage(span, engine_request, orjson.loads(last_usage or b"{}"))
+                report_usage(span, engine_request, orjson.loads(last_usage or b"{}"))
         return response
 
 
-def log_usage(span: Span, engine_request: EngineRequest, reply: object) -> str:
-    """End a request, log its usage record and return it.
+def report_usage(span: Span, engine_request: EngineRequest, reply: object) -> dict[str, str]:
+    """End a request, push and log its usage record, and return it as a header.
 
     Args:
         span: The request.
@@ -237,9 +239,11 @@ def log_usage(span: Span, engine_request: EngineRequest, reply: object) -> str:
     # Events of the Responses and Messages APIs have it one level deeper.
     inner = body.get("response") or body.get("message")
     body = inner if isinstance(inner, dict) else body
-    record = span.record(str(body.get("id") or ""), body, (engine_request.body or {}).get("model"))
+    record = span.report(str(body.get("id") or ""), body, (engine_request.body or {}).get("model"))
+    if record is None:
+        return {}
     log.info("%s%s", LOG_PREFIX, record)
-    return record
+    return {HEADER: record}
 
 
 def find_usage_event(events: bytes) -> bytes:

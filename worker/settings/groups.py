@@ -225,6 +225,14 @@ class LoggingSettings(SettingsModel):
     """Log one JSON object per request: model, tokens, seconds, GPU time and its price. The share of
     the GPU's time is what other requests leave at that moment; no content is logged. Over HTTP a
     whole answer has the same object in the header `X-Worker-Usage`."""
+    otlp_metrics_endpoint: Annotated[
+        str | None,
+        Meta("OTLP_METRICS_ENDPOINT", example="http://collector:4318", title="OTLP metrics"),
+        Field(pattern=r"^https?://[^\s/]+"),
+    ] = None
+    """Collector to which metrics of requests are pushed, by OTLP over HTTP. The names are those of
+    OpenTelemetry's GenAI conventions. Headers for it, such as a key, are in
+    `OTEL_EXPORTER_OTLP_HEADERS`."""
 
 
 class StorageSettings(SettingsModel):

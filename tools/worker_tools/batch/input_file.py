@@ -13,9 +13,12 @@ from worker.errors import RequestError, WorkerError
 from worker.request import Batching, RequestDefaults, parse_job
 from worker.request.job_input import BatchLineInput
 from worker.request.routes import CHAT, COMPLETIONS, RESPONSES
+from worker.request.trace_context import FORMS
 
 BOM = b"\xef\xbb\xbf"
 MEMBERS = frozenset(BatchLineInput.model_fields)
+ALLOWED = MEMBERS | FORMS.keys()
+"""Members of a line; a trace context may stand beside those of the format."""
 
 REQUIRED: Mapping[str, tuple[tuple[str, ...], ...]] = {
     CHAT: (("messages",),),
@@ -150,7 +153,7 @@ def check_line(text: bytes, max_bytes: int) -> str:
     missing = [name for name in ("custom_id", "url", "body") if line.get(name) is None]
     if missing:
         raise RequestError(f"{' and '.join(missing)}: missing", "")
-    unknown = sorted(line.keys() - MEMBERS)
+    unknown = sorted(line.keys() - ALLOWED)
     if unknown:
         raise RequestError(f"{unknown[0][:80]}: unknown; a line has {', '.join(MEMBERS)}", "")
     call = parse_job(line, DEFAULTS)
