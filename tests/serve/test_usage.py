@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from tests.fakes.vllm_answers import BODY, CHAT, DONE, EVENT, REPLY, STREAM, say, stream
+from tests.fakes.engine import BODY, CHAT, DONE, EVENT, REPLY, STREAM, say, stream
 from worker.usage import HEADER, LOG_PREFIX, UsageMeter
 
 COUNTED = {**REPLY, "id": "chatcmpl-1", "model": "tiny"}
