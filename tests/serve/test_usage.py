@@ -37,7 +37,7 @@ async def post(bench, path, body):
 
 async def test_whole_answer_has_its_record_in_a_header_and_in_the_log(metered, caplog):
     caplog.set_level(logging.INFO)
-    metered.answer = say(COUNTED)
+    metered.engine.answer = say(COUNTED)
     status, header, body = await post(metered, CHAT, BODY)
     assert (status, json.loads(body)) == (200, COUNTED)
     record = json.loads(header)
@@ -50,7 +50,7 @@ async def test_whole_answer_has_its_record_in_a_header_and_in_the_log(metered, c
 
 async def test_stream_has_its_record_in_the_log(metered, caplog):
     caplog.set_level(logging.INFO)
-    metered.answer = stream(EVENT, USAGE_EVENT, DONE)
+    metered.engine.answer = stream(EVENT, USAGE_EVENT, DONE)
     status, header, body = await post(metered, CHAT, STREAM)
     assert (status, header, body) == (200, None, b"".join([EVENT, USAGE_EVENT, DONE]))
     [record] = records(caplog)
@@ -64,7 +64,7 @@ async def test_stream_has_its_record_in_the_log(metered, caplog):
 
 async def test_stream_without_usage_has_a_record_without_tokens(metered, caplog):
     caplog.set_level(logging.INFO)
-    metered.answer = stream(EVENT, DONE)
+    metered.engine.answer = stream(EVENT, DONE)
     await post(metered, CHAT, STREAM)
     [record] = records(caplog)
     assert set(record["tokens"].values()) == {None}
@@ -72,7 +72,7 @@ async def test_stream_without_usage_has_a_record_without_tokens(metered, caplog)
 
 async def test_without_the_setting_there_is_no_record(ready, caplog):
     caplog.set_level(logging.INFO)
-    ready.answer = say(COUNTED)
+    ready.engine.answer = say(COUNTED)
     _, header, _ = await post(ready, CHAT, BODY)
     assert header is None
     assert records(caplog) == []
