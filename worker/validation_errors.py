@@ -14,22 +14,21 @@ Parts = tuple[str | int, ...]
 MAX_CHOICES = 8
 """Choices that an error lists; the docs have all of them."""
 
-TYPES: Mapping[str, str] = {
-    "string_type": "a string",
-    "int_type": "an integer",
-    "int_parsing": "an integer",
-    "int_from_float": "an integer",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "list_type": "an array",
-    "dict_type": "an object",
-    "model_type": "an object",
-    "model_attributes_type": "an object",
+_INTEGER = ("not an integer", "an integer")
+_NUMBER = ("not a number", "a number")
+_BOOLEAN = ("not a boolean", "true or false")
+_OBJECT = ("not a JSON object", "an object")
+
+TYPES: Mapping[str, tuple[str, str]] = {
+    "string_type": ("not text", "a string"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), _INTEGER),
+    **dict.fromkeys(("float_type", "float_parsing"), _NUMBER),
+    "finite_number": ("not a number", "a finite number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), _BOOLEAN),
+    "list_type": ("not a list", "an array"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), _OBJECT),
 }
-"""Errors of type: the value is of another kind than the field."""
+"""Errors of type: what is wrong, and what is accepted."""
 
 BOUNDS: Mapping[str, tuple[str, str]] = {
     "greater_than_equal": ("ge", "at least {}"),
@@ -43,29 +42,18 @@ LENGTHS: Mapping[str, tuple[str, str]] = {
     "too_short": ("min_length", "at least {} items"),
     "too_long": ("max_length", "at most {} items"),
 }
+"""Errors of range: the limit's name in the error's context, and what is accepted."""
 
+MESSAGES: Mapping[str, str] = {
+    **{kind: message for kind, (message, _) in TYPES.items()},
+    **dict.fromkeys(BOUNDS, "out of range"),
+    **{kind: f"too {kind.rpartition('_')[2]}" for kind in LENGTHS},
+    "string_pattern_mismatch": "not of the right form",
+    "missing": "a member is missing",
+}
+"""What is wrong, by the error's type."""
 
 BOOLEANS = "true, 1, yes, on or false, 0, no, off"
-
-MESSAGES: tuple[tuple[str, str], ...] = (
-    ("int", "not an integer"),
-    ("float", "not a number"),
-    ("finite", "not a number"),
-    ("bool", "not a boolean"),
-    ("greater", "out of range"),
-    ("less", "out of range"),
-    ("string_too_short", "too short"),
-    ("string_too_long", "too long"),
-    ("too_short", "too short"),
-    ("too_long", "too long"),
-    ("string_pattern", "not of the right form"),
-    ("missing", "a member is missing"),
-    ("string", "not text"),
-    ("dict", "not a JSON object"),
-    ("model", "not a JSON object"),
-    ("list", "not a list"),
-)
-"""Start of an error's type -> message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +84,7 @@ def describe(detail: ErrorDetails) -> InvalidValue:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "invalid_value":
         return InvalidValue(**context)
-    message = next((text for start, text in MESSAGES if kind.startswith(start)), detail["msg"])
+    message = MESSAGES.get(kind, detail["msg"])
     if kind.startswith("bool"):
         return InvalidValue(message, BOOLEANS)
     return InvalidValue(message, ("a number " if kind in BOUNDS else "") + expected_text(detail))
@@ -106,7 +94,7 @@ def expected_text(detail: ErrorDetails) -> str:
     """Return what would have been accepted, as a phrase that follows "expected"."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in TYPES:
-        return TYPES[kind]
+        return TYPES[kind][1]
     if kind in BOUNDS or kind in LENGTHS:
         key, phrase = {**BOUNDS, **LENGTHS}[kind]
         text = phrase.format(plain(context[key]))

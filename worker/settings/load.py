@@ -10,7 +10,6 @@ from worker.errors import ConfigurationError
 from worker.machine import MachineInfo, detect_machine
 from worker.profile import PROFILES
 from worker.redaction import Redactor
-from worker.settings.arguments import build_arguments
 from worker.settings.engine_environment import (
     choose_cache,
     engine_environment,
@@ -110,7 +109,6 @@ def _derive(settings: Settings, inputs: Inputs, redact: Redactor) -> dict[str, A
         "profile": inputs.profile,
         "machine": inputs.machine,
         "cache": choose_cache(settings, inputs.registry.version),
-        "arguments": tuple(build_arguments(values, settings.cluster.size)),
         "environment": {
             **engine_environment(settings, environ),
             **network_variables(settings.cluster, environ),

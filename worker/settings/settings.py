@@ -19,6 +19,7 @@ from worker.errors import Problem
 from worker.machine import MachineInfo
 from worker.profile import Profile
 from worker.redaction import Redactor
+from worker.settings.arguments import build_arguments
 from worker.settings.groups import WorkerSettings
 from worker.settings.machine_defaults import MachineDefaultsSource
 from worker.settings.registry import VLLM, load_registry
@@ -49,8 +50,6 @@ class Settings(WorkerSettings):
     """The machine that defaults were chosen for."""
     cache: Path | None = None
     """Folder that keeps compiled code between starts; None where nothing lasts."""
-    arguments: tuple[str, ...] = ()
-    """Engine arguments, as vLLM's own parser takes them."""
     environment: Mapping[str, str] = Field({}, repr=False)
     """Variables that the engine's process needs beside the worker's own, secrets included."""
     redact: Redactor = Field(Redactor(), repr=False)
@@ -78,7 +77,7 @@ class Settings(WorkerSettings):
 
     def engine_arguments(self) -> list[str]:
         """Return argv for vLLM's `make_arg_parser`: what was set, and computed defaults."""
-        return list(self.arguments)
+        return build_arguments(self.values, self.cluster.size)
 
     def engine_environment(self) -> dict[str, str]:
         """Return the variables to add to the engine process's environment, secrets included."""
