@@ -1,4 +1,4 @@
-"""What this machine has, found without importing torch: GPUs, memory, cores."""
+"""Detects the GPUs, memory and cores of this machine without importing torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GIB = 1024**3
+MIB = 1024**2
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,6 @@ import pytest
 
 from worker.engine import preflight as module
 from worker.engine.preflight import (
-    GIB,
-    MIB,
     Machine,
     PreflightError,
     cache_folder,
@@ -18,6 +16,7 @@ from worker.engine.preflight import (
     read_driver_version,
 )
 from worker.errors import ExitCode
+from worker.machine import GIB, MIB
 
 
 @pytest.fixture

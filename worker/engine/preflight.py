@@ -19,9 +19,7 @@ from pathlib import Path
 
 from worker.engine.environment import find_package
 from worker.errors import ExitCode, WorkerError
-
-GIB = 1024**3
-MIB = 1024**2
+from worker.machine import GIB, MIB
 
 MIN_MEMORY_BYTES = 2 * GIB
 """vLLM's processes need about this much before they load a model."""

@@ -228,9 +228,7 @@ class HttpServer:
     async def _dispatch(self, exchange: Exchange) -> web.StreamResponse:
         request = exchange.request
         if self._handler is None or self._proxy is None or self._client is None:
-            raise request_error(
-                Code.ENGINE_UNAVAILABLE, "The model is still loading; send it again."
-            )
+            raise _still_loading()
         if is_websocket(request):
             return await proxy_websocket(exchange, self._client)
         refuse_plain_request(request.path)
@@ -246,9 +244,7 @@ class HttpServer:
         """
         check_key(request, self._config.api_key)
         if self._state is State.STARTING:
-            raise request_error(
-                Code.ENGINE_UNAVAILABLE, "The model is still loading; send it again."
-            )
+            raise _still_loading()
         if self._state is State.STOPPING:
             raise request_error(Code.WORKER_STOPPING, "The worker is stopping; send it again.")
         if self._state is State.FAILED:
@@ -271,3 +267,7 @@ class HttpServer:
         if self._state in (State.STOPPING, State.FAILED) or failure.status in (408, 413):
             response.force_close()
         return response
+
+
+def _still_loading() -> RequestError:
+    return request_error(Code.ENGINE_UNAVAILABLE, "The model is still loading; send it again.")
