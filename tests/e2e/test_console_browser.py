@@ -311,9 +311,7 @@ async def test_page_comes_back_after_the_server_went_away(browser: Browser) -> N
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", VIEWS)
-async def test_view_has_no_serious_barrier_and_fits_each_width(
-    site: Site, view: str, scheme: Any
-) -> None:
+async def test_view_has_no_barrier_and_fits_each_width(site: Site, view: str, scheme: Any) -> None:
     await site.run_jobs(12)
     site.log.add(WORKER, "ready: up to 300 jobs at once")
     await site.page.emulate_media(color_scheme=scheme)
@@ -330,7 +328,7 @@ async def test_view_has_no_serious_barrier_and_fits_each_width(
                 await take_picture(site.page, f"console-{view}-{scheme}-{size}")
 
 
-async def test_job_and_dialog_have_no_serious_barrier(site: Site) -> None:
+async def test_job_and_dialog_have_no_barrier(site: Site) -> None:
     failed = (await site.run_jobs(10))[9]
     await site.open(f"jobs/{failed}")
     await expect(site.page.get_by_role("img", name="Timeline")).to_be_visible()

@@ -16,7 +16,6 @@ from playwright.async_api import Browser, Page, async_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 AXE = Path(__file__).parents[1] / "vendor/axe-core/axe.min.js"
-GRAVE = frozenset({"serious", "critical"})
 
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 """Folder that gets the pictures of the documentation; unset keeps none."""
@@ -40,13 +39,12 @@ async def launch_browser() -> AsyncIterator[Browser]:
 
 
 async def find_barriers(page: Page) -> list[str]:
-    """Return what axe-core finds serious or critical on a page."""
+    """Return what axe-core finds wrong on a page, from minor to critical."""
     await page.evaluate(AXE.read_text())
     found: Any = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [
-        f"{item['id']}: {node['html'][:200]} {node['failureSummary'][:300]}"
+        f"{item['impact']} {item['id']}: {node['html'][:200]} {node['failureSummary'][:300]}"
         for item in found["violations"]
-        if item["impact"] in GRAVE
         for node in item["nodes"]
     ]
 

@@ -273,7 +273,7 @@ function showSettings(found) {
       ),
     ),
     h("h3", {}, "Arguments of vLLM"),
-    h("pre", { tabindex: "0", "aria-label": "Arguments of vLLM" }, found.engine_arguments.join(" ")),
+    h("pre", { tabindex: "0", role: "group", "aria-label": "Arguments of vLLM" }, found.engine_arguments.join(" ")),
   );
 }
 

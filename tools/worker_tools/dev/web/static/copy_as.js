@@ -49,7 +49,7 @@ export function showCopyAs(jobInput) {
         show();
       }),
     ),
-    h("pre", { tabindex: "0", "aria-label": "Code" }, code),
+    h("pre", { tabindex: "0", role: "group", "aria-label": "Code" }, code),
     note,
     h(
       "div",
@@ -89,7 +89,7 @@ export function copyTabs(name, labels, texts) {
       }),
       copyButton(() => code.textContent),
     ),
-    h("pre", { tabindex: "0", "aria-label": name }, code),
+    h("pre", { tabindex: "0", role: "group", "aria-label": name }, code),
   );
   return {
     element,

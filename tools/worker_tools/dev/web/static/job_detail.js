@@ -168,7 +168,7 @@ function figures(job) {
 function showValue(part) {
   const text = part.value === undefined ? `${part.start} …` : JSON.stringify(part.value, null, 2);
   return [
-    h("pre", { tabindex: "0", "aria-label": "JSON" }, text),
+    h("pre", { tabindex: "0", role: "group", "aria-label": "JSON" }, text),
     part.value === undefined
       ? h("p", { class: "hint" }, `Only the beginning of ${format.bytes(part.bytes)} is shown.`)
       : copyButton(() => text),
@@ -188,7 +188,7 @@ function showReply(job) {
 function showRaw(job) {
   if (!job.pieces.values.length) return showValue(job.output);
   const lines = job.pieces.values.map((piece) => (typeof piece === "string" ? piece : JSON.stringify(piece)));
-  return [h("pre", { tabindex: "0", "aria-label": "Pieces" }, lines.join("\n")), hidden(job.pieces.hidden)];
+  return [h("pre", { tabindex: "0", role: "group", "aria-label": "Pieces" }, lines.join("\n")), hidden(job.pieces.hidden)];
 }
 
 /** Lines of a worker's output. */
