@@ -25,7 +25,7 @@ TIMEOUT_S = 10.0
 
 
 def read_source() -> bytes:
-    """Return what the source of advisories says about one package."""
+    """Return the response of the source of advisories for one package."""
     with urllib.request.urlopen(SOURCE, timeout=TIMEOUT_S) as response:
         return bytes(response.read())
 
@@ -52,7 +52,7 @@ def audit(lock: Path) -> int:
 
 
 def main() -> int:
-    """Audit, or say why not."""
+    """Run the audit, or print why it cannot run."""
     if (obstacle := find_obstacle()) is not None:
         print(f"audit skipped: {SOURCE} is out of reach ({obstacle})")
         return 0

@@ -27,7 +27,7 @@ def list_attempts() -> list[list[list[str]]]:
 
 
 def main() -> int:
-    """Install a browser unless there is one; always return 0."""
+    """Install a browser if none is installed; always return 0."""
     if found := next(filter(None, map(shutil.which, NAMES)), None):
         print(f"{found} is installed")
         return 0

@@ -32,7 +32,7 @@ SETTINGS = {
     "VLLM_ENABLE_COHERE_API": "1",
     "MAX_MODEL_LEN": "2048",
 }
-"""What the clients need of the worker, beside its defaults."""
+"""Settings of the worker that the clients need."""
 
 CLIENT_SETTINGS = {
     "HF_HUB_OFFLINE": "1",
@@ -40,7 +40,7 @@ CLIENT_SETTINGS = {
     "OPENAI_AGENTS_DISABLE_TRACING": "1",
     "LANGSMITH_TRACING": "false",
 }
-"""Keeps the clients from calling home."""
+"""Disables the telemetry of the clients."""
 
 START_TIMEOUT_S = 240
 STOP_TIMEOUT_S = 30
@@ -54,7 +54,7 @@ def find_environment(project: Project, group: str) -> Path:
 
 
 def install(project: Project) -> None:
-    """Bring the environment of each group to what its lock names."""
+    """Install the locked packages of each group in its environment."""
     environ = environment.read_uv_environment(project)
     for group in CLIENT_GROUPS:
         folder = find_environment(project, group)
@@ -67,7 +67,7 @@ def install(project: Project) -> None:
 
 
 class Worker:
-    """`worker dev` with the demo model, and what it printed."""
+    """`worker dev` with the demo model, and its output."""
 
     def __init__(self, project: Project) -> None:
         self.lines: list[str] = []
@@ -91,7 +91,7 @@ class Worker:
         self._seen.put(None)
 
     def wait_ready(self) -> tuple[str, str]:
-        """Return base URL and model once it is ready.
+        """Wait until the worker is ready; return its base URL and model.
 
         Raises:
             InstallError: It ended, or took too long.
@@ -106,7 +106,7 @@ class Worker:
         raise InstallError("worker dev did not start:\n" + "".join(self.lines[-LAST_LINES:]))
 
     def stop(self) -> None:
-        """End it and everything that it has started."""
+        """Stop the worker and all of its processes."""
         self._process.terminate()
         try:
             self._process.wait(STOP_TIMEOUT_S)
@@ -117,7 +117,7 @@ class Worker:
 
 @contextlib.contextmanager
 def serve(project: Project) -> Iterator[tuple[Worker, dict[str, str]]]:
-    """Run a worker, with the environment in which tests find it."""
+    """Run a worker and set the environment variables for the tests."""
     tokenizer = prepare_demo_model(find_cache_dir(os.environ))
     worker = Worker(project)
     try:
@@ -138,7 +138,7 @@ def serve(project: Project) -> Iterator[tuple[Worker, dict[str, str]]]:
 
 
 def test(project: Project, chosen: list[str]) -> int:
-    """Run the tests of the clients, all or those that are named; return the exit status."""
+    """Run the tests of all clients or of the named ones; return the exit status."""
     install(project)
     clients = [c for c in list_clients(project.root) if not chosen or c.package in chosen]
     status = 0
@@ -162,7 +162,7 @@ def run_group(project: Project, group: str, modules: list[Path], environ: dict[s
 
 
 def main(arguments: list[str], project: Project) -> int:
-    """Run one verb and return the exit status."""
+    """Run one command and return the exit status."""
     # As an exception, SIGTERM ends the worker, too.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:

