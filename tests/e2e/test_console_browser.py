@@ -36,6 +36,7 @@ class Site:
 
     def __init__(self, console: Console, page: Page) -> None:
         self.log = console.log
+        self.feed = console.feed
         self.deployment = deployment = console.deployment
         self.page = page
         self.url = deployment.endpoint.page_url
@@ -307,6 +308,31 @@ async def test_page_comes_back_after_the_server_went_away(browser: Browser) -> N
         await expect(page.get_by_role("alert")).to_be_hidden()
         await expect(page.get_by_text("7 jobs")).to_be_visible()
         await page.close()
+
+
+async def set_hidden(page: Page, hidden: bool) -> None:
+    await page.evaluate(
+        """hidden => {
+             Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+             document.dispatchEvent(new Event("visibilitychange"));
+           }""",
+        hidden,
+    )
+
+
+async def test_page_in_the_background_stops_listening_until_it_is_shown(site: Site) -> None:
+    await site.page.clock.install()
+    await site.open("jobs")
+    assert site.feed.opened.is_set()
+    await set_hidden(site.page, True)
+    await site.page.clock.fast_forward(11_000)
+    async with asyncio.timeout(10):
+        while site.feed.opened.is_set():
+            await asyncio.sleep(0.05)
+    await site.run_jobs(4)
+    await set_hidden(site.page, False)
+    await site.page.clock.resume()
+    await expect(site.page.get_by_text("4 jobs")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
