@@ -122,6 +122,14 @@ def test_check_as_json_is_json():
     assert data["engine_arguments"][:2] == ["--model", "meta-llama/Llama-3.3-70B-Instruct"]
 
 
+def test_check_as_json_keeps_an_integer_of_more_than_64_bits():
+    code, text = check({**PRODUCTION, "PIPELINE_PARALLEL_SIZE": str(2**64)}, as_json=True)
+
+    shown = {item["name"]: item["value"] for item in json.loads(text)["settings"]}
+    assert code == ExitCode.OK
+    assert shown["PIPELINE_PARALLEL_SIZE"] == 2**64
+
+
 def test_check_as_json_reports_problems_as_data():
     code, text = check(MISTAKES, as_json=True)
     data = json.loads(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
+from pydantic_core import to_json
 from rich.console import Console
 from rich.markup import escape
 
@@ -37,7 +37,8 @@ def problem_data(problem: Problem) -> dict[str, Any]:
 
 def print_json(out: Console, data: dict[str, Any]) -> None:
     """Print data as one indented JSON object."""
-    text = orjson.dumps(data, default=str, option=orjson.OPT_INDENT_2).decode()
+    # orjson refuses integers of more than 64 bits, which a setting may have.
+    text = to_json(data, indent=2, fallback=str, inf_nan_mode="null").decode()
     out.print(text, markup=False, soft_wrap=True)
 
 
