@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+COVERAGE ?= # `make test COVERAGE=--cov`: coverage of the unit tests, with its floor
 
 .DEFAULT_GOAL := help
 .PHONY: help install run dev test test-faults test-clients image-test browser screenshots vendor lint docs audit fix render lock clean

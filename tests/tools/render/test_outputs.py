@@ -100,9 +100,14 @@ def test_replace_block_changes_only_what_is_between_the_marks():
     assert replace_block("no marks", "new") == "no marks"
 
 
+@pytest.fixture(scope="module")
+def rendered():
+    return render_all(REGISTRY)
+
+
 @pytest.mark.parametrize("path", OUTPUTS)
-def test_file_ends_with_one_newline_and_has_no_trailing_spaces(path):
-    text = render_all(REGISTRY)[path]
+def test_file_ends_with_one_newline_and_has_no_trailing_spaces(rendered, path):
+    text = rendered[path]
 
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
