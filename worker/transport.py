@@ -132,6 +132,7 @@ class HttpTransport:
 
     def __init__(self, settings: Settings, mode: Mode) -> None:
         self._settings = settings
+        self._meter: UsageMeter | None = None
         endpoint = settings.endpoint
         port, health_port = choose_ports(endpoint, mode)
         key = endpoint.api_key
