@@ -84,8 +84,12 @@ class JobRunner:
         The result repeats all outputs. Once they are larger than RunPod accepts as a result, they
         are no longer kept. The rest is still streamed, and the job then fails with an error that
         says so.
+
+        Nobody reads the stream of a job that belongs to a batch. Its outputs are in the result
+        only, and the job does not keep its slot for the duration of their posts.
         """
         job_id = job["id"]
+        is_streamed = job.get("batchId") is None
         outputs: list[Output] = []
         count = 0
         size = 0
@@ -103,6 +107,8 @@ class JobRunner:
                     size += len(body) - POST_FRAME_BYTES
                     if size > MAX_RESULT_BYTES:
                         outputs.clear()
+                    if not is_streamed:
+                        continue
                     stats.record_post(len(body))
                     status = await self._post(self._stream_client, job_id, job_stream_url, body)
                     if not _accepted(status):
