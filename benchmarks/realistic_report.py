@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks.realistic import Comparison, Load
-from benchmarks.report import describe_facts, describe_findings, make_table
+from benchmarks.report import describe_facts, describe_target_results, make_table
 from benchmarks.served import HTTP, QUEUE, SERVE
-from benchmarks.targets import Finding
+from benchmarks.targets import TargetResult
 from worker.settings.groups import StreamingSettings
 
 MAX_DELAY_MS: float = StreamingSettings.model_fields["max_delay_ms"].default
@@ -40,7 +40,7 @@ def describe_comparison(comparison: Comparison) -> str:
         describe_facts(comparison.facts),
         make_table(head, _make_rows(comparison, loads)),
         LEGEND.format(rtt_ms=comparison.rtt_ms, **lengths) if loads else "",
-        describe_findings(check_comparison(comparison, loads)),
+        describe_target_results(check_comparison(comparison, loads)),
         *_describe_noise(comparison, loads),
         *(
             ["\n".join(f"- not measured: {why}" for why in comparison.failures)]
@@ -50,7 +50,7 @@ def describe_comparison(comparison: Comparison) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def check_comparison(comparison: Comparison, loads: list[Load]) -> Iterator[Finding]:
+def check_comparison(comparison: Comparison, loads: list[Load]) -> Iterator[TargetResult]:
     """Yield every target with its figures."""
     for load in loads:
         ours, serve = (comparison.median(system, HTTP, load) for system in (HTTP, SERVE))
@@ -65,15 +65,15 @@ def check_comparison(comparison: Comparison, loads: list[Load]) -> Iterator[Find
                     f"{ratio:g} times that of `{SERVE}`" if ratio > 1 else f"that + {more_ms:g} ms"
                 )
                 target = f"{HTTP}: {name}, {load}, at most {limit}"
-                yield Finding(target, ours[figure], ratio * serve[figure] + more_ms, "ms")
+                yield TargetResult(target, ours[figure], ratio * serve[figure] + more_ms, "ms")
     for load in loads:
         ours, serve = (comparison.median(system, QUEUE, load) for system in (QUEUE, SERVE))
         if ours and serve:
             limit_ms = 1.01 * serve["tpot_p50_ms"] + comparison.rtt_ms / (load.tokens - 1)
             target = f"{QUEUE}: TPOT p50, {load}, at most 1.01 times that and one round trip in all"
-            yield Finding(target, ours["tpot_p50_ms"], limit_ms, "ms")
+            yield TargetResult(target, ours["tpot_p50_ms"], limit_ms, "ms")
             target = f"{QUEUE}: ITL p99, {load}, at most twice STREAM_MAX_DELAY_MS"
-            yield Finding(target, ours["itl_p99_ms"], 2 * MAX_DELAY_MS, "ms")
+            yield TargetResult(target, ours["itl_p99_ms"], 2 * MAX_DELAY_MS, "ms")
 
 
 def _make_rows(comparison: Comparison, loads: list[Load]) -> Iterator[tuple[str, ...]]:

@@ -12,7 +12,7 @@ from benchmarks.measure import Results, count_rounds
 from benchmarks.plot import Panel, draw
 from benchmarks.record import Record, Setting
 from benchmarks.sample import Sample
-from benchmarks.targets import ENGINE, Finding, check_targets
+from benchmarks.targets import ENGINE, TargetResult, check_targets
 
 Show = Callable[[Sample], str]
 
@@ -143,20 +143,19 @@ def make_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def describe_targets(setting: Setting, results: Results) -> str:
     """Return the targets with figures as a table."""
     bursts = list(setting.bursts)
-    return describe_findings(
+    return describe_target_results(
         check_targets(results.median, bursts, setting.tokens, setting.base_rtt_ms)
     )
 
 
-def describe_findings(findings: Iterable[Finding]) -> str:
+def describe_target_results(results: Iterable[TargetResult]) -> str:
     """Return targets and their figures as a table."""
     rows = []
-    for finding in findings:
+    for result in results:
         figure, limit = (
-            f"{_number(v, 2 if v < 10 else 1)} {finding.unit}"
-            for v in (finding.figure, finding.limit)
+            f"{_number(v, 2 if v < 10 else 1)} {result.unit}" for v in (result.figure, result.limit)
         )
-        rows.append((finding.target, figure, limit, "met" if finding.met else "**missed**"))
+        rows.append((result.target, figure, limit, "met" if result.met else "**missed**"))
     return make_table(("target", "measured", "at most", ""), rows)
 
 

@@ -25,7 +25,7 @@ PER_TOKEN_SLACK = 1.2
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class TargetResult:
     """A target and its figure.
 
     Attributes:
@@ -48,7 +48,7 @@ class Finding:
 
 def check_targets(
     find: Lookup, bursts: list[Burst], tokens: int, base_rtt_ms: float
-) -> list[Finding]:
+) -> list[TargetResult]:
     """Return every target with its figure.
 
     Args:
@@ -90,11 +90,11 @@ def _pair(find: Lookup, burst: Burst, other: str) -> tuple[Sample, Sample] | Non
     return (ours, theirs) if ours is not None and theirs is not None else None
 
 
-def _first_chunks(find: Lookup, streamed: Streamed, rtt_ms: float) -> Iterator[Finding]:
+def _first_chunks(find: Lookup, streamed: Streamed, rtt_ms: float) -> Iterator[TargetResult]:
     """Compare without the round trip to the platform, which the engine alone does not have."""
     if found := _pair(find, streamed(1, rtt_ms), ENGINE):
         ours, engine = found
-        yield Finding(
+        yield TargetResult(
             "first chunk of one job on an idle worker, at most the engine's + 5 ms",
             ours.first_p50_ms - rtt_ms,
             engine.first_p50_ms + 5,
@@ -102,7 +102,7 @@ def _first_chunks(find: Lookup, streamed: Streamed, rtt_ms: float) -> Iterator[F
         )
     if found := _pair(find, streamed(8, rtt_ms), ENGINE):
         ours, engine = found
-        yield Finding(
+        yield TargetResult(
             "first chunk of 8 jobs, at most 1.3 times the engine's",
             ours.first_p50_ms - rtt_ms,
             1.3 * engine.first_p50_ms,
@@ -110,10 +110,10 @@ def _first_chunks(find: Lookup, streamed: Streamed, rtt_ms: float) -> Iterator[F
         )
 
 
-def _walls(find: Lookup, streamed: Streamed) -> Iterator[Finding]:
+def _walls(find: Lookup, streamed: Streamed) -> Iterator[TargetResult]:
     if found := _pair(find, streamed(128), ENGINE):
         ours, engine = found
-        yield Finding(
+        yield TargetResult(
             "wall at 128 streams, at most 1.1 times the engine's",
             ours.wall_s,
             1.1 * engine.wall_s,
@@ -121,13 +121,13 @@ def _walls(find: Lookup, streamed: Streamed) -> Iterator[Finding]:
         )
     if found := _pair(find, streamed(300), ENGINE):
         ours, engine = found
-        yield Finding(
+        yield TargetResult(
             "wall at 300 streams, at most 1.2 times the engine's",
             ours.wall_s,
             1.2 * engine.wall_s,
             "s",
         )
-        yield Finding(
+        yield TargetResult(
             "first chunk p99 at 300 streams, at most 3 times the engine's",
             ours.first_p99_ms,
             3 * engine.first_p99_ms,
@@ -135,7 +135,7 @@ def _walls(find: Lookup, streamed: Streamed) -> Iterator[Finding]:
         )
 
 
-def _costs(find: Lookup, streamed: Streamed) -> Iterator[Finding]:
+def _costs(find: Lookup, streamed: Streamed) -> Iterator[TargetResult]:
     burst = streamed(128)
     for other, owner, share in (
         (ENGINE, "the engine's", 2.2),
@@ -143,7 +143,7 @@ def _costs(find: Lookup, streamed: Streamed) -> Iterator[Finding]:
     ):
         if found := _pair(find, burst, other):
             ours, theirs = found
-            yield Finding(
+            yield TargetResult(
                 f"front-end CPU at 128 streams, at most {share} times {owner}",
                 ours.front_cpu_s,
                 share * theirs.front_cpu_s,
@@ -152,7 +152,7 @@ def _costs(find: Lookup, streamed: Streamed) -> Iterator[Finding]:
     for concurrency in (128, 300):
         if found := _pair(find, streamed(concurrency), WORKER_VLLM):
             ours, worker_vllm = found
-            yield Finding(
+            yield TargetResult(
                 f"posted per stream at {concurrency} streams, at most 0.2 times worker-vllm's",
                 ours.kilobytes,
                 0.2 * worker_vllm.kilobytes,
@@ -160,11 +160,11 @@ def _costs(find: Lookup, streamed: Streamed) -> Iterator[Finding]:
             )
 
 
-def _per_token_costs(find: Lookup, whole: Burst) -> Iterator[Finding]:
+def _per_token_costs(find: Lookup, whole: Burst) -> Iterator[TargetResult]:
     """Return the CPU per token of answers without streaming."""
     longer, short = find(WORKER, whole), find(WORKER, shorter(whole))
     if longer is not None and short is not None:
-        yield Finding(
+        yield TargetResult(
             f"worker's own CPU, {whole.concurrency} answers not streamed, at most "
             f"{PER_TOKEN_SLACK} times that of answers with 1/{SHORTER} of the tokens",
             longer.root_cpu_s,
@@ -173,9 +173,9 @@ def _per_token_costs(find: Lookup, whole: Burst) -> Iterator[Finding]:
         )
 
 
-def _gaps(find: Lookup, bursts: list[Burst]) -> Iterator[Finding]:
+def _gaps(find: Lookup, bursts: list[Burst]) -> Iterator[TargetResult]:
     """Return the largest gaps between two chunks."""
-    findings = []
+    results = []
     for burst in bursts:
         if not burst.stream or burst.concurrency > SMOOTH_STREAMS:
             continue
@@ -184,6 +184,6 @@ def _gaps(find: Lookup, bursts: list[Burst]) -> Iterator[Finding]:
             limit_ms = max(LAG_MS, 2 * engine.gap_p50_ms + burst.rtt_ms)
             where = f"{burst.concurrency} {burst.shape} streams, round trip {burst.rtt_ms:g} ms"
             text = f"gap between chunks p99, no lag; closest: {where}"
-            findings.append(Finding(text, ours.gap_p99_ms, limit_ms, "ms"))
-    if findings:
-        yield max(findings, key=lambda finding: finding.figure / finding.limit)
+            results.append(TargetResult(text, ours.gap_p99_ms, limit_ms, "ms"))
+    if results:
+        yield max(results, key=lambda result: result.figure / result.limit)
