@@ -210,7 +210,7 @@ def install(root: Path, python: str, paths: Sequence[str], extra: Sequence[str])
             python, (locked[name] for name in names), ["--break-system-packages", *extra]
         )
         done |= set(names)
-    place_worker(root, python, Path(paths[0]))
+    place_worker(root, python, Path(paths[0]), project)
 
 
 def write_sbom(root: Path, python: str, extra: Sequence[str]) -> None:
@@ -239,15 +239,21 @@ def write_sbom(root: Path, python: str, extra: Sequence[str]) -> None:
     print(f"{root / SBOM}: {count} packages")
 
 
-def place_worker(root: Path, python: str, packages: Path) -> None:
-    """Make `import worker` and the `worker` command work, without building a package.
+def place_worker(root: Path, python: str, packages: Path, project: Mapping[str, Any]) -> None:
+    """Make `import worker`, its version and the `worker` command available without a wheel.
 
     Args:
-        root: Folder that holds the package `worker`; it may be filled later.
+        root: Folder of the package `worker`; it may be filled later.
         python: The interpreter that the command runs.
         packages: Its folder of packages.
+        project: The content of pyproject.toml.
     """
+    name, version = project["project"]["name"], project["project"]["version"]
     (packages / "runpod_vllm_worker.pth").write_text(f"{root}\n", encoding="utf-8")
+    info = packages / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(exist_ok=True)
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    (info / "METADATA").write_text(metadata, encoding="utf-8")
     query = "import sysconfig; print(sysconfig.get_path('scripts'))"
     asked = subprocess.run([python, "-c", query], capture_output=True, text=True, check=True)
     command = Path(asked.stdout.strip()) / "worker"

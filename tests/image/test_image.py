@@ -42,7 +42,10 @@ def test_image_holds_the_list_of_its_packages(buildah: Buildah, image: str) -> N
             "print(json.dumps({d.name: d.version for d in m.distributions()}))"
         )
         installed = json.loads(container.run("python3", "-c", code).stdout)
+        shown = container.run("worker", "--version").stdout
 
+    version = installed.pop("runpod-vllm-worker")
+    assert f"worker {version}\n" in shown
     assert bill["bomFormat"] == "CycloneDX"
     assert {part["name"]: part["version"] for part in bill["components"]} == installed
     assert bill["metadata"]["component"]["name"] == "runpod-vllm-worker"

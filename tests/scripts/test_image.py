@@ -133,6 +133,7 @@ def test_steps_add_what_is_missing_and_keep_what_vllm_needs(local):
     done = local.run("install")
     assert done.returncode == 0, done.stderr
     assert versions(local) == {
+        "worker": "1",
         "vllm": "0.32.0",
         "torch": "2.13.0",
         "fastapi": "0.136.3",
@@ -187,6 +188,13 @@ def test_install_makes_the_command(local):
     command = local.python.with_name("worker")
     done = subprocess.run([command, "start"], env={}, capture_output=True, text=True, check=True)
     assert done.stdout == "started\n"
+
+
+def test_install_records_the_version_of_the_worker(local):
+    local.run("install")
+    code = "import importlib.metadata as m; print(m.version('worker'))"
+    done = subprocess.run([local.python, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("1\n", "")
 
 
 def test_compiled_code_is_used_whatever_its_time(local):
