@@ -29,7 +29,8 @@ RUN python3 scripts/image.py install --no-cache \
 
 COPY profiles/ profiles/
 COPY worker/ worker/
-RUN python3 scripts/image.py compile --packages worker
+RUN python3 scripts/image.py compile --packages worker \
+    && python3 scripts/image.py readahead
 
 # A model inside the image; without MODEL_NAME the step does nothing. The token is a build secret
 # and reaches no layer:

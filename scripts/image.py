@@ -5,6 +5,7 @@ Runs inside vLLM's own image, before the worker is installed, so it uses the sta
     python3 image.py install   add the locked packages that the image lacks, move nothing of vLLM's
     python3 image.py verify    fail unless every requirement of vLLM is met as before
     python3 image.py compile   byte-compile every package: a boot without takes twice as long
+    python3 image.py readahead list the files that a start reads, for the worker to request early
     python3 image.py sbom      list all Python packages of the image as CycloneDX JSON
 """
 
@@ -303,10 +304,21 @@ def compile_packages(folders: Iterable[Path]) -> None:
         print(f"{folder}: {count} compiled files")
 
 
+def list_readahead(root: Path, python: str) -> None:
+    """List the files that a start reads, in a process that imports them.
+
+    Raises:
+        StepError: When it fails; it prints the reason.
+    """
+    done = subprocess.run([python, "-m", "worker.engine.readahead"], cwd=root, check=False)
+    if done.returncode != 0:
+        raise StepError("the files of a start could not be listed; the reason is above")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one step and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("step", choices=["install", "verify", "compile", "sbom"])
+    parser.add_argument("step", choices=["install", "verify", "compile", "readahead", "sbom"])
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[1])
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--packages", action="append", help="a folder of packages")
@@ -317,6 +329,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             install(known.root, known.python, paths, extra)
         elif known.step == "verify":
             verify(known.root, paths)
+        elif known.step == "readahead":
+            list_readahead(known.root, known.python)
         elif known.step == "sbom":
             write_sbom(known.root, known.python, extra)
         else:

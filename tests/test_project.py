@@ -24,6 +24,8 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"
 READS_ENVIRONMENT = {
     "worker/cli.py",
     "worker/engine/child.py",
+    "worker/engine/forking.py",
+    "worker/engine/prepared.py",
     "tools/worker_tools/cli.py",
     "tools/worker_tools/capture",
 }

@@ -17,7 +17,8 @@ from worker.engine.startup_timing import COMPILE, DOWNLOAD, GRAPHS, READ, VLLM_P
 from worker.gc_tuning import GEN0_THRESHOLD
 
 PROBE = """
-import asyncio, gc, inspect, json, os, tempfile, time, types
+import asyncio, gc, importlib.util, inspect, json, os, tempfile, time, types
+from pathlib import Path
 from unittest.mock import patch
 from fastapi import FastAPI
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -32,13 +33,20 @@ from vllm import envs
 from vllm.logging_utils import dump_input
 from vllm.distributed.device_communicators import shm_broadcast
 from vllm.entrypoints.serve.middleware.register import init_entrypoints_middleware
+from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
+from vllm.renderers import hf
+from vllm.utils import gc_utils
 from vllm.v1 import utils
+from vllm.v1.engine import core
+from vllm.v1.engine import utils as engine_utils
 from vllm.v1.worker import startup_plan
+from transformers.utils import import_utils
+from worker.engine import startup_patches
 from worker.engine.heartbeat import FOLDER
 from worker.engine.child import (
-    SERVE_START_HOOK, fork_api_servers, fork_engine_processes, fork_is_safe, key_startup_plan,
-    load_cli_args, disable_sched_yield
+    SERVE_START_HOOK, key_startup_plan, load_cli_args, disable_sched_yield
 )
+from worker.engine.forking import fork_api_servers, fork_engine_processes, fork_is_safe
 
 make_arg_parser = load_cli_args().make_arg_parser
 validate_parsed_serve_args = load_cli_args().validate_parsed_serve_args
@@ -79,7 +87,7 @@ yields_then_sleeps.append(count_yields())
 dump_source = inspect.getsource(dump_input._dump_engine_exception)
 
 def choose_methods():
-    fork_api_servers()
+    fork_api_servers([])
     with_fork = utils.multiprocessing.get_context("spawn").get_start_method()
     with patch.dict(os.environ, VLLM_WORKER_MULTIPROC_METHOD="spawn"):
         return [with_fork, utils.multiprocessing.get_context("spawn").get_start_method()]
@@ -94,9 +102,32 @@ def count_startup_plans():
                 found.add(startup_plan.compute_plan_fingerprint(config, 0, 1))
     return len(found)
 
+def has(source, *texts):
+    return [text for text in texts if text not in source]
+
+manager_source = inspect.getsource(engine_utils.CoreEngineProcManager.__init__)
+folder = Path(inspect.getfile(utils)).parent
+graphs_source = (folder / "worker/gpu/cudagraph_utils.py").read_text()
+
 own_key = startup_plan.compute_plan_fingerprint
 
 print(json.dumps({
+    "engine_process": has(manager_source, "context = get_mp_context()", "context.Process(",
+        "target=EngineCoreProc.run_engine_core", 'else "EngineCore"'),
+    "wait_for_engine_startup": inspect.getsource(engine_utils.launch_core_engines).count(
+        "wait_for_engine_startup("),
+    "EngineCore": parameters(core.EngineCore.__init__)[:2],
+    "DefaultModelLoader.load_weights": parameters(DefaultModelLoader.load_weights),
+    "resolve_chat_template": parameters(hf.resolve_chat_template),
+    "gc.unfreeze": has(inspect.getsource(gc_utils.freeze_gc_for_cudagraph_capture), "unfreeze()"),
+    "packages_distributions": has(inspect.getsource(import_utils),
+        "= importlib.metadata.packages_distributions()"),
+    "graph_candidates": has(graphs_source, "def _init_candidates(self)", "num_tokens: int",
+        "self._capture_descs[mode] =", "self._candidates.setdefault(key, [])",
+        "for mode in (CUDAGraphMode.FULL, CUDAGraphMode.PIECEWISE)", "num_active_loras: int"),
+    "missing_modules": [name for name in (*startup_patches.ENGINE_MODULES,
+        *startup_patches.CPU_MODULES, *startup_patches.GPU_MODULES, *startup_patches.SERVER_MODULES)
+        if importlib.util.find_spec(name) is None],
     "startup_plans": count_startup_plans(),
     "dump_goes_through_prepare": "prepare_object_to_dump(scheduler_output)" in dump_source,
     "api_server_contexts": inspect.getsource(utils.APIServerProcessManager).count(
@@ -170,8 +201,25 @@ def contract() -> dict[str, object]:
             "api_server_contexts",
             1,
             "the child replaces the context that starts API servers; if vLLM forks them itself, "
-            "child.fork_api_servers can go",
+            "forking.fork_api_servers can go",
         ),
+        ("engine_process", [], "forking.prepare_engine takes the place of this process"),
+        ("wait_for_engine_startup", 1, "forking loads the tokenizer beside this wait"),
+        ("EngineCore", ["self", "vllm_config"], "startup_patches wraps it"),
+        (
+            "DefaultModelLoader.load_weights",
+            ["self", "model", "model_config"],
+            "startup_patches loads the engine's tokenizer beside it",
+        ),
+        (
+            "resolve_chat_template",
+            ["tokenizer", "chat_template", "tools", "model_config"],
+            "startup_patches calls it, so that vLLM's caches have the template",
+        ),
+        ("gc.unfreeze", [], "if vLLM keeps its objects frozen, keep_objects_frozen can go"),
+        ("packages_distributions", [], "startup_patches.remember_packages replaces the function"),
+        ("graph_candidates", [], "startup_patches.capture_fewer_graphs filters both"),
+        ("missing_modules", [], "startup_patches imports them early"),
         ("api_server_methods", ["fork", "spawn"], "a user's choice of `spawn` is respected"),
         (
             "startup_plans",
@@ -183,7 +231,7 @@ def contract() -> dict[str, object]:
         (
             "platform_forces_spawn",
             True,
-            "if the CPU platform no longer sets it, child.fork_engine_processes can go",
+            "if the CPU platform no longer sets it, forking.fork_engine_processes can go",
         ),
         ("fork_is_safe", True, "on a CPU machine the engine's processes are forked"),
         ("method_after_configuration", "fork", "the choice must outlast the configuration"),

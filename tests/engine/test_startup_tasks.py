@@ -27,10 +27,6 @@ def load(**environ):
     return load_settings(environ, machine=GPU)
 
 
-def value_of(settings, name):
-    return next(((i.value, i.origin) for i in settings.values if i.option.name == name), None)
-
-
 async def run(tasks):
     tasks.start()
     tasks.store_caches()
@@ -107,22 +103,43 @@ def test_cache_variables_leave_what_is_set(tmp_path):
     assert variables["VLLM_ENABLE_STARTUP_PLAN"] == "1"
 
 
+FAST = '{"mode":0,"cudagraph_mode":"FULL_DECODE_ONLY"}'
+
+
 @pytest.mark.parametrize(
-    ("environ", "level"),
+    ("gpus", "environ", "added"),
     [
-        pytest.param({}, None, id="vLLM's own"),
-        pytest.param({"STARTUP_PROFILE": "balanced"}, None, id="balanced"),
-        pytest.param({"STARTUP_PROFILE": "fast"}, ("0", "from STARTUP_PROFILE"), id="fast"),
-        pytest.param({"STARTUP_PROFILE": "throughput"}, ("3", "from STARTUP_PROFILE"), id="most"),
+        pytest.param(1, {}, [], id="default"),
+        pytest.param(1, {"STARTUP_PROFILE": "balanced"}, [], id="balanced"),
+        pytest.param(1, {"STARTUP_PROFILE": "fast"}, ["--compilation-config", FAST], id="fast"),
+        pytest.param(0, {"STARTUP_PROFILE": "fast"}, [], id="fast-without-gpu"),
         pytest.param(
-            {"STARTUP_PROFILE": "fast", "OPTIMIZATION_LEVEL": "1"},
-            ("1", "environment"),
-            id="said",
+            1, {"STARTUP_PROFILE": "throughput"}, ["--optimization-level", "3"], id="throughput"
+        ),
+        pytest.param(
+            1,
+            {"STARTUP_PROFILE": "throughput", "OPTIMIZATION_LEVEL": "1"},
+            ["--optimization-level", "1"],
+            id="set",
         ),
     ],
 )
-def test_startup_profile_chooses_the_optimization_level(environ, level):
-    settings = load(**environ)
-    assert value_of(settings, "OPTIMIZATION_LEVEL") == level
-    arguments = settings.engine_arguments()
-    assert any(text.startswith("--optimization-level") for text in arguments) == bool(level)
+def test_startup_profile_chooses_options_on_a_gpu(gpus, environ, added):
+    machine = MachineInfo(gpus, 64 * GIB, cores=4)
+    arguments = load_settings(environ, machine=machine).engine_arguments()
+
+    chosen = [
+        text
+        for at, option in enumerate(arguments)
+        if option in ("--compilation-config", "--optimization-level")
+        for text in arguments[at : at + 2]
+    ]
+    assert chosen == added
+
+
+def test_fast_start_captures_graphs_for_nine_sizes():
+    machine = MachineInfo(1, 64 * GIB, cores=4)
+    arguments = load_settings({"STARTUP_PROFILE": "fast"}, machine=machine).engine_arguments()
+
+    at = arguments.index("--cudagraph-capture-sizes")
+    assert arguments[at + 1 : at + 10] == ["1", "2", "4", "8", "16", "32", "64", "128", "256"]

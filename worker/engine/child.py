@@ -19,18 +19,15 @@ import functools
 import gc
 import hashlib
 import json
-import multiprocessing
 import os
 import sys
-import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from worker import content, gc_tuning
-from worker.engine import heartbeat, media
+from worker.engine import forking, heartbeat, media, startup_patches
 from worker.engine.amx import permit_amx
-from worker.engine.forked import ForkError, run_in_fork
 from worker.engine.parent_death import die_with_parent, set_pdeathsig_on_fork
 
 CONFIGURE = "--configure"
@@ -68,39 +65,6 @@ class Reporter:
         self.send(phase=name)
 
 
-def fork_is_safe() -> bool:
-    """Return whether vLLM's processes may be forked from this one, without a new import.
-
-    A fork saves each of them a second import of vLLM, about 10 s. It is safe until an accelerator's
-    runtime is initialised in this process, and only on Linux. vLLM's CPU platform asks for `spawn`
-    whatever the case; there, forking is safe while this process has run no OpenMP region, and
-    nothing before the engine's start does.
-    """
-    from vllm.platforms import current_platform
-
-    return sys.platform == "linux" and bool(current_platform.is_cpu())
-
-
-def fork_engine_processes(create_engine_config: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `AsyncEngineArgs.create_engine_config`: afterwards, vLLM forks where that is safe.
-
-    The configuration of vLLM's CPU platform sets `spawn` itself, so the choice must be made after
-    it and before the first process starts, and vLLM has no public place for that.
-    """
-
-    @functools.wraps(create_engine_config)
-    def create(*args: Any, **kwargs: Any) -> Any:
-        chosen = os.environ.get("VLLM_WORKER_MULTIPROC_METHOD")
-        config = create_engine_config(*args, **kwargs)
-        if chosen is None and fork_is_safe():
-            os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
-        elif chosen is not None:
-            os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = chosen
-        return config
-
-    return create
-
-
 def disable_sched_yield() -> None:
     """Make vLLM's processes sleep between two polls of shared memory where they share the cores.
 
@@ -115,29 +79,6 @@ def disable_sched_yield() -> None:
 
     if current_platform.is_cpu():
         utils.USE_SCHED_YIELD = False
-
-
-def fork_api_servers() -> None:
-    """Let vLLM fork its API servers from this process where it would fork its engine too.
-
-    vLLM always spawns them, and each imports vLLM again: four took 21 to 28 s of CPU beside the
-    engine's own start, and share no memory with each other. The copies made here share everything
-    that was imported, because the objects of this process are frozen first.
-    """
-    from prometheus_client import values
-    from vllm.v1 import utils
-
-    def choose_context(method: str | None = None) -> Any:
-        if not fork_is_chosen():
-            return multiprocessing.get_context(method)
-        # vLLM has set the folder that its servers share for their metrics by now. A new process
-        # would see it while it imports the library; this one imported it before.
-        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
-        gc.freeze()
-        return multiprocessing.get_context("fork")
-
-    names = {**vars(multiprocessing), "get_context": choose_context}
-    utils.multiprocessing = types.SimpleNamespace(**names)
 
 
 def key_startup_plan(arguments: Sequence[str]) -> None:
@@ -160,37 +101,6 @@ def key_startup_plan(arguments: Sequence[str]) -> None:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     startup_plan.compute_plan_fingerprint = compute_with_arguments
-
-
-def fork_is_chosen() -> bool:
-    """Return whether vLLM's next process may be forked: `spawn` is not set and CUDA not in use."""
-    torch = sys.modules["torch"]
-    method = os.environ.get("VLLM_WORKER_MULTIPROC_METHOD", "fork")
-    return sys.platform == "linux" and method == "fork" and not torch.cuda.is_initialized()
-
-
-def patch_model_inspection() -> None:
-    """Make vLLM inspect the model's class in a fork, not in a process that imports vLLM again.
-
-    vLLM inspects the class at the first start on a disk and caches the result. It uses another
-    process to keep CUDA uninitialised in this one. While CUDA is not initialised, a fork does that
-    too, as vLLM's own engine processes show. If the fork fails, vLLM's own function is used.
-    """
-    from vllm.model_executor.models import registry
-    from vllm.platforms import current_platform
-
-    by_import = getattr(registry, "_run_in_subprocess", None)
-    if by_import is None or sys.platform != "linux":
-        return
-
-    def inspect(work: Callable[[], Any]) -> Any:
-        torch = sys.modules["torch"]
-        if current_platform.is_cpu() or not torch.cuda.is_initialized():
-            with contextlib.suppress(ForkError):
-                return run_in_fork(work)
-        return by_import(work)
-
-    registry._run_in_subprocess = inspect
 
 
 def register_media_connectors() -> None:
@@ -301,7 +211,7 @@ def configure(arguments: Sequence[str], report: Reporter) -> None:
         ToolParserManager.get_tool_parser(parsed.tool_call_parser)
     if parsed.reasoning_parser:
         ReasoningParserManager.get_reasoning_parser(parsed.reasoning_parser)
-    patch_model_inspection()
+    forking.patch_model_inspection()
     AsyncEngineArgs.from_cli_args(parsed).create_engine_config()
     report.phase("configured")
 
@@ -313,27 +223,43 @@ def patch_process(arguments: Sequence[str]) -> None:
     hide_requests_in_dumps()
     content.hide_from(GRAMMAR_LOGGERS)
     key_startup_plan(arguments)
+    startup_patches.capture_fewer_graphs(arguments)
+    startup_patches.keep_objects_frozen()
+    startup_patches.load_engine_tokenizer_beside_weights()
 
 
 def serve(arguments: Sequence[str], report: Reporter) -> None:
     """Run vLLM's API server with `arguments` until it ends."""
+    # Imports create objects by the million that all stay; collections only slow them down.
+    gc.disable()
+    startup_patches.remember_packages()
+    prepared = forking.prepare_engine(arguments, patch_process)
     parsed = parse(arguments, report)
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.cli.serve import ServeSubcommand
+    from vllm.v1.engine import utils
 
     parsed.middleware = [*parsed.middleware, SERVE_START_HOOK]
 
     patch_process(arguments)
-    fork_api_servers()
-    patch_model_inspection()
-    create_engine_config = fork_engine_processes(AsyncEngineArgs.create_engine_config)
+    configured: list[Any] = []
+    forking.fork_api_servers(configured)
+    if "--api-server-count" not in arguments:
+        forking.prepare_single_server(configured)
+    forking.patch_model_inspection()
+    create_engine_config = forking.fork_engine_processes(AsyncEngineArgs.create_engine_config)
 
     def configure_then_load(*args: Any, **kwargs: Any) -> Any:
         config = create_engine_config(*args, **kwargs)
+        configured.append(config)
         report.phase("load")
         return config
 
     AsyncEngineArgs.create_engine_config = configure_then_load
+    if prepared is not None:
+        utils.get_mp_context = prepared.extend(utils.get_mp_context)
+    gc.freeze()
+    gc.enable()
     ServeSubcommand.cmd(parsed)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from worker.engine.caches import CacheMirror
@@ -17,6 +17,7 @@ from worker.engine.prefetch import (
     find_weights,
     free_memory,
 )
+from worker.engine.readahead import read_list, request_files
 from worker.engine.startup_timing import StartupTimings
 from worker.settings import Settings
 
@@ -33,11 +34,17 @@ class StartupTasks:
         mirror: Persistent copy of the caches; None without one.
         prefetch: Reader of the weights; None if there are none to read ahead.
         timings: Records the duration of each task.
+        packages: Files that the import of vLLM needs.
     """
 
     def __init__(
-        self, mirror: CacheMirror | None, prefetch: Prefetch | None, timings: StartupTimings
+        self,
+        mirror: CacheMirror | None,
+        prefetch: Prefetch | None,
+        timings: StartupTimings,
+        packages: Sequence[str] = (),
     ) -> None:
+        self._packages = packages
         self._mirror = mirror
         self._prefetch = prefetch
         self._timings = timings
@@ -48,6 +55,9 @@ class StartupTasks:
         if self._mirror is not None:
             # First, because the caches are small and vLLM needs them before the weights.
             self._run("caches from the volume", "files", self._mirror.fetch)
+        if self._packages:
+            # Before the weights, which are needed last and take the longest.
+            self._run("packages into memory", "files", lambda: request_files(self._packages))
         if self._prefetch is not None:
             self._run("weights into memory", "bytes", self._prefetch.run)
 
@@ -107,4 +117,4 @@ def plan_startup_tasks(
     if settings.startup.prefetch_weights and values.get("load_format") not in UNREAD_FORMATS:
         files = find_weights(settings.model.name, values.get("revision"), environment)
     prefetch = Prefetch(files, int(free_memory() * MEMORY_SHARE)) if files else None
-    return StartupTasks(mirror, prefetch, timings)
+    return StartupTasks(mirror, prefetch, timings, read_list())

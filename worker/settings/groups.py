@@ -103,11 +103,11 @@ class StartupSettings(SettingsModel):
     profile: Annotated[
         Literal["balanced", "fast", "throughput"], Meta("STARTUP_PROFILE", title="Start-up profile")
     ] = "balanced"
-    """What a start is tuned for. `fast` skips compilation and CUDA graphs, for a model that starts
-    often and answers little at a time; `throughput` optimizes most and starts slowest; `balanced`
-    optimizes as vLLM itself chooses. The last two start several API servers of vLLM where
-    MAX_CONCURRENCY, cores and main memory allow. OPTIMIZATION_LEVEL and API_SERVER_COUNT win over
-    it."""
+    """What a start is tuned for. `fast` compiles nothing and captures CUDA graphs of 9 sizes, for a
+    model that starts often without cached compiled code; `throughput` optimizes most and starts
+    slowest; `balanced` compiles as vLLM itself chooses. The last two start several API servers of
+    vLLM where MAX_CONCURRENCY, cores and main memory allow. OPTIMIZATION_LEVEL, COMPILATION_CONFIG,
+    CUDAGRAPH_CAPTURE_SIZES and API_SERVER_COUNT win over it."""
     prefetch_weights: bool = True
     """Read the weights into memory while vLLM is still being imported. It helps where they are on a
     volume or a cold disk, and stops at half of the free memory."""

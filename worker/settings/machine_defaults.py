@@ -14,8 +14,14 @@ from worker.vllm_options.overrides import OVERRIDES
 DEFAULT = "default"
 NO_GPU = "default (no GPU)"
 
-OPTIMIZATION_LEVELS = {"fast": "0", "throughput": "3"}
-"""Start-up profile -> vLLM's optimization level; `balanced` leaves it to vLLM."""
+PROFILE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "fast": {
+        "compilation_config": {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"},
+        "cudagraph_capture_sizes": [1, 2, 4, 8, 16, 32, 64, 128, 256],
+    },
+    "throughput": {"optimization_level": "3"},
+}
+"""Start-up profile -> vLLM's options on a GPU; `balanced` leaves them to vLLM."""
 
 ONE_SERVER_OPTIONS = ("enable_fault_tolerance", "enable_elastic_ep")
 ONE_SERVER_VARIABLES = ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", STORE)
@@ -54,9 +60,10 @@ class MachineDefaultsSource(SettingsSource):
                 self._set(key, special, "default (GPU)" if machine.has_gpu else NO_GPU)
             elif override.default is not None:
                 self._set(key, override.default, DEFAULT)
-        level = OPTIMIZATION_LEVELS.get(self._get("startup", "profile"))
-        if level is not None:
-            self._set("optimization_level", level, "from STARTUP_PROFILE")
+        if machine.has_gpu:
+            options = PROFILE_OPTIONS.get(self._get("startup", "profile"), {})
+            for key, value in options.items():
+                self._set(key, value, "from STARTUP_PROFILE")
         # vLLM refuses fewer tokens than sequences per step; a default must not break that.
         sequences, tokens = (
             self._values.find("max_num_seqs"),

@@ -1,0 +1,56 @@
+"""vLLM's engine in a process that was forked before vLLM was imported, as with 4 cores or more."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from worker.engine.environment import build_environment
+from worker.engine.process import EngineProcess
+from worker.settings import load_settings
+
+EARLY = (
+    "import sys; from worker.engine import forking; forking.PREPARE_CORES = 1; "
+    "from worker.engine import child; child.main()"
+)
+"""The child, on a machine with any number of cores."""
+
+TIMEOUT_S = 240
+
+
+@pytest.mark.parametrize("servers", [1, 2])
+async def test_engine_is_the_process_that_was_prepared(tiny_model: Path, servers: int) -> None:
+    environ = {"MODEL_NAME": str(tiny_model), "LOAD_FORMAT": "dummy", "MAX_MODEL_LEN": "512"}
+    count = {"API_SERVER_COUNT": str(servers)} if servers > 1 else {}
+    settings = load_settings({**environ, **count})
+    phases: dict[str, float] = {}
+    output: list[str] = []
+    engine = EngineProcess(
+        settings.engine_arguments(),
+        build_environment(os.environ, settings.engine_environment()),
+        on_phase=phases.setdefault,
+        on_output=output.append,
+    )
+    engine.command = (sys.executable, "-c", EARLY)
+    try:
+        await engine.start(TIMEOUT_S)
+        await engine.test(settings.model.served_name, TIMEOUT_S)
+        assert engine.pid is not None
+        server = psutil.Process(engine.pid)
+        born = {
+            child.name(): child.create_time() - server.create_time()
+            for child in server.children()
+            if "VLLM::EngineCore" in " ".join(child.cmdline())
+        }
+    finally:
+        await engine.stop(grace_s=10)
+
+    assert len(born) == 1
+    # Forked at once, and not when the configuration was complete.
+    assert next(iter(born.values())) < phases["configure"] / 2
+    assert not [line for line in output if "Traceback" in line and "EngineDeadError" not in line]
+    assert not psutil.pid_exists(engine.pid)

@@ -1,0 +1,85 @@
+"""Read what the import of vLLM needs from the disk before it is needed.
+
+With an empty page cache, an import reads thousands of modules and some GB of libraries page by
+page, in the order of the code. `scripts/image.py readahead` lists them when an image is built; the
+worker then asks the kernel for all of them at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+LIST = Path(__file__).with_name("readahead.txt")
+"""One path per line, in the order of the import. Missing where no image was built."""
+
+READERS = 8
+"""Files requested in parallel."""
+
+MAPS = Path("/proc/self/maps")
+
+
+def list_loaded_files(maps: Path = MAPS) -> list[str]:
+    """Return the files that this process has imported or mapped, shared libraries first.
+
+    Args:
+        maps: Linux's list of mapped memory.
+    """
+    mapped = (line.split(maxsplit=5)[5:] for line in maps.read_text().splitlines())
+    libraries = [path[0] for path in mapped if path and ".so" in path[0]]
+    # Not by attribute, which makes a lazy module import what it has.
+    contents = [getattr(module, "__dict__", {}) for module in list(sys.modules.values())]
+    modules = [each.get("__cached__") or each.get("__file__") for each in contents]
+    found = dict.fromkeys(str(path) for path in (*libraries, *modules) if path)
+    return [path for path in found if os.path.isfile(path)]
+
+
+def record(target: Path = LIST) -> int:
+    """Import vLLM as a start does, write the list and return its length.
+
+    Args:
+        target: The list.
+    """
+    from worker.engine import startup_patches
+
+    startup_patches.import_engine()
+    startup_patches.import_all(("vllm.entrypoints.cli.serve", *startup_patches.SERVER_MODULES))
+    files = list_loaded_files()
+    target.write_text("".join(f"{path}\n" for path in files), encoding="utf-8")
+    return len(files)
+
+
+def read_list(source: Path = LIST) -> list[str]:
+    """Return the listed files; none without a list."""
+    try:
+        return source.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+
+
+def request_files(files: Iterable[str]) -> int:
+    """Ask the kernel to read files into the page cache; return the number of files.
+
+    A file that is there already costs three system calls.
+    """
+    with ThreadPoolExecutor(READERS, thread_name_prefix="readahead") as pool:
+        return sum(pool.map(_request, files))
+
+
+def _request(path: str) -> bool:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(descriptor)
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    print(f"{LIST}: {record()} files")
