@@ -13,10 +13,15 @@ PAGE = (ROOT / "docs/moving-vllm.md").read_text()
 CONTRACT = (ROOT / "tests/e2e/test_vllm_contract.py").read_text()
 
 
-def test_page_names_everything_that_the_child_imports_of_vllm() -> None:
-    tree = ast.parse((ROOT / "worker/engine/child.py").read_text())
+IMPORTERS = ("child", "forking", "startup_patches")
+"""Modules of the engine that import vLLM."""
+
+
+def test_page_names_everything_that_the_worker_imports_of_vllm() -> None:
+    trees = [ast.parse((ROOT / f"worker/engine/{name}.py").read_text()) for name in IMPORTERS]
     names = {
         alias.asname or alias.name
+        for tree in trees
         for node in ast.walk(tree)
         if isinstance(node, ast.Import)
         or (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vllm"))

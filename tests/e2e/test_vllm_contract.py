@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from worker.engine.startup_timing import COMPILE, DOWNLOAD, GRAPHS, READ, VLLM_PHASES
+from worker.engine.startup_timing import (
+    COMPILE,
+    DOWNLOAD,
+    GRAPHS,
+    LOAD_STEPS,
+    READ,
+    VLLM_PHASES,
+)
 from worker.gc_tuning import GEN0_THRESHOLD
 
 PROBE = """
@@ -214,7 +221,7 @@ def contract() -> dict[str, object]:
         (
             "resolve_chat_template",
             ["tokenizer", "chat_template", "tools", "model_config"],
-            "startup_patches calls it, so that vLLM's caches have the template",
+            "startup_patches calls it to fill vLLM's cache of templates",
         ),
         ("gc.unfreeze", [], "if vLLM keeps its objects frozen, keep_objects_frozen can go"),
         ("packages_distributions", [], "startup_patches.remember_packages replaces the function"),
@@ -287,3 +294,27 @@ def test_vllm_logs_the_durations_that_startup_timings_read(
     found = VLLM_PHASES[part].search(text % values)
     assert found is not None
     assert float(found[1]) in (61.25, 61.0)
+
+
+@pytest.mark.parametrize(
+    ("step", "module", "text"),
+    [
+        ("starting the engine", "v1/engine/core.py", "Initializing a V1 LLM engine"),
+        ("initialising the device", "v1/worker/gpu/model_runner.py", "Loading model from scratch"),
+        ("initialising the device", "v1/worker/gpu_model_runner.py", "Starting to load model"),
+        (
+            "building the model",
+            "model_executor/model_loader/base_loader.py",
+            "Initializing model took",
+        ),
+        ("preparing the weights", "v1/worker/gpu/model_runner.py", "Model loading took"),
+        ("warming up", "v1/engine/core.py", "init engine (profile"),
+    ],
+)
+def test_vllm_logs_the_ends_of_the_steps_of_loading(step: str, module: str, text: str) -> None:
+    spec = importlib.util.find_spec("vllm")
+    assert spec is not None
+    assert spec.origin is not None
+    source = (Path(spec.origin).parent / module).read_text(encoding="utf-8")
+    assert text in source, f"{step}: vLLM words it otherwise now"
+    assert LOAD_STEPS[step].search(text)

@@ -9,6 +9,7 @@ from worker.engine.startup_timing import (
     COMPILE,
     DOWNLOAD,
     GRAPHS,
+    LOAD,
     READ,
     StartupTimings,
     process_age_s,
@@ -41,6 +42,57 @@ def test_to_dict_phases_add_up_to_the_total():
     assert data["phases"]["import"] >= 0.03
     assert data["background"]["weights"]["bytes"] == 7
     assert data["background"]["weights"]["from_s"] >= 1.0
+
+
+def test_load_steps_divide_the_phase_of_loading(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    timings = StartupTimings(0.0)
+    timings.start_phase(LOAD)
+    for at, line in (
+        (0.5, "core.py:133] Initializing a V1 LLM engine (v0.32.0) with config"),
+        (2.0, LINES[READ]),
+        (3.0, "Graph capturing finished in 1 secs, took 0.4 GiB"),
+        (3.25, "GPU KV cache size: 472,896 tokens, Maximum concurrency"),
+        (6.0, "Graph capturing finished in 2 secs, took 0.4 GiB"),
+    ):
+        clock[0] = at
+        timings.read_line(line)
+    clock[0] = 7.0
+    timings.start_phase("self-test")
+    clock[0] = 9.0
+
+    data = timings.to_dict()
+
+    assert data["load_steps"] == {
+        "starting the engine": 0.5,
+        "reading the weights": 1.5,
+        "measuring memory": 1.25,
+        "compiling kernels and capturing CUDA graphs": 2.75,
+        "starting the API servers": 1.0,
+    }
+    assert sum(data["load_steps"].values()) == data["phases"][LOAD]
+
+
+def test_phase_that_several_servers_report_goes_on(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    timings = StartupTimings(0.0)
+    for at in (1.0, 2.0, 3.0):
+        clock[0] = at
+        timings.start_phase(LOAD)
+    clock[0] = 5.0
+
+    data = timings.to_dict()
+
+    assert data["phases"] == {"interpreter and imports": 1.0, LOAD: 4.0}
+
+
+def test_load_steps_of_a_start_without_lines_are_none():
+    timings = StartupTimings(0.0)
+    timings.start_phase(LOAD)
+
+    assert timings.to_dict()["load_steps"] == {}
 
 
 def test_process_age_s_of_a_young_process_grows():

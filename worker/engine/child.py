@@ -233,15 +233,15 @@ def serve(arguments: Sequence[str], report: Reporter) -> None:
     # Imports create objects by the million that all stay; collections only slow them down.
     gc.disable()
     startup_patches.remember_packages()
-    prepared = forking.prepare_engine(arguments, patch_process)
     parsed = parse(arguments, report)
+    parsed.middleware = [*parsed.middleware, SERVE_START_HOOK]
+    patch_process(arguments)
+    gc.freeze()
+    prepared = forking.prepare_engine(arguments)
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.cli.serve import ServeSubcommand
     from vllm.v1.engine import utils
 
-    parsed.middleware = [*parsed.middleware, SERVE_START_HOOK]
-
-    patch_process(arguments)
     configured: list[Any] = []
     forking.fork_api_servers(configured)
     if "--api-server-count" not in arguments:

@@ -22,9 +22,6 @@ from worker.engine import startup_patches
 from worker.engine.forked import ForkError, run_in_fork
 from worker.engine.prepared import PreparedProcess
 
-PREPARE_CORES = 4
-"""Cores from which the engine is imported beside the API server."""
-
 OTHER_STARTS = frozenset({"--headless", "--numa-bind", "--data-parallel-backend"})
 """Options with which vLLM starts its engines in another way, or none."""
 
@@ -62,27 +59,19 @@ def fork_engine_processes(create_engine_config: Callable[..., Any]) -> Callable[
     return create
 
 
-def prepare_engine(
-    arguments: Sequence[str], patch: Callable[[Sequence[str]], None]
-) -> PreparedProcess | None:
-    """Start to import vLLM's engine in the process that will be it; None where that is not faster.
+def prepare_engine(arguments: Sequence[str]) -> PreparedProcess | None:
+    """Fork the process that will be vLLM's engine, which imports the rest of what it needs.
 
-    With few cores the two imports wait for each other.
+    Meanwhile this process imports the API server and builds the configuration. None where vLLM
+    does not fork its engine.
 
     Args:
         arguments: vLLM's arguments.
-        patch: Applies the patches that each of vLLM's processes needs.
     """
     method = os.environ.get("VLLM_WORKER_MULTIPROC_METHOD", "fork")
-    others = OTHER_STARTS.intersection(arguments)
-    if method != "fork" or others or len(os.sched_getaffinity(0)) < PREPARE_CORES:
+    if method != "fork" or sys.platform != "linux" or OTHER_STARTS.intersection(arguments):
         return None
-
-    def prepare() -> None:
-        startup_patches.import_engine()
-        patch(arguments)
-
-    return PreparedProcess(prepare, "EngineCore")
+    return PreparedProcess(startup_patches.import_engine, "EngineCore")
 
 
 def fork_api_servers(configured: Sequence[Any]) -> None:

@@ -1,9 +1,8 @@
 """A process that imports vLLM's engine while this one imports its API server.
 
-vLLM starts its engine process after it has imported everything and built its configuration. The
-engine then imports more modules and initialises CUDA. This module forks that process at the very
-beginning, before any import, and hands it vLLM's arguments once they are known. It is as
-independent of this process as a spawned one.
+vLLM starts its engine process after it has imported everything and built its configuration, and the
+engine then imports more modules. This module forks that process before, and hands over what vLLM
+would have given it at its start.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any
 
 ENGINE_MODULES = (
-    "vllm.v1.engine.core",
     "vllm.v1.executor.uniproc_executor",
     "vllm.model_executor.model_loader.default_loader",
 )
@@ -66,7 +65,7 @@ def import_all(modules: Iterable[str]) -> None:
 
 
 def import_engine() -> None:
-    """Import what vLLM's engine process needs."""
+    """Import what vLLM's engine process needs and the API server does not."""
     from vllm.platforms import current_platform
 
     import_all(ENGINE_MODULES)

@@ -22,6 +22,24 @@ VLLM_PHASES: Mapping[str, re.Pattern[str]] = {
 }
 """Phases of loading, and the line of vLLM's log that has the duration of each (0.32.0)."""
 
+LOAD = "loading the model and warming up"
+"""The phase that `LOAD_STEPS` divides."""
+
+LOAD_STEPS: Mapping[str, re.Pattern[str]] = {
+    "starting the engine": re.compile(r"Initializing a V1 LLM engine"),
+    "initialising the device": re.compile(r"Loading model from scratch|Starting to load model"),
+    "building the model": re.compile(r"Initializing model took"),
+    "reading the weights": re.compile(r"Loading weights took"),
+    "preparing the weights": re.compile(r"Model loading took"),
+    "compiling, or loading compiled code": VLLM_PHASES[COMPILE],
+    "measuring memory": re.compile(r"KV cache size: [\d,]+ tokens"),
+    "compiling kernels and capturing CUDA graphs": VLLM_PHASES[GRAPHS],
+    "warming up": re.compile(r"init engine \(profile"),
+}
+"""Steps of loading, and the line of vLLM's log that ends each (0.32.0)."""
+SERVERS_STEP = "starting the API servers"
+"""The step after the last of them."""
+
 SLOW_S: Mapping[str, float] = {DOWNLOAD: 2, READ: 10, COMPILE: 5, GRAPHS: 5}
 """A phase that takes longer gets a suggestion, seconds."""
 
@@ -30,12 +48,12 @@ SUGGESTIONS: Mapping[str, str] = {
     "that the next start finds them.",
     READ: "The weights were read slowly: bake the model into the image, or set "
     "SAFETENSORS_LOAD_STRATEGY=eager or LOAD_FORMAT=runai_streamer for a network volume.",
-    GRAPHS: "CUDA graphs were captured: fewer sizes in CUDAGRAPH_CAPTURE_SIZES take less, and "
-    "STARTUP_PROFILE=fast captures none and answers slower.",
+    GRAPHS: "CUDA graphs were captured: fewer sizes in CUDAGRAPH_CAPTURE_SIZES take less; "
+    "STARTUP_PROFILE=fast captures nine.",
 }
 COMPILE_NOT_CACHED = (
     "The model was compiled, and no cache keeps the result: attach a volume or set CACHE_PATH; "
-    "STARTUP_PROFILE=fast compiles nothing and answers slower."
+    "STARTUP_PROFILE=fast compiles nothing and answers a little slower."
 )
 COMPILE_CACHED = "The model was compiled; the next start finds the result in the cache."
 NO_BYTECODE = (
@@ -60,12 +78,17 @@ class StartupTimings:
         self._phases: list[tuple[str, float]] = [("interpreter and imports", 0.0)]
         self._background: dict[str, dict[str, float]] = {}
         self._vllm_phases: dict[str, float] = {}
+        self._step_ends: dict[str, float] = {}
         self._keeps_caches = keeps_caches
         self._has_bytecode = has_bytecode
 
     def start_phase(self, phase: str) -> None:
-        """End the current phase and start the next one."""
-        self._phases.append((phase, time.monotonic() - self._origin))
+        """End the current phase and start the next one, unless it goes on.
+
+        Each of vLLM's API servers reports the phase that it finds.
+        """
+        if phase != self._phases[-1][0]:
+            self._phases.append((phase, time.monotonic() - self._origin))
 
     def record_background(self, work: str, began: float, **figures: float) -> None:
         """Record a background task that has ended.
@@ -85,8 +108,11 @@ class StartupTimings:
     def read_line(self, line: str) -> None:
         """Record the duration of a phase of loading if a line of vLLM's output has one.
 
-        If several processes print the line, the slowest counts.
+        If several processes print the line, the slowest counts; of a step, the last one does.
         """
+        for step, pattern in LOAD_STEPS.items():
+            if pattern.search(line):
+                self._step_ends[step] = time.monotonic() - self._origin
         for phase, pattern in VLLM_PHASES.items():
             if found := pattern.search(line):
                 self._vllm_phases[phase] = max(float(found[1]), self._vllm_phases.get(phase, 0.0))
@@ -103,10 +129,25 @@ class StartupTimings:
             "event": "ready",
             "seconds": round(ends[-1], 2),
             "phases": phases,
+            "load_steps": self._load_steps(ends[-1]),
             "vllm_phases": self._vllm_phases,
             "background": self._background,
             "suggestions": self._suggestions(),
         }
+
+    def _load_steps(self, now: float) -> dict[str, float]:
+        """Return the duration of each step of loading; they add up to the phase."""
+        starts = dict(reversed(self._phases))
+        if LOAD not in starts or not self._step_ends:
+            return {}
+        names = [name for name, _at in self._phases]
+        following = names.index(LOAD) + 1
+        end = self._phases[following][1] if following < len(names) else now
+        steps, at = {}, starts[LOAD]
+        for step, ended in sorted(self._step_ends.items(), key=lambda item: item[1]):
+            steps[step] = round(max(0.0, ended - at), 2)
+            at = max(at, ended)
+        return {**steps, SERVERS_STEP: round(max(0.0, end - at), 2)}
 
     def _suggestions(self) -> list[str]:
         suggestions = {
