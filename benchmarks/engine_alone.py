@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from worker.engine.amx import permit_amx
-from worker.engine.child import disable_sched_yield, fork_engine_processes, load_cli_args
+from worker.engine.child import disable_sched_yield, load_cli_args
+from worker.engine.forking import fork_engine_processes
 from worker.engine.parent_death import die_with_parent, set_pdeathsig_on_fork
 
 

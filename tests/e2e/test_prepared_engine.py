@@ -21,11 +21,15 @@ async def test_engine_is_the_process_that_was_prepared(tiny_model: Path, servers
     count = {"API_SERVER_COUNT": str(servers)} if servers > 1 else {}
     settings = load_settings({**environ, **count})
     phases: dict[str, float] = {}
+
+    def record(name: str, seconds: float) -> None:
+        phases.setdefault(name, seconds)
+
     output: list[str] = []
     engine = EngineProcess(
         settings.engine_arguments(),
         build_environment(os.environ, settings.engine_environment()),
-        on_phase=phases.setdefault,
+        on_phase=record,
         on_output=output.append,
     )
     try:

@@ -46,7 +46,7 @@ def test_to_dict_phases_add_up_to_the_total():
 
 def test_load_steps_divide_the_phase_of_loading(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     timings = StartupTimings(0.0)
     timings.start_phase(LOAD)
     for at, line in (
@@ -76,7 +76,7 @@ def test_load_steps_divide_the_phase_of_loading(monkeypatch):
 
 def test_phase_that_several_servers_report_goes_on(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     timings = StartupTimings(0.0)
     for at in (1.0, 2.0, 3.0):
         clock[0] = at
