@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -221,6 +222,37 @@ def fit(
     from worker.sizing.fit_command import run_fit
 
     raise typer.Exit(run_fit(os.environ, name, gpu or [], gpus))
+
+
+cache_app = typer.Typer(
+    help="Carry compiled code to another machine with the same GPU.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+app.add_typer(cache_app, name="cache")
+
+
+@cache_app.command("export")
+def export_cache(
+    archive: Annotated[Path, typer.Argument(help="File to write, e.g. cache.tar.gz.")],
+) -> None:
+    """Write the compiled code in CACHE_PATH into one file, after a start with these settings."""
+    from worker.engine import cache_archive
+
+    raise typer.Exit(cache_archive.run_cache(cache_archive.export_cache, archive, os.environ))
+
+
+@cache_app.command("import")
+def import_cache(
+    archive: Annotated[Path, typer.Argument(help="File of `worker cache export`.")],
+) -> None:
+    """Add an exported file's compiled code to CACHE_PATH; only for files that you trust.
+
+    Refuses a file of another GPU, another vLLM, PyTorch or Triton, or other settings of vLLM.
+    """
+    from worker.engine import cache_archive
+
+    raise typer.Exit(cache_archive.run_cache(cache_archive.import_cache, archive, os.environ))
 
 
 @app.command()
