@@ -262,7 +262,7 @@ def test_command_of_the_tools_without_them_is_answered_in_one_line(
 
 
 def test_misspelt_command_without_the_tools_is_corrected(production: Environment) -> None:
-    assert "Did you mean 'check'?" in production.run("chek").stderr
+    assert "Did you mean 'check'?" in production.run("chck").stderr
 
 
 def test_wheel_of_the_tools_adds_its_commands(complete: Environment) -> None:
