@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.support.pod import Pod, start
+from tests.support.pod import WAIT_S, Pod, start
 from tests.support.ports import free_port
 from worker.errors import ExitCode
 
@@ -26,7 +26,7 @@ def cluster(rank: int, leader: Pod | None = None) -> dict[str, str]:
 
 
 async def wait_line(pod: Pod, text: str) -> str:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_S):
         while True:
             for line in pod.lines:
                 if text in line:

@@ -16,6 +16,7 @@ from tests.support.ports import free_port
 from worker.engine.parent_death import group_is_alive
 
 WORKER = Path(__file__).parents[1] / "fakes/engine_worker.py"
+WAIT_S = 60
 SERVE = "print('engine', os.getpid())\n"
 QUESTION = {"model": "name", "prompt": "x"}
 
@@ -42,7 +43,7 @@ class Pod:
         return 0
 
     async def wait_health(self, status: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S):
             while await self.health() != status:
                 await asyncio.sleep(0.01)
 
@@ -55,7 +56,7 @@ class Pod:
         return next(int(line.split()[1]) for line in self.lines if line.startswith("engine "))
 
     async def exit_status(self) -> int:
-        status = await asyncio.wait_for(self.process.wait(), 20)
+        status = await asyncio.wait_for(self.process.wait(), WAIT_S)
         assert not group_is_alive(self.engine_pid)
         return status
 
