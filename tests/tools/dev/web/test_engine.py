@@ -3,7 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
+from aiohttp import web
 
+from worker.engine.client import EngineClient
 from worker_tools.dev.web import engine
 from worker_tools.dev.web.engine import SERIES, EngineMonitor, read_metrics
 
@@ -44,7 +46,7 @@ async def test_sample_has_rates_since_the_last_one(monkeypatch):
         return read_metrics(next(texts))
 
     monkeypatch.setattr(monitor, "_connect", connect)
-    monkeypatch.setattr(engine, "_read", read)
+    monkeypatch.setattr(engine, "read_client", read)
     clock = SimpleNamespace(monotonic=lambda: next(times), time=lambda: 0.0)
     monkeypatch.setattr(engine, "time", clock)
     await monitor.sample()
@@ -64,3 +66,28 @@ async def test_sample_without_an_engine_is_none():
 
 def test_find_socket_of_a_process_that_has_ended_is_none():
     assert engine.find_socket(2**22 - 1) is None
+
+
+@pytest.mark.parametrize("filters", [True, False])
+async def test_read_client_asks_for_few_metrics_and_for_all_where_that_fails(tmp_path, filters):
+    asked: list[object] = []
+
+    async def few(request):
+        asked.append(sorted(request.query.getall("name[]")))
+        return web.Response(text=TEXT if filters else "")
+
+    async def everything(_request):
+        asked.append("all")
+        return web.Response(text=TEXT)
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics/", few), web.get("/metrics", everything)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.UnixSite(runner, str(tmp_path / "s")).start()
+    client = EngineClient(tmp_path / "s")
+    found = await engine.read_client(client)
+    await client.close()
+    await runner.cleanup()
+    assert found == read_metrics(TEXT)
+    assert asked == [sorted(engine.NAMES), *([] if filters else ["all"])]
