@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import itertools
 import multiprocessing
 import os
 import sys
@@ -63,13 +64,17 @@ def prepare_engine(arguments: Sequence[str]) -> PreparedProcess | None:
     """Fork the process that will be vLLM's engine, which imports the rest of what it needs.
 
     Meanwhile this process imports the API server and builds the configuration. None where vLLM
-    does not fork its engine.
+    does not fork its engine, and for a model that is not on the disk: vLLM reads the headers of
+    its weight files for the configuration, and a process that is forked before reads them again.
 
     Args:
         arguments: vLLM's arguments.
     """
     method = os.environ.get("VLLM_WORKER_MULTIPROC_METHOD", "fork")
     if method != "fork" or sys.platform != "linux" or OTHER_STARTS.intersection(arguments):
+        return None
+    model = dict(itertools.pairwise(arguments)).get("--model", "")
+    if not os.path.isdir(model):
         return None
     return PreparedProcess(startup_patches.import_engine, "EngineCore")
 
