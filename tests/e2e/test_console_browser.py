@@ -346,9 +346,8 @@ async def test_view_has_no_barrier_and_fits_each_width(site: Site, view: str, sc
     for width in WIDTHS:
         await site.page.set_viewport_size({"width": width, "height": 900})
         # Plots follow the new width in a later frame.
-        await site.page.wait_for_function(
-            "width => document.documentElement.scrollWidth <= width", arg=width, timeout=5_000
-        )
+        fits = "width => document.documentElement.scrollWidth <= width"
+        await site.page.wait_for_function(fits, arg=width, timeout=5_000)
         if width in (390, 1440):
             assert await find_barriers(site.page) == []
             if view == "configuration":

@@ -168,11 +168,7 @@ def test_process_without_work_ends_with_its_parent(tmp_path: Path) -> None:
     os.waitpid(pid, 0)
     child = int((tmp_path / "pid").read_text())
 
-    deadline = time.monotonic() + WAIT_S
-    while is_running(child) and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-    assert not is_running(child)
+    assert ends(child)
 
 
 def test_work_sees_the_end_of_its_parent(tmp_path: Path) -> None:
@@ -184,11 +180,15 @@ def test_work_sees_the_end_of_its_parent(tmp_path: Path) -> None:
     os.waitpid(pid, 0)
     child = int((tmp_path / "pid").read_text())
 
-    deadline = time.monotonic() + WAIT_S
-    while is_running(child) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert ends(child)
 
-    assert not is_running(child)
+
+def ends(pid: int) -> bool:
+    """Whether a process ends within `WAIT_S`."""
+    deadline = time.monotonic() + WAIT_S
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not is_running(pid)
 
 
 def is_running(pid: int) -> bool:
