@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
 
 from benchmarks.batch_kills import KillReport, run_with_kills
@@ -87,12 +88,17 @@ def offline(  # noqa: PLR0913  one parameter per option
         int | None, typer.Option(help="MAX_CONCURRENCY; else the worker's default.")
     ] = None,
     write: Annotated[Path | None, typer.Option(help="Markdown file for the report.")] = None,
+    save: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
     section: Annotated[str, typer.Option(help="Its section for this machine.")] = "cpu",
 ) -> None:
     """Compare the worker with only batch jobs and `vllm bench throughput`."""
     load = Load(size or ("8b" if runs_on_gpu() else "cpu"), requests, words, tokens, rtt_ms)
+    facts = describe_batch_run()
     timings = run_in_order(measure_offline(load, rounds, concurrency, report))
-    publish(write, f"{section}-offline", describe_offline(timings, load, describe_batch_run()))
+    if save is not None:
+        found = {"facts": facts, "load": load, "timings": timings}
+        save.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+    publish(write, f"{section}-offline", describe_offline(timings, load, facts))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +27,14 @@ from benchmarks.measure import Results, measure_bursts
 from benchmarks.memory import SPACE, STREAMS, TOKENS, describe_memory, measure_memory
 from benchmarks.model import Size
 from benchmarks.plan import plan_bursts
-from benchmarks.realistic import Comparison, load_comparison, measure_comparison
+from benchmarks.realistic import (
+    GPU_LOADS,
+    PARTNERS,
+    Choice,
+    Comparison,
+    load_comparison,
+    measure_comparison,
+)
 from benchmarks.realistic_report import describe_comparison
 from benchmarks.record import Record, Setting, load_record, save_record
 from benchmarks.report import (
@@ -94,6 +101,11 @@ def run(  # noqa: PLR0913  one parameter per option
     size: Annotated[
         Size | None, typer.Option(help="Its parameters; the default is 8b on a GPU, cpu elsewhere.")
     ] = None,
+    loads: Annotated[str, typer.Option(help="Requests that each system gets.")] = ",".join(GPU_LOADS),
+    systems: Annotated[
+        str,
+        typer.Option(help="What takes turns with `vllm serve`; worker-vllm needs its checkout."),
+    ] = "http,queue,engine",
 ) -> None:
     """Compare the engine alone, this worker and worker-vllm under one local endpoint."""
     if first_chunk:
@@ -109,7 +121,17 @@ def run(  # noqa: PLR0913  one parameter per option
         else:
             size = size or ("8b" if runs_on_gpu() else "cpu")
             comparison = Comparison(describe_run(), size, base_rtt_ms)
-            compare(comparison, rounds, time.monotonic() + budget_s, save)
+            partners = choose("--systems", systems, PARTNERS)
+            if "worker-vllm" in partners and worker_vllm is None:
+                raise typer.BadParameter("--systems: worker-vllm needs --worker-vllm")
+            choice = Choice(
+                choose("--loads", loads, GPU_LOADS),
+                partners,
+                rounds,
+                time.monotonic() + budget_s,
+                worker_vllm,
+            )
+            compare(comparison, choice, save)
         publish(write, f"{section}-{comparison.size}", describe_comparison(comparison))
         return
     if read is not None:
@@ -127,7 +149,19 @@ def run(  # noqa: PLR0913  one parameter per option
     print(describe_targets(record.setting, record.results))
 
 
-def compare(comparison: Comparison, rounds: int, deadline_s: float, save: Path | None) -> None:
+def choose(option: str, text: str, known: Iterable[str]) -> list[str]:
+    """Return the names in a comma-separated option.
+
+    Raises:
+        typer.BadParameter: There is no such name.
+    """
+    names = text.split(",")
+    if unknown := set(names).difference(known):
+        raise typer.BadParameter(f"{option}: {', '.join(unknown)}; known are {', '.join(known)}")
+    return names
+
+
+def compare(comparison: Comparison, choice: Choice, save: Path | None) -> None:
     """Measure time per token; `save` is rewritten after each result."""
 
     def keep() -> None:
@@ -135,7 +169,7 @@ def compare(comparison: Comparison, rounds: int, deadline_s: float, save: Path |
             comparison.save(save)
 
     with suppress(asyncio.CancelledError):  # What was measured until then is reported.
-        run_in_order(measure_comparison(comparison, rounds, deadline_s, keep, report))
+        run_in_order(measure_comparison(comparison, choice, keep, report))
 
 
 def make_setting(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.realistic import Comparison, Load
+from benchmarks.client import Load
+from benchmarks.realistic import PARTNERS, Comparison
 from benchmarks.report import describe_facts, describe_target_results, make_table
 from benchmarks.served import HTTP, QUEUE, SERVE
 from benchmarks.targets import TargetResult
@@ -22,9 +23,10 @@ LEGEND = """\
 Medians of the rounds, as vLLM's own `vllm bench serve` measures them: {prompt} random tokens in,
 {tokens} out, all streamed. *TTFT*: time to the first token. *TPOT*: time per token after it, of a
 whole answer. *ITL*: time between two events; in queue mode several come with one piece, and no time
-passes between those. Each mode of the worker takes turns with `vllm serve`, which has the same
-options, prompts and arrivals, and its own default of one API server. All systems share one compile
-cache. The queue is a local endpoint with a round trip of {rtt_ms:g} ms."""
+passes between those. Each system takes turns with `vllm serve`, which has the same options, prompts
+and arrivals, and its own default of one API server. *engine*: vLLM without any server, in the
+client's process. All share one compile cache. The queue is a local endpoint with a round trip of
+{rtt_ms:g} ms."""
 
 NOISE = """\
 How far the rounds of `vllm serve` itself are apart, in the median of all loads (each round has its
@@ -78,7 +80,7 @@ def check_comparison(comparison: Comparison, loads: list[Load]) -> Iterator[Targ
 
 def _make_rows(comparison: Comparison, loads: list[Load]) -> Iterator[tuple[str, ...]]:
     for load in loads:
-        for pair in (HTTP, QUEUE):
+        for pair in PARTNERS.values():
             for system in (SERVE, pair):
                 if found := comparison.median(system, pair, load):
                     yield (
@@ -98,7 +100,7 @@ def _describe_noise(comparison: Comparison, loads: list[Load]) -> list[str]:
     """Return by how much the rounds of `vllm serve` differ, if a load has several."""
     spread: dict[str, list[float]] = {}
     for load in loads:
-        found = [one for pair in (HTTP, QUEUE) for one in comparison.rounds(SERVE, pair, load)]
+        found = [one for pair in PARTNERS.values() for one in comparison.rounds(SERVE, pair, load)]
         for name in ("ttft_p50_ms", "tpot_p50_ms", "itl_p50_ms", "itl_p99_ms"):
             values = [one[name] for one in found]
             if len(values) > 1:

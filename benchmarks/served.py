@@ -1,4 +1,4 @@
-"""Systems with HTTP: the worker in both of its modes, and `vllm serve`."""
+"""Systems with HTTP: the worker in both of its modes, and the systems beside it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+from pydantic import TypeAdapter
 
+from benchmarks.client import Load, LoadError, ask
+from benchmarks.engine_server import PATH, Question
 from benchmarks.systems import START_TIMEOUT_S, STOP_S, EndedError
-from benchmarks.worker_vllm import find_free_port, make_shim
+from benchmarks.worker_vllm import build_worker_vllm, find_free_port, make_shim
 from worker.engine.environment import build_environment
 from worker.engine.parent_death import die_with_parent
 from worker.settings import load_settings
 from worker.start import ENGINE_ARGUMENTS
 
 SERVE, HTTP, QUEUE = "vllm serve", "worker, HTTP", "worker, queue"
+ENGINE, WORKER_VLLM = "engine", "worker-vllm"
+
+QUEUE_HEALTH, QUEUE_BASE = "/v2/local/health", "/v2/local/openai"
 
 ASK_AGAIN_S = 0.2
 
@@ -35,17 +41,19 @@ class Service:
 
     Attributes:
         name: As tables call it.
-        command: Command line without the port, which follows it.
+        command: Command line.
         environ: Whole environment, without the variable `PORT`.
         health: Path that answers 200 when the system is ready.
-        base: Path before those of OpenAI's API.
+        base: Path before those of OpenAI's API; a queue has one.
+        takes_port: Whether the command line needs `--port`; the variable is always set.
     """
 
     name: str
     command: tuple[str, ...]
     environ: Mapping[str, str]
-    health: str
+    health: str = "/health"
     base: str = ""
+    takes_port: bool = True
 
 
 class Server:
@@ -86,7 +94,7 @@ class Server:
         with self._log.open("wb") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *self.service.command,
-                *(("--port", self._port) if self.service.name != HTTP else ()),
+                *(("--port", self._port) if self.service.takes_port else ()),
                 stdout=output,
                 stderr=output,
                 env={**self.service.environ, "PORT": self._port},
@@ -105,10 +113,28 @@ class Server:
         with suppress(aiohttp.ClientError, TimeoutError):
             limit = aiohttp.ClientTimeout(total=5)
             async with session.get(self._origin + self.service.health, timeout=limit) as response:
-                if self.name != QUEUE or response.status != 200:
+                if not self.service.base or response.status != 200:
                     return response.status == 200
                 return bool((await response.json())["workers"]["idle"])
         return False
+
+    async def ask(self, model: Path, load: Load, seed: int) -> dict[str, float]:
+        """Run a load and return its figures; the arguments are those of `ask`.
+
+        Raises:
+            LoadError: Not every request was answered.
+        """
+        if self.name != ENGINE:
+            return await ask(self.url, model, load, seed)
+        question = TypeAdapter(Question).dump_json(Question(model, load, seed))
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session,
+            session.post(self._origin + PATH, data=question) as response,
+        ):
+            if response.status != 200:
+                raise LoadError(await response.text())
+            figures: dict[str, float] = await response.json()
+            return figures
 
     async def stop(self) -> None:
         """Stop the service and all of its processes."""
@@ -123,33 +149,43 @@ class Server:
         await self._process.wait()
 
 
-def make_services(environ: Mapping[str, str], shim: Path, rtt_ms: float) -> dict[str, Service]:
+def make_services(
+    environ: Mapping[str, str], folder: Path, rtt_ms: float, worker_vllm: Path | None = None
+) -> dict[str, Service]:
     """Return every service by its name; all serve the same model with the same options.
 
     Args:
         environ: Environment with the worker's settings.
-        shim: Empty folder for the `vllm` command.
-        rtt_ms: Round trip between worker and platform, for the queue mode.
+        folder: Folder for the `vllm` command.
+        rtt_ms: Round trip between worker and platform, for the queue.
+        worker_vllm: Checkout of worker-vllm; None leaves it out.
     """
+    (shim := folder / "shim").mkdir()
     make_shim(shim)
     settings = load_settings(environ)
-    worker = (sys.executable, "-m", "worker")
+    python = (sys.executable, "-m")
     path = f"{shim}:{environ.get('PYTHONPATH', '')}".rstrip(":")
     engine = build_environment({**environ, "PYTHONPATH": path}, settings.engine_environment())
     # The worker registers it inside vLLM's process.
     engine.pop("VLLM_MEDIA_CONNECTOR", None)
-    arguments = drop_option([*settings.engine_arguments(), *ENGINE_ARGUMENTS], OWN_SERVERS)
-    services = (
-        Service(HTTP, (*worker, "start", "--mode", "load-balancer"), environ, "/ping"),
-        Service(SERVE, (str(shim / "vllm"), "serve", *arguments), engine, "/health"),
-        Service(
-            QUEUE,
-            (*worker, "dev", "--rtt-ms", str(rtt_ms)),
-            environ,
-            "/v2/local/health",
-            "/v2/local/openai",
-        ),
-    )
+    options = drop_option(list(settings.engine_arguments()), OWN_SERVERS)
+    start = (*python, "worker", "start", "--mode", "load-balancer")
+    dev = (*python, "worker", "dev", "--rtt-ms", str(rtt_ms))
+    services = [
+        Service(SERVE, (str(shim / "vllm"), "serve", *options, *ENGINE_ARGUMENTS), engine),
+        Service(ENGINE, (*python, "benchmarks.engine_server", *options), engine),
+        Service(HTTP, start, environ, "/ping", takes_port=False),
+        Service(QUEUE, dev, environ, QUEUE_HEALTH, QUEUE_BASE),
+    ]
+    if worker_vllm is not None:
+        (other := folder / "worker-vllm").mkdir()
+        program = build_worker_vllm(worker_vllm, environ, other)
+        command = (*python, "benchmarks.queue_server", str(rtt_ms), *program.command)
+        services.append(
+            Service(
+                WORKER_VLLM, command, program.environ, QUEUE_HEALTH, QUEUE_BASE, takes_port=False
+            )
+        )
     return {service.name: service for service in services}
 
 

@@ -13,11 +13,12 @@ from aiohttp.test_utils import TestServer
 from tokenizers import Tokenizer
 
 from benchmarks import realistic
+from benchmarks.client import FIGURES, Load, LoadError, ask
 from benchmarks.environment import MODEL
 from benchmarks.model import VOCABULARY, build_sized_model
-from benchmarks.realistic import FIGURES, Comparison, Load, LoadError, Timing, Turns, ask
+from benchmarks.realistic import PARTNERS, Comparison, Timing, Turns
 from benchmarks.realistic_report import check_comparison, describe_comparison
-from benchmarks.served import HTTP, QUEUE, SERVE, Server, Service, make_services
+from benchmarks.served import ENGINE, HTTP, QUEUE, SERVE, Server, Service, make_services
 from benchmarks.systems import EndedError
 
 LOAD = Load("completion", 300, 20, 512, 101)
@@ -83,8 +84,8 @@ def test_describe_comparison_is_the_same_from_a_file_and_has_rounds_and_failures
 async def test_turns_give_both_systems_the_same_prompts_and_none_twice(tmp_path, monkeypatch):
     asked: list[tuple[str, int]] = []
 
-    async def record(url: str, _model: Path, _load: Load, seed: int) -> dict[str, float]:
-        asked.append((url, seed))
+    async def record(server: Server, _model: Path, _load: Load, seed: int) -> dict[str, float]:
+        asked.append((server.url, seed))
         return SAME
 
     quiet: list[str] = []
@@ -92,9 +93,9 @@ async def test_turns_give_both_systems_the_same_prompts_and_none_twice(tmp_path,
     async def note(others: list[Server]) -> None:
         quiet.extend(other.name for other in others)
 
-    monkeypatch.setattr(realistic, "ask", record)
+    monkeypatch.setattr(Server, "ask", record)
     monkeypatch.setattr(realistic, "wait_quiet", note)
-    services = [Service(name, (), {}, "/health") for name in (HTTP, SERVE, QUEUE)]
+    services = [Service(name, (), {}) for name in (HTTP, SERVE, QUEUE)]
     http, serve, queue = (Server(service, tmp_path / "log") for service in services)
     comparison = Comparison({}, "cpu", 20)
     turns = Turns(comparison, [LOAD], 2, tmp_path, lambda: None, lambda _: None)
@@ -104,6 +105,7 @@ async def test_turns_give_both_systems_the_same_prompts_and_none_twice(tmp_path,
     await turns.take(queue, serve, time.monotonic())  # No time: only the warm-up.
 
     assert len(comparison.timings) == 8
+    assert comparison.failures == [f"{QUEUE}, {LOAD}: no time was left"] * 2
     assert len(set(asked)) == len(asked)
     seeds = [[seed for url, seed in asked if url == server.url] for server in (http, queue, serve)]
     assert seeds[0] + seeds[1] == seeds[2]
@@ -150,9 +152,8 @@ async def test_ask_checks_that_every_token_arrived(model, answered):
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     (tmp_path / "health").touch()
     command = (sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory")
-    service = Service(
-        HTTP, ("sh", "-c", f"exec {' '.join(command)} {tmp_path} $PORT"), {}, "/health"
-    )
+    start = ("sh", "-c", f"exec {' '.join(command)} {tmp_path} $PORT")
+    service = Service(HTTP, start, {}, takes_port=False)
     server = Server(service, tmp_path / "log")
     yield server
     await server.stop()
@@ -169,7 +170,7 @@ async def test_server_starts_waits_until_it_answers_and_ends(server):
 
 async def test_server_that_ends_shows_what_it_printed(tmp_path):
     command = (sys.executable, "-c", "print('no such model')")
-    server = Server(Service(SERVE, command, {}, "/health"), tmp_path / "log")
+    server = Server(Service(SERVE, command, {}), tmp_path / "log")
 
     with pytest.raises(EndedError, match=r"(?s)vllm serve did not start.*no such model"):
         await server.start()
@@ -178,10 +179,16 @@ async def test_server_that_ends_shows_what_it_printed(tmp_path):
 def test_make_services_give_the_same_options_to_all(tmp_path, model):
     environ = {"MODEL_NAME": str(model), "MAX_NUM_SEQS": "77", "API_SERVER_COUNT": "3"}
 
-    services = make_services({**environ, "VLLM_CACHE_ROOT": "/c"}, tmp_path, rtt_ms=30)
+    checkout = tmp_path / "checkout"
+    (checkout / "src").mkdir(parents=True)
+    (checkout / "src" / "main.py").touch()
+
+    services = make_services({**environ, "VLLM_CACHE_ROOT": "/c"}, tmp_path, 30, checkout)
 
     serve = services[SERVE].command
-    assert serve[:2] == (str(tmp_path / "vllm"), "serve")
+    assert set(services) == {SERVE, *PARTNERS.values()}
+    assert serve[:2] == (str(tmp_path / "shim" / "vllm"), "serve")
+    assert services[ENGINE].command[3:] == serve[2:-3]
     assert serve[serve.index("--max-num-seqs") + 1] == "77"
     assert "--api-server-count" not in serve
     assert {service.environ["VLLM_CACHE_ROOT"] for service in services.values()} == {"/c"}
