@@ -18,6 +18,7 @@ from worker.queue.job_stats import JobStats
 from worker.request import Code
 from worker.settings.deprecated import REMOVED, RENAMED
 from worker.settings.registry import load_registry
+from worker_tools.deploy.options import IMAGE
 from worker_tools.render.build_arguments import BUILD_ARGUMENTS
 from worker_tools.render.deployment import find_sizes
 
@@ -205,6 +206,17 @@ def test_preset_that_the_hub_offers_is_named() -> None:
     names = {preset["name"] for preset in listing["config"]["presets"]}
     assert set(re.findall(r'the preset "([^"]+)"', TEXTS["deployment"])) <= names
     assert "the preset" in TEXTS["deployment"]
+
+
+def test_examples_name_the_image_that_is_set_in_one_place() -> None:
+    pages = [ROOT / "README.md", ROOT / "tools/worker_tools/cli.py", *ROOT.glob("docs/**/*.md")]
+    named = {
+        image
+        for page in pages
+        for image in re.findall(r"[\w./]+/[\w-]*worker(?=:\d)", page.read_text(encoding="utf-8"))
+    }
+    name = IMAGE.rpartition(":")[0]
+    assert named == {name, f"docker.io/{name}"}
 
 
 def test_pages_are_linked_from_the_readme() -> None:

@@ -74,7 +74,7 @@ def test_fit_names_the_draft_and_counts_it():
     _code, plain = fit(environ={"PROFILE": "llama-3.1-8b"}, gpus=["L4"])
     _code, text = fit(environ={"PROFILE": "llama-3.1-8b", "SPECULATION": "on"}, gpus=["L4"])
 
-    draft = "RedHatAI/Llama-3.1-8B-Instruct-speculator.eagle3, 3 tokens ahead"
+    draft = "RedHatAI/Llama-3.1-8B-Instruct-speculator.eagle3, 3 tokens per step"
     assert f"draft     0.8 GiB of the weights: {draft}" in text
     assert "weights   15.7 GiB" in text
     assert "weights   15.0 GiB" in plain

@@ -20,7 +20,7 @@ from worker.validation_errors import InvalidValue, invalid_value
 CACHED = "cached"
 """Start of the origin of a value that a cached model gave."""
 
-CACHE_ANCHOR = "models.md#where-models-are-found"
+CACHE_ANCHOR = "model-location.md"
 
 OFFLINE = "HF_HUB_OFFLINE"
 """Makes Hugging Face's libraries send no request to the hub."""

@@ -60,4 +60,4 @@ def draft(preset: Speculation) -> str:
     method, model = preset.config.get("method"), preset.config.get("model")
     what = {"mtp": "the checkpoint's own draft head", "ngram": "n-grams of the prompt"}
     name = model or what.get(str(method), str(method))
-    return f"{name}, {preset.config.get('num_speculative_tokens')} tokens ahead"
+    return f"{name}, {preset.config.get('num_speculative_tokens')} tokens per step"

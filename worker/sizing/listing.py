@@ -22,11 +22,11 @@ from worker.sizing import formatting
 LABELS = {
     "architecture": "architecture",
     "parameters": "parameters",
-    "active_parameters": "of these, active",
+    "active_parameters": "active parameters",
     "weight_bytes": "weights",
-    "encoder_bytes": "of these, encoders",
-    "context": "context, tokens",
-    "attention": "kept per layer",
+    "encoder_bytes": "encoders",
+    "context": "context length, tokens",
+    "attention": "KV cache per layer",
     "licence": "licence",
     "gated": "gated",
 }

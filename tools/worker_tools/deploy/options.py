@@ -18,6 +18,9 @@ import typer
 EndpointMode = Literal["queue", "load-balancer"]
 ScaleBy = Literal["requests", "delay"]
 
+IMAGE = "you/worker:1.0"
+"""Image in all examples. Once an image is published, its name is set here."""
+
 IDLE_S = 60
 """About the duration of a start. A longer idle time costs more than another start."""
 
@@ -37,7 +40,7 @@ class DeployOptions:
     ] = None
     image: Annotated[
         str | None,
-        typer.Option(help="Image of this worker in a registry, with its tag: you/worker:1.0."),
+        typer.Option(help=f"Image of this worker in a registry, with its tag: {IMAGE}."),
     ] = None
     name: Annotated[
         str | None, typer.Option(help="Name of the endpoint; else the profile's or the model's.")

@@ -18,7 +18,13 @@ from worker.settings.settings import Settings
 from worker.sizing import SizingTarget, load_target
 from worker_tools.deploy import sizing
 from worker_tools.deploy.gpus import Gpus, choose_gpus
-from worker_tools.deploy.options import IDLE_S, QUEUE_DELAY_S, DeployOptions, EndpointMode
+from worker_tools.deploy.options import (
+    IDLE_S,
+    IMAGE,
+    QUEUE_DELAY_S,
+    DeployOptions,
+    EndpointMode,
+)
 from worker_tools.deploy.variables import collect_variables
 
 INIT_TIMEOUT = "RUNPOD_INIT_TIMEOUT"
@@ -159,7 +165,7 @@ def _load_target(
 def _check_options(options: DeployOptions) -> Iterator[Problem]:
     if not options.image:
         message = "no image is given; build one and push it to a registry"
-        yield Problem("--image", message, expected="you/worker:1.0", anchor="image.md#the-image")
+        yield Problem("--image", message, expected=IMAGE, anchor="image.md#the-image")
     if options.name is not None and not NAME.fullmatch(options.name):
         yield Problem("--name", "not a valid name of an endpoint", options.name, NAME_TEXT)
     if options.workers_min > options.workers_max:

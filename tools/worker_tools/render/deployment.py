@@ -51,6 +51,7 @@ def deploy_page(_registry: OptionRegistry) -> str:
         "deploy-command.md.j2",
         options=deploy_options.option_texts(),
         deploy_options=deploy_options,
+        image=deploy_options.IMAGE,
         sizing=sizing,
         plan=plan,
         max_pools=deploy_gpus.MAX_POOLS,
@@ -63,7 +64,12 @@ def deploy_page(_registry: OptionRegistry) -> str:
 
 def image_page(registry: OptionRegistry) -> str:
     """Return the page about the image."""
-    return render_template("image.md.j2", arguments=BUILD_ARGUMENTS, version=registry.version)
+    return render_template(
+        "image.md.j2",
+        arguments=BUILD_ARGUMENTS,
+        image=deploy_options.IMAGE,
+        version=registry.version,
+    )
 
 
 def sizes_page(_registry: OptionRegistry) -> str:

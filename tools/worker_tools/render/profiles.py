@@ -23,6 +23,7 @@ from worker.sizing.listing import facts_of, unknown_facts
 from worker.sizing.placement import Placement, cheapest, place_all, place_on
 from worker.sizing.target import SizingTarget, load_target
 from worker.vllm_options.schema import read_schema
+from worker_tools.deploy.options import IMAGE
 from worker_tools.render.markdown import render_template
 
 FOLDER = "docs/profiles"
@@ -136,6 +137,7 @@ def _variables(item: ResolvedProfile) -> dict[str, object]:
         "encoders": item.profile.about.fact("encoder_bytes"),
         "settings": _settings_text(item.profile.settings),
         "formatting": formatting,
+        "image": IMAGE,
         "task": TASKS[item.profile.about.task].lower(),
     }
 

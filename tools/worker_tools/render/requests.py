@@ -50,7 +50,7 @@ of `max_tokens` reports that in `warnings`, a list of texts."""
 
 _STRUCTURED = """\
 If other parameters leave no token that satisfies the constraint, the request fails with
-[`unsatisfiable_constraints`](errors.md#unsatisfiable-constraints). An example is
+[`unsatisfiable_constraints`](errors.md#unsatisfiable_constraints). An example is
 `allowed_token_ids` without the token that ends the output.
 
 A reasoning model (REASONING_PARSER is set) is constrained only after its reasoning. A plain
@@ -77,6 +77,30 @@ A bare OpenAI body without a route is accepted if it cannot be native input: it 
 `prompt` or `messages`, at least one sampling parameter, and no name that only native input has."""
 
 
+_ERROR_FORM = f"""\
+A request that fails gets an OpenAI error object, in native input and on all OpenAI routes. The
+error of a failed job is the same object as JSON text:
+
+```json
+{{"error": {{"message": "…", "type": "invalid_request_error", "param": "sampling_params.n",
+           "code": "invalid_parameter", "status": 400}}}}
+```
+
+| Field | Meaning |
+|---|---|
+| `code` | one of the codes below; codes are stable |
+| `param` | path of the invalid field |
+| `status` | HTTP status of the error |
+| `retryable` | `true` if the same request may succeed later |
+| `problems` | all problems, if several fields are invalid |
+
+If vLLM reports the error, `message`, `type` and `param` are vLLM's.
+
+Over HTTP and as the last event of a stream, `/v1/messages` returns errors in Anthropic's format,
+`{{"type": "error", "error": {{…}}}}`, and `{COHERE}` in Cohere's,
+`{{"message": "…", "error": {{…}}}}`. The `error` object has the same fields; on `/v1/messages`,
+`type` is Anthropic's."""
+
 _CONTAINERS = ", ".join(f"`{name}` ({server})" for name, server in CONTAINERS.items())
 _HARMLESS_NAMES = "Ignored without a report: {}.".format(
     ", ".join(
@@ -99,40 +123,21 @@ The parameters inside {_CONTAINERS} count as parameters of the body itself.
 
 def render_errors() -> str:
     """Return the page of all error codes."""
-    lines = [
-        HEADER,
-        "# Errors of requests",
-        "",
-        "A request that cannot be answered gets an OpenAI error object, natively and through the",
-        "OpenAI routes alike; the error of a failed job is the same object as JSON text:",
-        "",
-        "```json",
-        '{"error": {"message": "…", "type": "invalid_request_error", "param": "sampling_params.n",',
-        '           "code": "invalid_parameter", "status": 400}}',
-        "```",
-        "",
-        "`code` is stable, `param` is the path of the field at fault, `status` is the HTTP status",
-        'of the error, and `"retryable": true` means that the same request may succeed later.',
-        "Several wrong fields are reported together, each in `problems`. For errors that vLLM",
-        "reports, `message`, `type` and `param` are vLLM's.",
-        "",
-        "Over HTTP and as the last event of a stream, an error of `/v1/messages` has Anthropic's",
-        f'form, `{{"type": "error", "error": {{…}}}}`, and one of `{COHERE}` has Cohere\'s,',
-        '`{"message": "…", "error": {…}}`. The members of `error` are the same; `type` is',
-        "Anthropic's there.",
-        "",
-    ]
     rows = [
         (
-            f'<a id="{code.value.replace("_", "-")}"></a>`{code.value}`',
+            f"[`{code.value}`](#{code.value})",
             str(spec.status),
             spec.meaning,
-            spec.remedy,
             "yes" if spec.retryable else "",
         )
         for code, spec in ERROR_SPECS.items()
     ]
-    lines += _table(("Code", "Status", "What happened", "What to do", "Retry"), rows)
+    lines = [HEADER, "# Errors", "", _ERROR_FORM, "", "## Codes", ""]
+    lines += _table(("Code", "Status", "Meaning", "Retry"), rows)
+    for code, spec in ERROR_SPECS.items():
+        retry = " A retry may succeed." if spec.retryable else ""
+        lines += ["", f"### `{code.value}`", "", f"Status {spec.status}. {spec.meaning}{retry}"]
+        lines += ["", f"**What to do:** {spec.remedy}"]
     return "\n".join(lines) + "\n"
 
 

@@ -84,7 +84,7 @@ async def test_failed_job_has_the_documentation_of_its_code(page):
     assert job["code"] == "invalid_parameter"
     assert job["error"]["param"] == "n"
     assert "wrong type" in job["error"]["docs"]["meaning"]
-    assert job["error"]["docs"]["page"] == "docs/errors.md#invalid-parameter"
+    assert job["error"]["docs"]["page"] == "docs/errors.md#invalid_parameter"
     assert job["can"]["retry"] is True
 
 

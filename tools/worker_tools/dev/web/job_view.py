@@ -118,7 +118,7 @@ def find_error(job: Job) -> dict[str, Any]:
         error["docs"] = {
             "meaning": spec.meaning,
             "remedy": spec.remedy,
-            "page": f"docs/errors.md#{str(error['code']).replace('_', '-')}",
+            "page": f"docs/errors.md#{error['code']}",
         }
     return error  # type: ignore[no-any-return]
 
