@@ -39,7 +39,6 @@ MODULE_LINES = 200
 
 TESTED_BY = {
     "benchmarks/systems.py": "tests/benchmarks/test_measure.py",
-    "tools/worker_tools/batch/api.py": "tests/tools/batch/test_run.py",
     "tools/worker_tools/dev/job.py": "tests/tools/dev/test_store.py",
     "worker/bake/download.py": "tests/bake/test_command.py",
     "worker/engine/child.py": "tests/e2e/test_vllm_contract.py",

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from worker.errors import UnavailableError, WorkerError, shorten
+from worker.errors import UnavailableError, WorkerError
+from worker_tools.runpod_api import RunpodClient, describe_no_response, describe_rejection
 
 TIMEOUT_S = 120.0
 """For one call; an append is up to 10 MiB."""
@@ -29,9 +28,6 @@ MAX_RETRY_S = 30.0
 
 PAGE = 200
 """Requests of one page of results; a result may have 20 MB."""
-
-DETAIL = 300
-"""Characters of RunPod's message that an error repeats."""
 
 ADVICE = {
     401: "check RUNPOD_API_KEY",
@@ -79,7 +75,7 @@ class Summary(BaseModel):
         return self.status == "FINALIZED" and self.ended >= self.total
 
 
-class BatchClient:
+class BatchClient(RunpodClient):
     """Client for the batches of one endpoint. Use it as an asynchronous context manager.
 
     Args:
@@ -89,24 +85,8 @@ class BatchClient:
     """
 
     def __init__(self, url: str, key: str | None, patience_s: float = PATIENCE_S) -> None:
-        self._url = f"{url}/batch"
+        super().__init__(f"{url}/batch", key, TIMEOUT_S)
         self._patience_s = patience_s
-        self._session = aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
-            trust_env=True,
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._session.close()
 
     async def create(self) -> str:
         """Create an empty draft and return its id.
@@ -182,35 +162,18 @@ class BatchClient:
             wait_s = min(wait_s * 2, MAX_RETRY_S)
 
     async def _send(self, method: str, path: str, body: bytes | None = None) -> Any:
-        headers = None if body is None else {"Content-Type": "application/json"}
         try:
-            # A redirect would send the key to another host.
-            async with self._session.request(
-                method, self._url + path, data=body, headers=headers, allow_redirects=False
-            ) as answer:
-                content = await answer.read()
+            status, data = await self._request(method, path, body)
         except (aiohttp.ClientError, TimeoutError) as error:
-            reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
+            reason = describe_no_response(error)
             raise UnansweredError(f"RunPod cannot be reached: {reason}") from None
-        if answer.status >= 500:
-            raise UnansweredError(f"RunPod answered {answer.status}: {_detail(content)}")
-        if answer.status == 429:
-            raise LimitError(f"RunPod answered 429: {_detail(content)}")
-        if answer.status >= 300:
-            advice = ADVICE.get(answer.status, "nothing was changed by this call")
-            raise RejectedError(f"RunPod answered {answer.status}: {_detail(content)}; {advice}")
-        try:
-            return orjson.loads(content)
-        except orjson.JSONDecodeError:
-            raise UnansweredError(f"RunPod answered {answer.status} without JSON") from None
-
-
-def _detail(content: bytes) -> str:
-    """Return RunPod's message."""
-    try:
-        data = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        data = content.decode(errors="replace")
-    if isinstance(data, dict):
-        data = data.get("error") or data.get("detail") or data.get("message") or "no explanation"
-    return shorten(" ".join(str(data).split()), DETAIL)
+        if status >= 500:
+            raise UnansweredError(f"RunPod answered {status}: {describe_rejection(data)}")
+        if status == 429:
+            raise LimitError(f"RunPod answered 429: {describe_rejection(data)}")
+        if status >= 300:
+            advice = ADVICE.get(status, "nothing was changed by this call")
+            raise RejectedError(f"RunPod answered {status}: {describe_rejection(data)}; {advice}")
+        if isinstance(data, str):
+            raise UnansweredError(f"RunPod answered {status} without JSON")
+        return data

@@ -26,9 +26,8 @@ from worker_tools.batch.results import Tally, write_results
 from worker_tools.batch.run import BatchRun, Observer
 from worker_tools.batch.state import Part, StateFolder
 from worker_tools.batch.state import Progress as SavedProgress
-from worker_tools.deploy.api import KEYS_PAGE
-from worker_tools.deploy.command import KEY, LOOPBACK
 from worker_tools.dev.limits import Limits
+from worker_tools.runpod_api import KEY_VARIABLE, KEYS_PAGE, LOOPBACK, is_valid_key, read_key
 
 BASE_URL = "https://api.runpod.ai/v2"
 BASE_URL_VARIABLE = "RUNPOD_ENDPOINT_BASE_URL"
@@ -69,7 +68,7 @@ def run_batch(
     """
     out = console or open_console()
     notes = console or open_console(stderr=True)
-    redact = Redactor([environ[KEY].strip()] if environ.get(KEY, "").strip() else [])
+    redact = Redactor([key] if (key := read_key(environ)) else [])
     try:
         return _run(environ, options, out, notes)
     except InvalidFileError as error:
@@ -175,11 +174,11 @@ def find_target(environ: Mapping[str, str], endpoint: str | None) -> Target:
     local = parts.hostname in LOOPBACK
     if parts.scheme == "http" and not local:
         raise UsageError(f"{parts.hostname} is not encrypted; the key would be sent there")
-    key = environ.get(KEY, "").strip()
-    if key and not re.fullmatch(r"[\x21-\x7e]+", key):
-        raise UsageError(f"{KEY} has characters that a key cannot contain; copy it again")
+    key = read_key(environ)
+    if key and not is_valid_key(key):
+        raise UsageError(f"{KEY_VARIABLE} has characters that a key cannot contain; copy it again")
     if not key and not local:
-        raise UsageError(f"{KEY} is not set; get a key from {KEYS_PAGE}")
+        raise UsageError(f"{KEY_VARIABLE} is not set; get a key from {KEYS_PAGE}")
     return Target(endpoint.rstrip("/"), None if local else key)
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import aiohttp
 import orjson
 
-from worker.errors import UnavailableError, WorkerError, shorten
+from worker.errors import UnavailableError, WorkerError
+from worker_tools.runpod_api import (
+    KEYS_PAGE,
+    RunpodClient,
+    describe_no_response,
+    describe_rejection,
+)
 
 TIMEOUT_S = 60.0
-MAX_DETAIL_LENGTH = 500
-"""Characters of RunPod's message that an error repeats."""
-
-KEYS_PAGE = "https://console.runpod.io/user/settings"
 
 ADVICE: Mapping[int, str] = {
     401: f"check RUNPOD_API_KEY, or create a new key at {KEYS_PAGE}",
@@ -49,33 +50,8 @@ class Endpoint:
     base_url: str | None = None
 
 
-class Api:
-    """Client for one account. Use it as an asynchronous context manager.
-
-    Args:
-        url: Address of all endpoints.
-        key: The API key; it is in a header and nowhere else.
-        timeout_s: Longest time for one request, seconds.
-    """
-
-    def __init__(self, url: str, key: str, timeout_s: float = TIMEOUT_S) -> None:
-        self._url = url
-        self._session = aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
-            trust_env=True,
-        )
-
-    async def __aenter__(self) -> Api:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._session.close()
+class EndpointsClient(RunpodClient):
+    """Client for the endpoints of one account, whose address is `url`."""
 
     async def find(self, name: str) -> Endpoint | None:
         """Return the endpoint with this name; None if there is none.
@@ -85,11 +61,9 @@ class Api:
             UnavailableError: RunPod cannot be reached or does not respond.
         """
         try:
-            status, data = await self._send("GET", None)
+            status, data = await self._request("GET")
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise UnavailableError(
-                f"RunPod cannot be reached at {self._url}: {_cause(error)}; nothing was created"
-            ) from None
+            raise self._unreachable(error) from None
         if status != 200 or not isinstance(data, dict):
             raise _rejection(status, data, "RunPod does not list the account's endpoints")
         for item in data.get("endpoints") or ():
@@ -106,38 +80,27 @@ class Api:
             AmbiguousResponseError: No usable response; the endpoint may exist.
         """
         try:
-            status, data = await self._send("POST", body)
+            status, data = await self._request("POST", body=orjson.dumps(body))
         except aiohttp.ClientConnectorError as error:
             # Nothing was sent yet.
-            raise UnavailableError(
-                f"RunPod cannot be reached at {self._url}: {_cause(error)}; nothing was created"
-            ) from None
+            raise self._unreachable(error) from None
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise AmbiguousResponseError(f"RunPod did not answer: {_cause(error)}") from None
+            raise AmbiguousResponseError(
+                f"RunPod did not answer: {describe_no_response(error)}"
+            ) from None
         if status >= 500:
-            raise AmbiguousResponseError(f"RunPod answered {status}: {_detail(data)}")
+            raise AmbiguousResponseError(f"RunPod answered {status}: {describe_rejection(data)}")
         if status not in (200, 201):
             raise _rejection(status, data, "RunPod refuses to create the endpoint")
         if not isinstance(data, dict) or not data.get("id"):
             raise AmbiguousResponseError(f"RunPod answered {status} without the endpoint's id")
         return _endpoint(data)
 
-    async def _send(self, method: str, body: Mapping[str, Any] | None) -> tuple[int, Any]:
-        headers = None if body is None else {"Content-Type": "application/json"}
-        payload = None if body is None else orjson.dumps(body)
-        # A redirect would send the key to another host.
-        async with self._session.request(
-            method, self._url, data=payload, headers=headers, allow_redirects=False
-        ) as answer:
-            content = await answer.read()
-            retry = answer.headers.get("Retry-After")
-        try:
-            data = orjson.loads(content)
-        except orjson.JSONDecodeError:
-            data = content.decode("utf-8", "replace")
-        if answer.status == 429 and isinstance(data, dict) and retry is not None:
-            data = {**data, "errors": [*(data.get("errors") or ()), f"try again in {retry} s"]}
-        return answer.status, data
+    def _unreachable(self, error: BaseException) -> UnavailableError:
+        reason = describe_no_response(error)
+        return UnavailableError(
+            f"RunPod cannot be reached at {self._url}: {reason}; nothing was created"
+        )
 
 
 def _endpoint(item: Mapping[str, Any]) -> Endpoint:
@@ -148,19 +111,5 @@ def _endpoint(item: Mapping[str, Any]) -> Endpoint:
 
 def _rejection(status: int, data: Any, what: str) -> ApiRejectedError:
     return ApiRejectedError(
-        f"{what} ({status}): {_detail(data)}; {ADVICE.get(status, OTHER_ADVICE)}"
+        f"{what} ({status}): {describe_rejection(data)}; {ADVICE.get(status, OTHER_ADVICE)}"
     )
-
-
-def _detail(data: Any) -> str:
-    """Return RunPod's message, from a problem object of RFC 9457 or any other body."""
-    if not isinstance(data, dict):
-        return shorten(" ".join(str(data).split()), MAX_DETAIL_LENGTH) or "no explanation"
-    detail = data.get("detail") or data.get("message") or data.get("title") or "no explanation"
-    errors = data.get("errors")
-    listed = [str(item) for item in errors] if isinstance(errors, list) else []
-    return shorten("; ".join([str(detail), *listed]), MAX_DETAIL_LENGTH)
-
-
-def _cause(error: BaseException) -> str:
-    return "no answer in time" if isinstance(error, TimeoutError) else str(error) or "no reason"

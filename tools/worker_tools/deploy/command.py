@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,12 +15,11 @@ from worker.profile import PROFILES
 from worker.redaction import Redactor
 from worker_tools.deploy.address import console_url
 from worker_tools.deploy.api import (
-    KEYS_PAGE,
     TIMEOUT_S,
     AmbiguousResponseError,
-    Api,
     ApiRejectedError,
     Endpoint,
+    EndpointsClient,
 )
 from worker_tools.deploy.options import DeployOptions
 from worker_tools.deploy.plan import Deployment, plan_deployment
@@ -33,9 +31,7 @@ from worker_tools.deploy.report import (
     print_endpoint,
 )
 from worker_tools.deploy.request import BASE_URL_VARIABLE, endpoint_body, endpoints_url
-
-KEY = "RUNPOD_API_KEY"
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+from worker_tools.runpod_api import KEY_VARIABLE, KEYS_PAGE, LOOPBACK, is_valid_key, read_key
 
 
 def run_deploy(
@@ -81,7 +77,7 @@ def run_deploy(
 def _execute(
     deployment: Deployment, environ: Mapping[str, str], out: Console, timeout_s: float
 ) -> int:
-    key, as_json = environ[KEY].strip(), deployment.options.as_json
+    key, as_json = read_key(environ), deployment.options.as_json
     data = deployment_data(deployment, environ)
     try:
         endpoint = asyncio.run(_create(deployment, endpoints_url(environ), key, timeout_s))
@@ -105,7 +101,7 @@ async def _create(deployment: Deployment, url: str, key: str, timeout_s: float) 
     Raises:
         WorkerError: The message says what exists now and what to do.
     """
-    async with Api(url, key, timeout_s) as api:
+    async with EndpointsClient(url, key, timeout_s) as api:
         found = await api.find(deployment.name)
         if found is not None:
             raise ApiRejectedError(
@@ -119,7 +115,7 @@ async def _create(deployment: Deployment, url: str, key: str, timeout_s: float) 
             return await _find_created(api, deployment.name, error)
 
 
-async def _find_created(api: Api, name: str, error: AmbiguousResponseError) -> Endpoint:
+async def _find_created(api: EndpointsClient, name: str, error: AmbiguousResponseError) -> Endpoint:
     """Return the endpoint if it was created although the response is lost."""
     again = "Run the command again; it never creates a second endpoint of the same name"
     try:
@@ -133,11 +129,13 @@ async def _find_created(api: Api, name: str, error: AmbiguousResponseError) -> E
 
 
 def _check_access(environ: Mapping[str, str]) -> Iterator[Problem]:
-    key = environ.get(KEY, "").strip()
+    key = read_key(environ)
     if not key:
-        yield Problem(KEY, "is not set; --execute needs it", expected=f"a key from {KEYS_PAGE}")
-    elif not re.fullmatch(r"[\x21-\x7e]+", key):
-        yield Problem(KEY, "has characters that a key cannot contain; copy it again")
+        yield Problem(
+            KEY_VARIABLE, "is not set; --execute needs it", expected=f"a key from {KEYS_PAGE}"
+        )
+    elif not is_valid_key(key):
+        yield Problem(KEY_VARIABLE, "has characters that a key cannot contain; copy it again")
     url = urlsplit(endpoints_url(environ))
     if url.scheme != "https" and url.hostname not in LOOPBACK:
         # The key is sent there.
