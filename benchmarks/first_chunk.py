@@ -97,10 +97,10 @@ async def measure_first_chunks(
     turns += [(system.name, system, partial(ask, system)) for system in systems]
     found: dict[str, list[float]] = {name: [] for name, _, _ in turns}
     try:
-        for begun in range(0, repetitions, IN_A_ROW):
+        for done in range(0, repetitions, IN_A_ROW):
             for name, asked, ask_once in turns:
                 await wait_quiet([other for other in systems if other is not asked])
-                count = WARM_UP + min(IN_A_ROW, repetitions - begun)
+                count = WARM_UP + min(IN_A_ROW, repetitions - done)
                 found[name] += [await ask_once(burst) for _ in range(count)][WARM_UP:]
             report(f"{len(found[server.name])} of {repetitions} repetitions")
     finally:

@@ -43,7 +43,7 @@ class Stream:
 
     Attributes:
         submitted_s: When it was made.
-        chunks_s: When each of its pieces was there, with a streamed answer.
+        chunks_s: When each of its chunks was there, with a streamed answer.
         finished_s: When the answer was complete.
         tokens: Tokens that were generated.
         posts: Posts from worker to platform.

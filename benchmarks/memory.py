@@ -110,7 +110,7 @@ def describe_memory(held: Held, facts: dict[str, str]) -> str:
         ("peak above idle", f"{growth / MB:.1f} MB"),
         ("the same per stream", f"{growth / burst.concurrency / 1000:.0f} kB"),
         (
-            "posted per stream, each piece and then the whole",
+            "posted per stream, each chunk and then the whole",
             f"{held.posted_bytes / burst.concurrency / 1000:.0f} kB",
         ),
         ("vLLM's server, idle", f"{held.server_idle_bytes / MB:.1f} MB"),

@@ -22,7 +22,7 @@ COLUMNS = {
 LEGEND = """\
 Medians of the rounds, as vLLM's own `vllm bench serve` measures them: {prompt} random tokens in,
 {tokens} out, all streamed. *TTFT*: time to the first token. *TPOT*: time per token after it, of a
-whole answer. *ITL*: time between two events; in queue mode several come with one piece, and no time
+whole answer. *ITL*: time between two events; in queue mode several come with one chunk, and no time
 passes between those. Each system takes turns with `vllm serve`, which has the same options, prompts
 and arrivals, and its own default of one API server. *engine*: vLLM without any server, in the
 client's process. All share one compile cache. The queue is a local endpoint with a round trip of

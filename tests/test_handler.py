@@ -114,7 +114,7 @@ async def test_stream_interval_of_jobs_that_came_together_counts_all_of_them(bui
 
 
 @pytest.mark.parametrize("shape", [openai, native])
-async def test_stream_interval_is_no_larger_than_the_largest_piece(build, shape):
+async def test_stream_interval_is_no_larger_than_the_largest_chunk(build, shape):
     bench = await build(stream(*CHUNKS, DONE))
     bench.stream_load.active += 40
     await bench.run({**shape(), "max_batch_size": 2})

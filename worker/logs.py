@@ -104,17 +104,17 @@ class _RedactedText(io.TextIOWrapper):
         lines, end, rest = text.rpartition("\n")
         if end:
             self._pending.append(lines)
-            super().write(self._take() + end)
+            super().write(self._redact_pending() + end)
         if rest:
             self._pending.append(rest)
         return len(text)
 
     def flush(self) -> None:
         if self._pending:
-            super().write(self._take())
+            super().write(self._redact_pending())
         super().flush()
 
-    def _take(self) -> str:
+    def _redact_pending(self) -> str:
         pending, self._pending = self._pending, []
         return self.redact("".join(pending))
 

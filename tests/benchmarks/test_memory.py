@@ -23,4 +23,4 @@ def test_describe_memory_tells_the_growth_per_stream():
     assert "- machine: 2 cores" in text
     assert "| peak above idle | 60.0 MB |" in text
     assert "| the same per stream | 200 kB |" in text
-    assert "| posted per stream, each piece and then the whole | 100 kB |" in text
+    assert "| posted per stream, each chunk and then the whole | 100 kB |" in text

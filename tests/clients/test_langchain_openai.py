@@ -34,9 +34,9 @@ def test_chat_is_answered(build):
 
 
 def test_chat_is_streamed(build):
-    pieces = [piece.content for piece in build().stream(QUESTION)]
-    assert ANSWER in "".join(pieces)
-    assert len([piece for piece in pieces if piece]) > 1
+    chunks = [chunk.content for chunk in build().stream(QUESTION)]
+    assert ANSWER in "".join(chunks)
+    assert len([chunk for chunk in chunks if chunk]) > 1
 
 
 def test_tool_is_called(build):

@@ -26,8 +26,8 @@ def test_text_is_continued(options):
 
 
 def test_text_is_streamed(options):
-    pieces = list(RunPod(**options).stream("The capital of France is"))
-    assert ANSWER in "".join(pieces)
+    chunks = list(RunPod(**options).stream("The capital of France is"))
+    assert ANSWER in "".join(chunks)
 
 
 def test_stop_ends_the_text(options):

@@ -29,8 +29,8 @@ def test_chat_is_answered(ask):
 
 
 def test_chat_is_streamed(ask):
-    pieces = [chunk.choices[0].delta.content or "" for chunk in ask(stream=True)]
-    assert ANSWER in "".join(pieces)
+    chunks = [chunk.choices[0].delta.content or "" for chunk in ask(stream=True)]
+    assert ANSWER in "".join(chunks)
 
 
 def test_text_is_continued(endpoint):

@@ -44,9 +44,9 @@ def test_chat_is_answered(build):
 
 
 def test_chat_is_streamed(build):
-    pieces = [p.delta for p in build().stream_chat([ChatMessage(role="user", content=QUESTION)])]
-    assert ANSWER in "".join(piece or "" for piece in pieces)
-    assert len(pieces) > 1
+    chunks = [p.delta for p in build().stream_chat([ChatMessage(role="user", content=QUESTION)])]
+    assert ANSWER in "".join(chunk or "" for chunk in chunks)
+    assert len(chunks) > 1
 
 
 def test_text_is_continued(build):

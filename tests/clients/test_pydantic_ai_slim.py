@@ -41,11 +41,11 @@ def test_agent_answers(build):
 def test_agent_streams(build):
     async def read():
         async with build().run_stream(QUESTION) as result:
-            return [piece async for piece in result.stream_text(delta=True, debounce_by=None)]
+            return [chunk async for chunk in result.stream_text(delta=True, debounce_by=None)]
 
-    pieces = asyncio.run(read())
-    assert ANSWER in "".join(pieces)
-    assert len(pieces) > 1
+    chunks = asyncio.run(read())
+    assert ANSWER in "".join(chunks)
+    assert len(chunks) > 1
 
 
 @pytest.mark.parametrize("form", [City, NativeOutput(City)], ids=["tool", "native"])

@@ -38,8 +38,8 @@ def test_run_returns_a_job(sdk):
 
 
 def test_job_is_streamed(sdk):
-    pieces = list(sdk.run({**INPUT, "stream": True}).stream())
-    assert ANSWER in "".join(text_of([piece]) for piece in pieces)
+    chunks = list(sdk.run({**INPUT, "stream": True}).stream())
+    assert ANSWER in "".join(text_of([chunk]) for chunk in chunks)
 
 
 def test_run_sync_of_a_refused_request_is_none(sdk):

@@ -28,7 +28,7 @@ pytest.register_assert_rewrite(
     "tests.e2e.support.effects.choice",
     "tests.e2e.support.effects.deployment",
     "tests.e2e.support.effects.end",
-    "tests.e2e.support.effects.pieces",
+    "tests.e2e.support.effects.chunks",
     "tests.e2e.support.effects.reasoning",
 )
 

@@ -28,17 +28,17 @@ async function send(url, key, body) {
   const more = body === null ? {} : {method: "POST", body: JSON.stringify(body)};
   const response = await fetch(url, {headers, ...more});
   const reader = response.body.getReader(), decoder = new TextDecoder();
-  const pieces = [];
+  const chunks = [];
   for (let next = await reader.read(); !next.done; next = await reader.read()) {
-    pieces.push(decoder.decode(next.value, {stream: true}));
+    chunks.push(decoder.decode(next.value, {stream: true}));
   }
-  return {status: response.status, pieces};
+  return {status: response.status, chunks};
 }
 </script>
 """
 READ_EVENTS = """([url, key, body]) => send(url, key, body).then(answer => ({
   ...answer,
-  texts: answer.pieces.join("").split("\\n\\n")
+  texts: answer.chunks.join("").split("\\n\\n")
     .filter(event => event.startsWith("data: {"))
     .map(event => JSON.parse(event.slice(6)).choices[0]?.delta.content ?? ""),
 }))"""
@@ -131,7 +131,7 @@ async def test_page_reads_an_error(
     server, page, _ = site
     answer = await page.evaluate(SEND, [server.url + path, key, body])
     assert answer["status"] == status
-    assert f'"code":"{code}"' in "".join(answer["pieces"])
+    assert f'"code":"{code}"' in "".join(answer["chunks"])
 
 
 async def test_page_reads_the_health(site: tuple[Server, Page, Page]) -> None:

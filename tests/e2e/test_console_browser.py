@@ -64,11 +64,11 @@ class Site:
             body = {"prompt": text, "stream": True, "sampling_params": {"max_tokens": number}}
             job = self.store.submit(JobRequest(body, False, 600_000, 600_000, 600.0, size_bytes=90))
             await self.store.take(WORKER, 1)
-            piece = {"choices": [{"tokens": [text]}], "usage": {"input": 3, "output": 5}}
+            chunk = {"choices": [{"tokens": [text]}], "usage": {"input": 3, "output": 5}}
             for _ in range(3):
-                self.store.add_chunk(WORKER, job.id, [piece], 120)
+                self.store.add_chunk(WORKER, job.id, [chunk], 120)
             failed = {"error": '{"error": {"code": "invalid_parameter", "message": "no"}}'}
-            done = failed if number % 10 == 9 else {"output": [piece]}
+            done = failed if number % 10 == 9 else {"output": [chunk]}
             self.store.finish(WORKER, job.id, done, 300)
             ids.append(job.id)
         return ids
@@ -230,8 +230,8 @@ async def test_reasoning_is_shown_apart_from_the_answer(site: Site) -> None:
     job = await send_and_take(site)
     roles = [message["role"] for message in job.request.input["openai_input"]["messages"]]
     assert roles == ["system", "user"]
-    for piece in (chunk(reasoning="Let me "), chunk(reasoning="think."), chunk(content="Because.")):
-        site.store.add_chunk(WORKER, job.id, [piece], len(piece))
+    for reply in (chunk(reasoning="Let me "), chunk(reasoning="think."), chunk(content="Because.")):
+        site.store.add_chunk(WORKER, job.id, [reply], len(reply))
     await expect(site.page.locator(".reasoning .text")).to_have_text("Let me think.")
     await expect(site.page.locator(".choice > .text")).to_have_text("Because.")
     site.store.finish(WORKER, job.id, {"output": []}, 20)

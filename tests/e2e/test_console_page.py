@@ -274,7 +274,7 @@ async def test_restart_that_vllm_refuses_shows_why_and_is_repaired(
 
 SIZES: Any = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}
 VIEWS = ("playground", "jobs", "job", "start", "engine")
-SAID = "Each piece of this answer was shown on the page as soon as the worker had posted it."
+SAID = "Each chunk of this answer was shown on the page as soon as the worker had posted it."
 
 
 async def show_view(page: Page, deployment: LocalDeployment, view: str) -> None:

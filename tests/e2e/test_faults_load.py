@@ -182,14 +182,14 @@ async def test_platform_that_stumbles_loses_and_repeats_nothing(loaded: Loaded) 
     )
     async with asyncio.timeout(40):
         job = await loaded.api.wait_for(job_id, "COMPLETED", "FAILED")
-    pieces = (await loaded.api.call("GET", f"/stream/{job_id}"))["stream"]
+    chunks = (await loaded.api.call("GET", f"/stream/{job_id}"))["stream"]
     faults.clear()
 
     def join(outputs: list[Any]) -> str:
         return "".join(text for output in outputs for text in output["choices"][0]["tokens"])
 
     assert join(job["output"]) == TEXT
-    assert join([piece["output"] for piece in pieces]) == TEXT
+    assert join([chunk["output"] for chunk in chunks]) == TEXT
 
 
 async def test_engine_that_stands_still_fails_the_jobs_and_ends_the_worker(loaded: Loaded) -> None:

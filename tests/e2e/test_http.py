@@ -118,9 +118,9 @@ async def test_chat_streamed_keeps_every_character(
     stream = await client.chat.completions.create(
         model=REPO, messages=MESSAGES, max_tokens=200, stream=True, extra_body=text_choice
     )
-    pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
-    assert "".join(pieces) == TEXT
-    assert len(pieces) > 10
+    chunks = [chunk.choices[0].delta.content or "" async for chunk in stream]
+    assert "".join(chunks) == TEXT
+    assert len(chunks) > 10
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])

@@ -129,7 +129,7 @@ async def open_client(url: str) -> AsyncIterator[Door]:
 
 
 def open_polled(api: Api) -> Door:
-    """RunPod's own way: a job whose pieces are polled."""
+    """RunPod's own way: a job whose chunks are polled."""
 
     def build_input(route: str, body: dict[str, Any]) -> dict[str, Any]:
         return {"openai_route": route, "openai_input": body}
@@ -142,7 +142,7 @@ def open_polled(api: Api) -> Door:
         while not ended:
             await asyncio.sleep(POLL_S)
             poll = await api.call("GET", f"/stream/{job_id}")
-            text += "".join(piece["output"] for piece in poll["stream"])
+            text += "".join(chunk["output"] for chunk in poll["stream"])
             ended = poll["status"] in ("COMPLETED", "FAILED") and not poll["stream"]
         return text
 

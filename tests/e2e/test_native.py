@@ -66,7 +66,7 @@ async def test_stream_polled_gives_every_token_once(api: Api, text_choice: dict[
     outputs: list[Any] = []
     while True:
         poll = await api.call("GET", f"/stream/{job_id}")
-        outputs += [piece["output"] for piece in poll["stream"]]
+        outputs += [chunk["output"] for chunk in poll["stream"]]
         if poll["status"] == "COMPLETED" and not poll["stream"]:
             break
     assert join(outputs) == TEXT

@@ -1,4 +1,4 @@
-"""A model that thinks first: a second deployment, whose stream pieces also wait until full.
+"""A model that thinks first: a second deployment, whose stream chunks also wait until full.
 
 It also has what vLLM does only for some families: Qwen's architecture takes decisions, DeepSeek's
 tokenizer has a form for gaps in a text.
@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.support.deployment import MODEL, Api, connect, deploy, make_environ
-from tests.e2e.support.effects import pieces, reasoning
+from tests.e2e.support.effects import chunks, reasoning
 from tests.e2e.support.effects.reasoning import THINK_THEN_SAY
 from tests.e2e.support.parameters import Asker, Check, Way, list_cases
 from tests.e2e.support.tiny_model import QWEN3, build_tiny_model
@@ -66,7 +66,7 @@ async def thinking(thinker: LocalDeployment) -> AsyncIterator[Api]:
         yield connected
 
 
-CASES = [case for module in (reasoning, pieces) for case in list_cases(module.__name__)]
+CASES = [case for module in (reasoning, chunks) for case in list_cases(module.__name__)]
 
 
 @pytest.mark.parametrize(("check", "way"), CASES)

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WORKER = Path(__file__).parent / "frail_worker.py"
 ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-PIECES = [f"piece {number}" for number in range(10)]
-STREAM = {"outputs": PIECES, "pause_s": 0.1}
+CHUNKS = [f"chunk {number}" for number in range(10)]
+STREAM = {"outputs": CHUNKS, "pause_s": 0.1}
 FROZEN_S = 2.0
 """Longer than the worker takes for a freeze here."""
 
@@ -157,7 +157,7 @@ async def network(tmp_path_factory) -> AsyncIterator[Network]:
 async def expect_complete(job: Job) -> None:
     assert await job.finished(15), job.status
     assert job.status is JobStatus.COMPLETED
-    assert job.output == PIECES
+    assert job.output == CHUNKS
 
 
 async def test_names_that_do_not_resolve_at_the_start_are_waited_for(network):
@@ -166,14 +166,14 @@ async def test_names_that_do_not_resolve_at_the_start_are_waited_for(network):
     await network.wait_for(lambda: network.endpoint.store.workers.get("worker-1").pings > pings + 1)
 
 
-async def test_names_that_stop_to_resolve_cost_neither_pieces_nor_results(network):
-    streaming, whole = network.submit(**STREAM), network.submit(sleep_s=0.5, outputs=PIECES)
+async def test_names_that_stop_to_resolve_cost_neither_chunks_nor_results(network):
+    streaming, whole = network.submit(**STREAM), network.submit(sleep_s=0.5, outputs=CHUNKS)
     await network.wait_for(lambda: len(streaming.chunks) > 2)
     await network.lose_names(2.0)
     await expect_complete(streaming)
     await expect_complete(whole)
-    assert streaming.chunks == PIECES
-    assert whole.chunks == PIECES
+    assert streaming.chunks == CHUNKS
+    assert whole.chunks == CHUNKS
 
 
 async def test_platform_that_stands_still_for_a_while_loses_and_repeats_nothing(network):
@@ -185,17 +185,17 @@ async def test_platform_that_stands_still_for_a_while_loses_and_repeats_nothing(
     network.proxy.flowing.set()
     for each in (job, waiting):
         await expect_complete(each)
-        assert each.chunks == PIECES
+        assert each.chunks == CHUNKS
 
 
 async def test_stream_post_whose_reply_is_lost_arrives_twice_and_the_result_is_right(network):
-    """Sent again, because a piece that is missing in the middle is as wrong and more likely."""
+    """Sent again, because a chunk that is missing in the middle is as wrong and more likely."""
     network.endpoint.faults.add(
-        Fault("stream", drop=True, processed=True, when=lambda call: b"piece 4" in call.body)
+        Fault("stream", drop=True, processed=True, when=lambda call: b"chunk 4" in call.body)
     )
     job = network.submit(**STREAM)
     await expect_complete(job)
-    assert job.chunks == [*PIECES[:5], *PIECES[4:]]
+    assert job.chunks == [*CHUNKS[:5], *CHUNKS[4:]]
 
 
 async def test_post_on_a_dead_connection_is_sent_again_on_a_new_one(network):
@@ -203,9 +203,9 @@ async def test_post_on_a_dead_connection_is_sent_again_on_a_new_one(network):
     await network.wait_for(lambda: len(job.chunks) > 2)
     network.proxy.abandon()
     await expect_complete(job)
-    # The platform had the piece of the post whose reply died; it cannot know it again.
-    assert list(dict.fromkeys(job.chunks)) == PIECES
-    assert len(job.chunks) <= len(PIECES) + 1
+    # The platform had the chunk of the post whose reply died; it cannot know it again.
+    assert list(dict.fromkeys(job.chunks)) == CHUNKS
+    assert len(job.chunks) <= len(CHUNKS) + 1
     # The take died too; without a freeze that is noticed only after the SDK's 90 s, so the test
     # that follows begins with one.
 
@@ -218,7 +218,7 @@ async def test_dead_connections_after_a_freeze_delay_no_job(network):
     job = network.submit(**STREAM)
     os.kill(worker, signal.SIGCONT)
     await expect_complete(job)
-    assert job.chunks == PIECES
+    assert job.chunks == CHUNKS
     # The take that died would have been held for 20 s.
     assert job.metrics.taken_s - job.metrics.submitted_s < 5
 

@@ -34,8 +34,8 @@ def event(choices: list[dict], usage: tuple[int, int] | None = None, **more: obj
     return b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n"
 
 
-def text(index: int, piece: str, **more: object) -> dict:
-    return {"index": index, "text": piece, **more}
+def text(index: int, chunk: str, **more: object) -> dict:
+    return {"index": index, "text": chunk, **more}
 
 
 def delta(index: int, **parts: object) -> dict:
@@ -239,16 +239,16 @@ def test_stream_nothing_fed_gives_nothing():
 def test_stream_any_split_of_any_text_joins_to_the_same(seed):
     pick = random.Random(seed)
     alphabet = ["a", " ", "\n", "ß", "é", "€", "漢", "😀", "👩‍🚀", '"', "\\", "\u2028"]
-    pieces = [
+    chunks = [
         "".join(pick.choices(alphabet, k=pick.randint(1, 4))) for _ in range(pick.randint(1, 60))
     ]
-    sequences = [pick.randrange(3) for _ in pieces]
+    sequences = [pick.randrange(3) for _ in chunks]
     counts = [0, 0, 0]
     events = []
-    for index, piece in zip(sequences, pieces, strict=True):
+    for index, chunk in zip(sequences, chunks, strict=True):
         counts[index] += 1
-        events.append(event([text(index, piece)], (3, counts[index])))
-    events += [event([], (3, len(pieces))), DONE]
+        events.append(event([text(index, chunk)], (3, counts[index])))
+    events += [event([], (3, len(chunks))), DONE]
 
     stream = NativeStream(call_for(sampling={"n": 3}))
     outputs = []
@@ -260,12 +260,12 @@ def test_stream_any_split_of_any_text_joins_to_the_same(seed):
             outputs.append(json.loads(json.dumps(output)))
 
     for index in range(3):
-        expected = [p for i, p in zip(sequences, pieces, strict=True) if i == index]
+        expected = [p for i, p in zip(sequences, chunks, strict=True) if i == index]
         listed = [c for o in outputs for c in o["choices"] if c["index"] == index]
         assert [t for choice in listed for t in choice["tokens"]] == expected
     totals = [output["usage"]["output"] for output in outputs]
     assert totals == sorted(totals)
-    assert outputs[-1]["usage"] == {"input": 3, "output": len(pieces)}
+    assert outputs[-1]["usage"] == {"input": 3, "output": len(chunks)}
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])

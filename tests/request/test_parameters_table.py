@@ -6,7 +6,7 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from tests.e2e.support.effects import answer, choice, deployment, end, pieces, reasoning
+from tests.e2e.support.effects import answer, choice, chunks, deployment, end, reasoning
 from tests.e2e.support.parameters import EFFECTS, Way, ways_of
 from worker.errors import RequestError
 from worker.request import Batching, RequestDefaults, parse_job
@@ -24,7 +24,7 @@ MODULES = {
     choice,
     deployment,
     end,
-    pieces,
+    chunks,
     reasoning,
 }
 

@@ -59,8 +59,8 @@ async def test_native_stream_has_the_warning_once(ready):
 
     _status, text = await ready.ask("POST", "/runsync", json=body)
 
-    pieces = [line.removeprefix(b"data: ") for line in text.split(b"\n\n")]
-    outputs = [orjson.loads(piece) for piece in pieces if piece.startswith(b"{")]
+    chunks = [line.removeprefix(b"data: ") for line in text.split(b"\n\n")]
+    outputs = [orjson.loads(chunk) for chunk in chunks if chunk.startswith(b"{")]
     assert sum("mirostat" in str(output.get("warnings")) for output in outputs) == 1
 
 

@@ -209,7 +209,7 @@ async def test_relay_of_an_empty_stream_yields_nothing(open_stream):
     assert await collect(await open_stream(script), flush_of(EAGER)) == []
 
 
-async def test_relay_cuts_a_large_piece_between_events(open_stream, monkeypatch):
+async def test_relay_cuts_a_large_chunk_between_events(open_stream, monkeypatch):
     monkeypatch.setattr(EventBuffer.pop, "__defaults__", (len(event(0)) * 2,))
 
     async def script(response):

@@ -27,8 +27,8 @@ from worker.request.parameters import find_typos, unknown_parameters_error
 from worker.request.routes import CHAT, COMPLETIONS, Route, find_path, resolve_route
 from worker.request.sampling import SamplingParameters
 from worker.request.structured_output import check_grammar_size
-from worker.request.trace_context import take_trace_context
-from worker.request.upload import FORM_ROUTES, take_upload
+from worker.request.trace_context import split_trace_context
+from worker.request.upload import FORM_ROUTES, split_upload
 from worker.request.validation import validate
 from worker.suggest import suggest
 
@@ -77,7 +77,7 @@ def parse_job(job_input: object, defaults: RequestDefaults) -> EngineRequest:
         raise _unknown_shape(f"expected an object, got {json_type_name(job_input)}")
     try:
         check_json(job_input)
-        own_input, headers = take_trace_context(job_input)
+        own_input, headers = split_trace_context(job_input)
         request = _parse_shape(own_input, defaults)
         check_grammar_size(request.body or {}, defaults.max_grammar_bytes)
     except RequestError as error:
@@ -216,7 +216,7 @@ def _call_route(
         ignored += without_effect
         stream = body.get("stream") is True
         if route.path in FORM_ROUTES:
-            body, upload = take_upload(body)
+            body, upload = split_upload(body)
     if ignored and defaults.reject_unknown:
         raise unknown_parameters_error(ignored)
     return EngineRequest(

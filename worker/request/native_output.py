@@ -146,7 +146,7 @@ class NativeStream:
         for event in events:
             chunk = self._decode(event)
             if chunk is not None:
-                news |= self._take(chunk, choices, output)
+                news |= self._add_event(chunk, choices, output)
         if not news:
             return None
         output["choices"] = self._list(choices)
@@ -180,7 +180,7 @@ class NativeStream:
             return [choices.get(0, {"tokens": []})]
         return [{"index": index, **choices[index]} for index in sorted(choices)]
 
-    def _take(
+    def _add_event(
         self,
         chunk: Mapping[str, Any],
         choices: dict[int, dict[str, Any]],
@@ -193,7 +193,7 @@ class NativeStream:
         for choice in chunk["choices"]:
             index = choice["index"]
             native = choices.get(index, {"tokens": []})
-            if _take_choice(choice, native, self._extras):
+            if _add_choice(choice, native, self._extras):
                 choices[index] = native
                 news = True
         usage = chunk.get("usage")
@@ -218,7 +218,7 @@ class NativeStream:
         self._usage = {**self._usage, **self._totals}
 
 
-def _take_choice(choice: Mapping[str, Any], native: dict[str, Any], extras: Sequence[str]) -> bool:
+def _add_choice(choice: Mapping[str, Any], native: dict[str, Any], extras: Sequence[str]) -> bool:
     """Add the deltas of a streamed choice to the output; return whether there were any."""
     delta = choice.get("delta")
     text = choice.get("text") if delta is None else delta.get("content")

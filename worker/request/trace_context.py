@@ -20,7 +20,7 @@ BODIES = ("openai_input", "body")
 """Members of a job's input that hold the client's own body."""
 
 
-def take_trace_context(job_input: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def split_trace_context(job_input: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return a job's input without its trace context, and the context as headers.
 
     It may be a member of the input or, from an OpenAI client (`extra_body`), of the client's body.
@@ -30,15 +30,15 @@ def take_trace_context(job_input: dict[str, Any]) -> tuple[dict[str, Any], dict[
         job_input: The input; not modified.
     """
     headers: dict[str, str] = {}
-    rest = _take(job_input, headers)
+    rest = _move_valid(job_input, headers)
     for name in BODIES:
         body = rest.get(name)
         if isinstance(body, dict) and (TRACEPARENT in body or TRACESTATE in body):
-            rest = {**rest, name: _take(body, headers)}
+            rest = {**rest, name: _move_valid(body, headers)}
     return rest, headers if TRACEPARENT in headers else {}
 
 
-def _take(members: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
+def _move_valid(members: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
     if not members.keys() & FORMS.keys():
         return members
     for name, form in FORMS.items():

@@ -30,7 +30,7 @@ _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.+=-]+)*;base64,")
 _DEFAULT_NAME = "audio.wav"
 
 
-def take_upload(body: Mapping[str, Any]) -> tuple[dict[str, Any], Upload]:
+def split_upload(body: Mapping[str, Any]) -> tuple[dict[str, Any], Upload]:
     """Split the body of a form route into form fields and the file.
 
     Args:

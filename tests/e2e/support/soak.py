@@ -88,7 +88,7 @@ def make_fault(chance: random.Random, unsure: set[str]) -> Fault:
 
     Args:
         chance: Decides which.
-        unsure: Gets the jobs of which a piece was taken and the reply lost. The worker has to send
+        unsure: Gets the jobs of which a chunk was taken and the reply lost. The worker has to send
             it again, and the platform cannot tell that it has it.
     """
 
@@ -132,10 +132,10 @@ class Figures:
     """Resident memory of each worker that lived long enough, one reading every `WEIGH_S`."""
     wrong: list[str] = field(default_factory=list)
     """Jobs whose answer is not what it has to be."""
-    pieces: int = 0
-    """Streamed pieces that were compared with the result of their job."""
+    chunks: int = 0
+    """Streamed chunks that were compared with the result of their job."""
     unsure: set[str] = field(default_factory=set)
-    """Jobs that may have a piece twice, see `make_fault`."""
+    """Jobs that may have a chunk twice, see `make_fault`."""
 
     @property
     def lost(self) -> int:
@@ -158,7 +158,7 @@ class Figures:
                 "lost": self.lost,
                 "duplicated": self.repeated,
                 "wrong": self.wrong,
-                "pieces": self.pieces,
+                "chunks": self.chunks,
                 "jobs_with_a_lost_stream_reply": len(self.unsure),
                 "faults": dict(self.faults),
                 "worker_exits": self.exits,
@@ -251,7 +251,7 @@ class Soak:
                 self.endpoint.store.cancel(job)
             await job.finished(300)
             if job.status is JobStatus.COMPLETED:
-                self.figures.pieces += len(job.chunks)
+                self.figures.chunks += len(job.chunks)
             problem = find_problem(kind, job) or find_stream_problem(
                 job, unsure=job.id in self.figures.unsure
             )
@@ -356,23 +356,23 @@ def find_problem(kind: str, job: Job) -> str | None:
 
 
 def find_stream_problem(job: Job, *, unsure: bool) -> str | None:
-    """Return how the pieces that a reader of the stream got differ from the job's result.
+    """Return how the chunks that a reader of the stream got differ from the job's result.
 
     Args:
         job: It has ended.
-        unsure: Whether a piece may have come twice.
+        unsure: Whether a chunk may have come twice.
     """
     if job.status is not JobStatus.COMPLETED or job.chunks == job.output:
         return None
     outputs: Any = job.output
     once = [
-        piece
-        for number, piece in enumerate(job.chunks)
-        if number == 0 or piece != job.chunks[number - 1]
+        chunk
+        for number, chunk in enumerate(job.chunks)
+        if number == 0 or chunk != job.chunks[number - 1]
     ]
     if unsure and once == outputs:
         return None
-    return f"{len(job.chunks)} pieces were streamed, {len(outputs)} are in the result"
+    return f"{len(job.chunks)} chunks were streamed, {len(outputs)} are in the result"
 
 
 def main() -> None:

@@ -76,7 +76,7 @@ def stream(*texts: str, tokens: int) -> Callable[[web.Request], Awaitable[web.St
     return handle
 
 
-async def test_ask_openai_prints_the_pieces_as_one_text(serve: Serve, console: Console) -> None:
+async def test_ask_openai_prints_the_chunks_as_one_text(serve: Serve, console: Console) -> None:
     url = await serve(stream("", "The [bold]capital", " is :fr: 巴黎.", tokens=6))
     timing = await ask_openai(url, "What?", console)
     assert read(console) == "> What?\nThe [bold]capital is :fr: 巴黎.\n"
@@ -133,19 +133,19 @@ async def test_ask_native_reply_that_is_not_json_is_an_error(
         {"status": "COMPLETED", "output": {"error": "x"}},
         ["nothing"],
     ],
-    ids=["failed", "no-pieces", "no-text", "error-object", "not-an-object"],
+    ids=["failed", "no-chunks", "no-text", "error-object", "not-an-object"],
 )
 def test_read_native_reply_without_an_answer_shows_the_reply(reply: Any) -> None:
     with pytest.raises(AnswerError, match="returned no text"):
         read_native_reply(reply)
 
 
-def test_read_native_reply_joins_the_pieces() -> None:
-    pieces = [
+def test_read_native_reply_joins_the_chunks() -> None:
+    chunks = [
         {"choices": [{"tokens": ["a", "b"]}], "usage": {"output": 2}},
         {"choices": [{"tokens": ["c"]}], "usage": {"output": 3}},
     ]
-    assert read_native_reply({"output": pieces}) == ("abc", 3)
+    assert read_native_reply({"output": chunks}) == ("abc", 3)
 
 
 @pytest.mark.parametrize(

@@ -219,11 +219,11 @@ async def test_body_over_limit_is_refused(start, path, chunked):
     api = await start(limits=Limits(run_body_bytes=100, runsync_body_bytes=100))
     body = b'{"input": "' + b"x" * 200 + b'"}'
 
-    async def pieces():
+    async def chunks():
         yield body[:50]
         yield body[50:]
 
-    status, answer = await api.call("POST", path, data=pieces() if chunked else body)
+    status, answer = await api.call("POST", path, data=chunks() if chunked else body)
     assert status == 400
     assert "max body size" in answer["error"]
     assert api.endpoint.jobs == {}

@@ -39,7 +39,7 @@ async def test_gateway_get_has_an_empty_input_and_loses_its_query(api):
         pytest.param([{"a": 1}], "application/json", '{"a":1}', id="one-object"),
         pytest.param(['{"a": 1}'], "application/json", '{"a": 1}', id="json-as-text"),
         pytest.param(["plain"], "text/plain", "plain", id="text"),
-        pytest.param(['{"a"', ": 1}"], "application/json", '{"a": 1}', id="text-in-pieces"),
+        pytest.param(['{"a"', ": 1}"], "application/json", '{"a": 1}', id="text-in-chunks"),
         pytest.param([], "application/json", "[]", id="no-aggregate"),
         pytest.param({"a": 1}, "application/json", '{"a":1}', id="no-generator"),
         pytest.param([1, 2], "application/json", "[1,2]", id="several-values"),

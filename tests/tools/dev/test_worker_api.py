@@ -162,7 +162,7 @@ async def test_large_stream_text_is_split(start):
 
 
 @pytest.mark.parametrize(
-    ("output", "limit", "pieces"),
+    ("output", "limit", "chunks"),
     [
         pytest.param("abc", 100, ["abc"], id="small"),
         pytest.param("abcdef", 4, ["abcd", "ef"], id="ascii"),
@@ -172,8 +172,8 @@ async def test_large_stream_text_is_split(start):
         pytest.param("", 4, [""], id="empty"),
     ],
 )
-def test_split_output_cuts_between_characters(output, limit, pieces):
-    assert split_output(output, limit) == pieces
+def test_split_output_cuts_between_characters(output, limit, chunks):
+    assert split_output(output, limit) == chunks
 
 
 async def test_lost_worker_job_goes_to_another_one_then_times_out(start):

@@ -46,8 +46,8 @@ async def read_body(request: web.Request, limit_bytes: int) -> bytes:
     length = request.content_length
     if length is None or length <= limit_bytes:
         body = bytearray()
-        async for piece in request.content.iter_any():
-            body += piece
+        async for data in request.content.iter_any():
+            body += data
             if len(body) > limit_bytes:
                 break
         else:

@@ -163,14 +163,14 @@ class JobStore:
         worker.stops[:0] = ids
         worker.wake_stop_polls()
 
-    def add_chunk(self, worker_id: str, job_id: str, pieces: list[Any], size_bytes: int) -> None:
+    def add_chunk(self, worker_id: str, job_id: str, chunks: list[Any], size_bytes: int) -> None:
         """Append streamed output; ignored for a job that this worker does not have."""
         job = self._reported(worker_id, job_id, "stream", size_bytes)
         if job is None:
             return
         if job.metrics.first_chunk_s is None:
             job.metrics.first_chunk_s = job.reported_s
-        job.chunks.extend(pieces)
+        job.chunks.extend(chunks)
         job.notify()
 
     def finish(self, worker_id: str, job_id: str, body: dict[str, Any], size_bytes: int) -> None:

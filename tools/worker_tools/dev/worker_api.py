@@ -167,8 +167,8 @@ class WorkerApi:
         body = parse_object(call.body)
         if "output" not in body:
             raise ApiError(400, 'a stream post has to be {"output": ...}')
-        pieces = split_output(body["output"], self._store.limits.chunk_bytes)
-        self._store.add_chunk(call.worker_id, call.job_id or "", pieces, len(call.body))
+        chunks = split_output(body["output"], self._store.limits.chunk_bytes)
+        self._store.add_chunk(call.worker_id, call.job_id or "", chunks, len(call.body))
         return Outcome(reply_json({"status": "ok"}))
 
     async def _done(self, request: web.Request, call: WorkerCall) -> Outcome:
@@ -182,19 +182,19 @@ def split_output(output: Any, limit_bytes: int) -> list[Any]:
 
     Args:
         output: What the worker streamed; anything but text stays whole.
-        limit_bytes: Largest piece, in bytes of UTF-8; no character is cut.
+        limit_bytes: Largest chunk, in bytes of UTF-8; no character is cut.
 
     Returns:
-        The pieces; together they are `output`.
+        The chunks; together they are `output`.
     """
     if not isinstance(output, str) or len(output) * 4 <= limit_bytes:
         return [output]
     data = output.encode()
-    pieces, start = [], 0
+    chunks, start = [], 0
     while start < len(data):
         end = min(start + limit_bytes, len(data))
         while end < len(data) and data[end] & 0xC0 == 0x80:
             end -= 1
-        pieces.append(data[start:end].decode())
+        chunks.append(data[start:end].decode())
         start = end
-    return pieces
+    return chunks

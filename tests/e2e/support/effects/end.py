@@ -69,7 +69,7 @@ async def special_tokens_are_shown(ask: Asker) -> None:
 
 
 @effect("stream")
-async def answer_comes_in_pieces(ask: Asker) -> None:
+async def answer_comes_in_chunks(ask: Asker) -> None:
     outputs = await ask.stream(max_tokens=800, ignore_eos=True)
     assert len(outputs) > 1
 
@@ -93,7 +93,7 @@ async def usage_comes_at_the_end(ask: Asker) -> None:
 
 
 async def events(ask: Asker, **parameters: object) -> list[str]:
-    """Return a stream's events, or a native stream's texts, without regard to its pieces."""
+    """Return a stream's events, or a native stream's texts, without regard to its chunks."""
     outputs = await ask.stream(ignore_eos=True, **parameters)
     if ask.way.is_native:
         return [text for output in outputs for text in output["choices"][0]["tokens"]]

@@ -62,7 +62,7 @@ async def test_job_has_timeline_request_reply_and_log(page):
     assert (job["in"], job["out"]) == (3, 7)
     assert (job["kind"], job["stream"]) == ("native prompt", True)
     assert job["request"]["value"]["prompt"] == HOSTILE
-    assert job["pieces"]["values"][0]["choices"][0]["tokens"] == [HOSTILE]
+    assert job["chunks"]["values"][0]["choices"][0]["tokens"] == [HOSTILE]
     assert [entry["text"] for entry in job["log"]] == ["Finished"]
     assert job["can"] == {"cancel": False, "retry": False}
 
@@ -147,22 +147,22 @@ async def test_nothing_is_kept_for_pages_while_none_is_open(page):
     assert page.console.feed._listeners == set()
 
 
-async def test_stream_sends_pieces_and_a_page_that_connects_again_gets_the_rest(page):
+async def test_stream_sends_chunks_and_a_page_that_connects_again_gets_the_rest(page):
     job_id = await page.api.run({"prompt": "x", "stream": True})
     await page.api.take("w1")
     await page.api.stream(job_id, "one", "w1")
     async with page.events(f"stream/{job_id}") as read:
-        assert await read() == ("piece", "one")
+        assert await read() == ("chunk", "one")
         await page.api.stream(job_id, "two", "w1")
-        assert await read() == ("piece", "two")
+        assert await read() == ("chunk", "two")
     await page.api.done(job_id, {"output": ["one", "two"]}, "w1")
     async with page.events(f"stream/{job_id}", headers={"Last-Event-ID": "1"}) as read:
-        assert await read() == ("piece", "two")
+        assert await read() == ("chunk", "two")
         name, end = await read()
         assert (name, end["status"], end["output"]) == ("end", "COMPLETED", None)
 
 
-async def test_stream_of_a_job_without_pieces_ends_with_its_output(page):
+async def test_stream_of_a_job_without_chunks_ends_with_its_output(page):
     job_id = await page.api.run({"prompt": "x"})
     await finish(page, job_id, {"output": [{"choices": []}]})
     async with page.events(f"stream/{job_id}") as read:

@@ -77,7 +77,7 @@ class Api:
         return describe(entry, self._console.log.of_job(entry.job.id), is_kept=is_kept)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        """Send the pieces of a job as events; a page that connects again gets the rest."""
+        """Send the chunks of a job as events; a page that connects again gets the rest."""
         entry = self._find(request)
         job = entry.job
         last = request.headers.get("Last-Event-ID", "")
@@ -90,12 +90,12 @@ class Api:
                 if job.attempt > max(attempt, 1):
                     attempt, sent = job.attempt, 0
                     await response.write(encode_event("again", attempt))
-                pieces = job.chunks[sent:]
+                chunks = job.chunks[sent:]
                 events = [
-                    encode_event("piece", piece, sent + number)
-                    for number, piece in enumerate(pieces, start=1)
+                    encode_event("chunk", chunk, sent + number)
+                    for number, chunk in enumerate(chunks, start=1)
                 ]
-                sent += len(pieces)
+                sent += len(chunks)
                 if events:
                     await response.write(b"".join(events))
                 elif job.final:
@@ -104,7 +104,7 @@ class Api:
                     await job.changed()
             end = {**summarize(entry), "output": job.output, "error": find_error(job) or None}
             if job.chunks:
-                end["output"] = None  # The page has it in pieces.
+                end["output"] = None  # The page has it in chunks.
             await response.write(encode_event("end", end))
         except ConnectionError:
             pass

@@ -12,7 +12,7 @@ from worker_tools.dev.web.usage import Usage, find_usage
 
 MOST_JOBS = 2000
 MOST_BYTES = 64 * 1024 * 1024
-"""Requests, pieces and results of the ended jobs, as they came over HTTP."""
+"""Requests, chunks and results of the ended jobs, as they came over HTTP."""
 
 
 @dataclass(slots=True)

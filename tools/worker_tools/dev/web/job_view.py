@@ -13,7 +13,7 @@ from worker_tools.dev.job import RETRIABLE, Job
 from worker_tools.dev.web.history import Entry
 
 LONGEST_SHOWN = 512 * 1024
-"""Bytes of a request, of the pieces and of a result, each, that the page gets."""
+"""Bytes of a request, of the chunks and of a result, each, that the page gets."""
 
 MOST_POSTS = 2000
 """Posts in the timeline of one job."""
@@ -96,7 +96,7 @@ def describe(entry: Entry, lines: Sequence[Any], *, is_kept: bool) -> dict[str, 
         ],
         "hiddenPosts": len(times.posts) - len(posts),
         "request": limit(job.request.input),
-        "pieces": limit_list(job.chunks),
+        "chunks": limit_list(job.chunks),
         "output": limit(job.output),
         "error": find_error(job) or None,
         "log": lines,

@@ -29,7 +29,7 @@ export function clock(at) {
   return new Date(at).toLocaleTimeString("en-GB");
 }
 
-/** Tokens per second of a job: after its first piece if it streamed, else over its whole time. */
+/** Tokens per second of a job: after its first chunk if it streamed, else over its whole time. */
 export function tokensPerSecond(job) {
   if (!job.out || !job.ended || job.taken === null) return null;
   const streamed = job.first !== null && job.ended - job.first > 50 && job.posts > 2;

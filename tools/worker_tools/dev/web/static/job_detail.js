@@ -76,7 +76,7 @@ export class JobDetail {
         panel("Request", showValue(job.request)),
         panel("Reply", showReply(job)),
       ),
-      job.timeline.length ? fold("pieces", `Posts (${job.posts})`, [postTable(job), hidden(job.hiddenPosts)]) : null,
+      job.timeline.length ? fold("chunks", `Posts (${job.posts})`, [postTable(job), hidden(job.hiddenPosts)]) : null,
       fold("raw", "Reply as the worker sent it", showRaw(job)),
       fold("log", `Log lines (${job.log.length})`, showLines(job.log)),
     );
@@ -149,7 +149,7 @@ function figures(job) {
     ["Model", job.model ?? "—"],
     ["Submitted", format.clock(job.at)],
     ["In queue", format.milliseconds(job.taken)],
-    ["Time to first piece", format.milliseconds(first)],
+    ["Time to first chunk", format.milliseconds(first)],
     ["Total", format.milliseconds(job.ended)],
     ["Tokens in", format.count(job.in)],
     ["Tokens out", format.count(job.out)],
@@ -177,18 +177,18 @@ function showValue(part) {
 
 function showReply(job) {
   const answer = new Answer();
-  if (job.pieces.values.length) job.pieces.values.forEach((piece) => answer.add(piece));
+  if (job.chunks.values.length) job.chunks.values.forEach((chunk) => answer.add(chunk));
   else if (job.output.value) answer.add(job.output.value);
   const view = new AnswerView();
   view.update(answer);
-  if (view.element.childElementCount) return [view.element, hidden(job.pieces.hidden)];
+  if (view.element.childElementCount) return [view.element, hidden(job.chunks.hidden)];
   return h("p", { class: "empty" }, format.FINAL.has(job.status) ? "Nothing was sent." : "Nothing yet.");
 }
 
 function showRaw(job) {
-  if (!job.pieces.values.length) return showValue(job.output);
-  const lines = job.pieces.values.map((piece) => (typeof piece === "string" ? piece : JSON.stringify(piece)));
-  return [h("pre", { tabindex: "0", role: "group", "aria-label": "Pieces" }, lines.join("\n")), hidden(job.pieces.hidden)];
+  if (!job.chunks.values.length) return showValue(job.output);
+  const lines = job.chunks.values.map((chunk) => (typeof chunk === "string" ? chunk : JSON.stringify(chunk)));
+  return [h("pre", { tabindex: "0", role: "group", "aria-label": "Chunks" }, lines.join("\n")), hidden(job.chunks.hidden)];
 }
 
 /** Lines of a worker's output. */

@@ -11,7 +11,7 @@ const COLUMNS = [
   ["State", "state", null],
   ["Submitted", "at", (job) => format.clock(job.at)],
   ["Queued", "number", (job) => format.milliseconds(job.taken)],
-  ["First piece", "number", (job) => format.milliseconds(since(job.taken, job.first))],
+  ["First chunk", "number", (job) => format.milliseconds(since(job.taken, job.first))],
   ["Total", "number", (job) => format.milliseconds(job.ended)],
   ["Tokens in", "number", (job) => format.count(job.in)],
   ["Tokens out", "number", (job) => format.count(job.out)],

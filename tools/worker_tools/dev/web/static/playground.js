@@ -165,7 +165,7 @@ class Playground {
       this.#job = job.id;
       turn.named(job.id);
       this.#stop = follow(job.id, {
-        onPiece: (piece) => turn.add(piece),
+        onChunk: (chunk) => turn.add(chunk),
         onAgain: () => turn.again(),
         onEnd: (end) => this.#end(turn, asked, end),
         onLost: () => this.#fail(turn, { message: "The endpoint no longer knows this job." }),
@@ -239,9 +239,9 @@ class Turn {
     this.#link.href = `#/jobs/${encodeURIComponent(jobId)}`;
   }
 
-  add(piece) {
-    this.#answer.add(piece);
-    // Pieces may come faster than the screen shows them.
+  add(chunk) {
+    this.#answer.add(chunk);
+    // Chunks may come faster than the screen shows them.
     this.#due ||= requestAnimationFrame(() => this.#draw());
   }
 
@@ -257,7 +257,7 @@ class Turn {
     this.#draw();
     this.element.removeAttribute("aria-busy");
     const facts = [
-      job.first !== null && job.first !== undefined && `first piece after ${milliseconds(job.first)}`,
+      job.first !== null && job.first !== undefined && `first chunk after ${milliseconds(job.first)}`,
       job.out && `${job.in} tokens in, ${job.out} out`,
       tokensPerSecond(job) && `${rate(tokensPerSecond(job))} tokens/s`,
       `${milliseconds(job.ended)} in all`,

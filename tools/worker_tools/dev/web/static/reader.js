@@ -1,6 +1,6 @@
 // Reads what a worker sends for a job, in each form, into one answer.
 
-/** An answer that grows with each piece. */
+/** An answer that grows with each chunk. */
 export class Answer {
   choices = new Map();
   usage = null;
@@ -10,10 +10,10 @@ export class Answer {
   #rest = "";
 
   /** Add what a worker posted: text of events, an object, or a list of either. */
-  add(piece) {
-    if (typeof piece === "string") this.#addText(piece);
-    else if (Array.isArray(piece)) for (const item of piece) this.add(item);
-    else if (piece && typeof piece === "object") this.#addMessage(piece);
+  add(chunk) {
+    if (typeof chunk === "string") this.#addText(chunk);
+    else if (Array.isArray(chunk)) for (const item of chunk) this.add(item);
+    else if (chunk && typeof chunk === "object") this.#addMessage(chunk);
   }
 
   get first() {

@@ -82,10 +82,10 @@ export class Events extends EventTarget {
   }
 }
 
-/** Follow the pieces of a job until its end; return what stops it. */
-export function follow(jobId, { onPiece, onAgain, onEnd, onLost }) {
+/** Follow the chunks of a job until its end; return what stops it. */
+export function follow(jobId, { onChunk, onAgain, onEnd, onLost }) {
   const source = new EventSource(`/console/api/stream/${encodeURIComponent(jobId)}`);
-  source.addEventListener("piece", (event) => onPiece(JSON.parse(event.data)));
+  source.addEventListener("chunk", (event) => onChunk(JSON.parse(event.data)));
   source.addEventListener("again", () => onAgain());
   source.addEventListener("end", (event) => {
     source.close();

@@ -1,4 +1,4 @@
-// The timeline of a job, to scale: queued, until the first piece, until the end, and each piece.
+// The timeline of a job, to scale: queued, until the first chunk, until the end, and each chunk.
 
 import { h, svg } from "./dom.js";
 import * as format from "./format.js";
@@ -14,7 +14,7 @@ export function phasesOf(job, now) {
   const found = [["queued", "queued", 0, job.taken ?? end]];
   if (job.taken === null) return found;
   const first = job.first ?? end;
-  found.push([job.first === null ? "working" : "until the first piece", "working", job.taken, first]);
+  found.push([job.first === null ? "working" : "until the first chunk", "working", job.taken, first]);
   if (job.first !== null) found.push(["streaming", "streaming", first, end]);
   return found;
 }
@@ -45,7 +45,7 @@ export function drawTimeline(job, now) {
     phases.map(([name, kind, from, to]) =>
       h("li", {}, h("span", { class: `swatch ${kind}` }), `${name}: ${format.milliseconds(to - from)}`),
     ),
-    job.timeline.length ? h("li", {}, h("span", { class: "swatch post" }), "pieces, taller when larger") : null,
+    job.timeline.length ? h("li", {}, h("span", { class: "swatch post" }), "chunks, taller when larger") : null,
   );
   return h("div", {}, picture, legend);
 }
@@ -81,7 +81,7 @@ function drawPosts(posts, x, end) {
     });
 }
 
-/** The pieces as a table, for those who do not see the picture. */
+/** The chunks as a table, for those who do not see the picture. */
 export function postTable(job) {
   let before = job.taken ?? 0;
   return h(
