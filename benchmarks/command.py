@@ -39,6 +39,7 @@ from benchmarks.realistic_report import describe_comparison
 from benchmarks.record import Record, Setting, load_record, save_record
 from benchmarks.report import (
     choose_profiled,
+    describe_runs,
     describe_targets,
     write_report,
     write_section,
@@ -87,7 +88,7 @@ def run(  # noqa: PLR0913  one parameter per option
     section: Annotated[str, typer.Option(help="Its section for this machine.")] = "cpu",
     save: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
     read: Annotated[
-        Path | None, typer.Option("--from", help="Measure nothing: the figures are in this file.")
+        Path | None, typer.Option("--from", help="Measure nothing: print all figures of this file.")
     ] = None,
     first_chunk: Annotated[
         int, typer.Option(help="Only the first chunk of one job, so many times.")
@@ -101,7 +102,9 @@ def run(  # noqa: PLR0913  one parameter per option
     size: Annotated[
         Size | None, typer.Option(help="Its parameters; the default is 8b on a GPU, cpu elsewhere.")
     ] = None,
-    loads: Annotated[str, typer.Option(help="Requests that each system gets.")] = ",".join(GPU_LOADS),
+    loads: Annotated[str, typer.Option(help="Requests that each system gets.")] = ",".join(
+        GPU_LOADS
+    ),
     systems: Annotated[
         str,
         typer.Option(help="What takes turns with `vllm serve`; worker-vllm needs its checkout."),
@@ -136,6 +139,7 @@ def run(  # noqa: PLR0913  one parameter per option
         return
     if read is not None:
         record = load_record(read)
+        print(describe_runs(record), end="\n\n")
     else:
         setting = make_setting(concurrency, rtt_ms, base_rtt_ms, tokens, cross=cross)
         record = Record(setting, Results())

@@ -65,7 +65,7 @@ def save_record(path: Path, record: Record) -> None:
         ],
     }
     # What is not a number becomes null.
-    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
 
 
 def load_record(path: Path) -> Record:

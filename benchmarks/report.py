@@ -1,4 +1,4 @@
-"""The report: targets, one table and a plot on one page; all figures on a second one."""
+"""The report: targets, one table and a plot on a page, with all figures in a file beside it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.load import Burst
 from benchmarks.measure import Results, count_rounds
 from benchmarks.plot import Panel, draw
-from benchmarks.record import Record, Setting
+from benchmarks.record import Record, Setting, save_record
 from benchmarks.sample import Sample
 from benchmarks.targets import ENGINE, TargetResult, check_targets
 
@@ -67,25 +67,24 @@ counted in each."""
 
 
 def write_report(path: Path, section: str, record: Record) -> None:
-    """Write the section of a Markdown file; beside the file, its plot and all figures.
+    """Write the section of a Markdown file, with its plot and all figures in files beside it.
 
     Args:
-        path: The file; text outside of the section's marks stays as it is. All figures are in a
-            file whose name ends in `-runs.md`.
-        section: Name of the section, part of the plot's file name.
-        record: What was measured.
+        path: The file; text outside of the section's marks is unchanged.
+        section: Name of the section, part of the names of the other two files.
+        record: The measurement.
     """
-    picture = path.with_name(f"{path.stem}-{section}.svg")
-    write_section(path, section, describe(record, picture.name))
-    runs = path.with_name(f"{path.stem}-runs.md")
-    write_section(runs, section, describe_runs(record), title="All figures")
-    picture.write_text(draw(make_panels(record.setting, record.results)), encoding="utf-8")
+    name = f"{path.stem}-{section}"
+    write_section(path, section, describe(record, name))
+    save_record(path.with_name(f"{name}.json"), record)
+    plot = draw(make_panels(record.setting, record.results))
+    path.with_name(f"{name}.svg").write_text(plot, encoding="utf-8")
 
 
-def write_section(path: Path, section: str, body: str, title: str = "Performance") -> None:
+def write_section(path: Path, section: str, body: str) -> None:
     """Write the section of a Markdown file; other text is unchanged. A new file has a title."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = path.read_text(encoding="utf-8") if path.exists() else f"# {title}\n"
+    text = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n"
     path.write_text(replace_section(text, section, body), encoding="utf-8")
 
 
@@ -99,14 +98,20 @@ def replace_section(text: str, section: str, body: str) -> str:
     return f"{before}{begin}\n{body}\n{end}{after}"
 
 
-def describe(record: Record, picture: str) -> str:
-    """Return the section with targets, plot and streamed chats as Markdown."""
+def describe(record: Record, name: str) -> str:
+    """Return the section with targets, plot and streamed chats as Markdown.
+
+    Args:
+        record: The measurement.
+        name: Name of the files with the plot and with all figures, without their suffix.
+    """
     setting, results = record.setting, record.results
     rows = _make_rows(setting, results, _plotted(setting))
     parts = [
         describe_facts(setting.facts),
-        f"![Wall time, first chunk, CPU and bytes over concurrency]({picture})",
-        f"Chats, streamed, at a round trip of {setting.base_rtt_ms:g} ms:",
+        f"![Wall time, first chunk, CPU and bytes over concurrency]({name}.svg)",
+        f"Chats, streamed, at a round trip of {setting.base_rtt_ms:g} ms "
+        f"([all figures]({name}.json)):",
         make_table(("requests", "system", *COLUMNS), rows),
         describe_targets(setting, results),
         *describe_failures(results),
@@ -115,7 +120,7 @@ def describe(record: Record, picture: str) -> str:
 
 
 def describe_runs(record: Record) -> str:
-    """Return all figures as Markdown."""
+    """Return all figures as Markdown, for the terminal."""
     setting, results = record.setting, record.results
     fewest, most = count_rounds(results.samples)
     rounds = str(most) if fewest == most else f"{fewest} to {most}"

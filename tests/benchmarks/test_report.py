@@ -10,10 +10,13 @@ import pytest
 from benchmarks.hotspots import Hotspot, Profile
 from benchmarks.load import Burst
 from benchmarks.measure import Results, describe
-from benchmarks.record import Record, Setting, load_record, save_record
-from benchmarks.report import replace_section, write_report
+from benchmarks.plot import draw
+from benchmarks.record import Record, Setting, load_record
+from benchmarks.report import describe as describe_section
+from benchmarks.report import describe_runs, make_panels, replace_section, write_report
 from tests.benchmarks.samples import SAMPLE
 
+DOCS = Path(__file__).parents[2] / "docs"
 STREAMED, WHOLE = Burst(8, 128, 20), Burst(8, 128, 20, stream=False)
 
 
@@ -50,7 +53,7 @@ def test_write_report_has_facts_targets_tables_and_failures(tmp_path, record):
     assert "| first chunk of 8 jobs, at most 1.3 times the engine's | 0.00 ms | 26.0 ms |" in text
     assert "| 8 | worker | 4.50 | 1,234 | 20 / 100 |" in text
     assert "| 8 | worker | 4.00 | 1,234 | - / - |" not in text
-    runs = (tmp_path / "docs" / "performance-runs.md").read_text()
+    runs = describe_runs(record)
     assert "- machine: 2 cores" in runs
     assert "### Chat, streamed, round trip 20 ms" in runs
     assert "| 8 | worker | 4.50 | 1,234 | 20 / 100 |" in runs
@@ -60,16 +63,15 @@ def test_write_report_has_facts_targets_tables_and_failures(tmp_path, record):
     assert ElementTree.fromstring((tmp_path / "docs" / "performance-cpu.svg").read_text())
 
 
-def test_write_report_shows_where_the_cpu_time_of_large_loads_goes(tmp_path, record):
+def test_describe_runs_shows_where_the_cpu_time_of_large_loads_goes(record):
     many, alone = Burst(128, 128, 20), Burst(128, 128)
     record.setting.bursts.append(many)
     record.results.samples |= {("engine", alone): [SAMPLE], ("worker", many): [SAMPLE]}
     spots = [Hotspot("library/module.py:7 send", 0.25, 0.75)]
     record.profiles.append(Profile("vLLM's server", 1234, {"library": 0.5, "other": 0.1}, spots))
 
-    write_report(tmp_path / "page.md", "cpu", record)
+    text = describe_runs(record)
 
-    text = (tmp_path / "page-runs.md").read_text()
     assert "| 128 | engine | - | 1.00 | 3.00 | 0.10 | 4.00 |" in text
     assert "| 128 | worker | 0.40 | 0.60 | 3.00 | 0.10 | 4.00 |" in text
     assert "*vLLM's server, 1,234 samples*; by library: library 50%, other 10%." in text
@@ -79,15 +81,25 @@ def test_write_report_shows_where_the_cpu_time_of_large_loads_goes(tmp_path, rec
 def test_load_record_gives_the_same_report(tmp_path, record):
     record.profiles.append(Profile("server", 2, {"a": 1.0}, [Hotspot("send", 0.5, 1.0)]))
     write_report(tmp_path / "page.md", "cpu", record)
-    save_record(tmp_path / "record.json", record)
 
-    write_report(tmp_path / "again" / "page.md", "cpu", load_record(tmp_path / "record.json"))
+    read = load_record(tmp_path / "page-cpu.json")
+    write_report(tmp_path / "again" / "page.md", "cpu", read)
 
-    for name in ("page.md", "page-runs.md"):
+    assert describe_runs(read) == describe_runs(record)
+    for name in ("page.md", "page-cpu.svg", "page-cpu.json"):
         assert (tmp_path / "again" / name).read_text() == (tmp_path / name).read_text()
-    assert (tmp_path / "again" / "page-cpu.svg").read_text() == (
-        tmp_path / "page-cpu.svg"
-    ).read_text()
+
+
+@pytest.mark.parametrize("section", ["cpu", "gpu"])
+def test_page_and_plot_come_from_the_figures_beside_them(section):
+    figures = load_record(DOCS / f"performance-{section}.json")
+    page = (DOCS / "performance.md").read_text()
+    plot = (DOCS / f"performance-{section}.svg").read_text()
+
+    assert (
+        replace_section(page, section, describe_section(figures, f"performance-{section}")) == page
+    )
+    assert plot == draw(make_panels(figures.setting, figures.results))
 
 
 def test_write_report_again_keeps_what_a_person_wrote(tmp_path, record):
