@@ -16,7 +16,7 @@ LOG_PREFIX = "usage: "
 HEADER = "X-Worker-Usage"
 """Header of a whole response over HTTP, with the same JSON object."""
 
-LONGEST_NAME = 128
+MAX_NAME_LENGTH = 128
 """Characters of a model's name; a request can name any."""
 
 
@@ -129,7 +129,7 @@ class Span:
         model = next(name for name in names if isinstance(name, str) and name)
         return {
             "id": request_id,
-            "model": model[:LONGEST_NAME],
+            "model": model[:MAX_NAME_LENGTH],
             "tokens": count_tokens(_mapping(body.get("usage"))),
             "queue_s": _seconds(queue_ms),
             "first_token_s": _seconds(first_ms) or _round(self.first_s),

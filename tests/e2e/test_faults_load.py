@@ -1,4 +1,4 @@
-"""Far more jobs than places, on a platform that stumbles; then an engine that stands still."""
+"""Far more jobs than places, on a platform with faults; then an engine that hangs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WATCHED_WORKER = Path(__file__).parent / "support/watched_worker.py"
 PLACES = 300
 JOBS = 1000
 STALL_S = 3
-LONGEST_BUSY_MS = 250
+MAX_BUSY_MS = 250
 MOST_UNFAIR = 3
 """Times the median: how long the slowest of many equal jobs may run."""
 
@@ -156,7 +156,7 @@ async def test_overload_is_served_completely_in_bounded_memory(
     }
     record_property("overload", json.dumps(figures))
     print(figures)
-    assert busy_ms < LONGEST_BUSY_MS
+    assert busy_ms < MAX_BUSY_MS
     assert fairness["slowest_s"] < MOST_UNFAIR * fairness["median_s"]
     assert memory - memory_before < MOST_GROWTH_KIB
     assert len(named) >= PLACES, "every heartbeat names all jobs, in URLs that are short enough"

@@ -1,4 +1,4 @@
-"""A model that cannot be loaded: one clear message, the platform told, no second try."""
+"""A model that cannot be loaded: one clear message, reported to RunPod, no second try."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_download_that_breaks_goes_on_where_it_broke(tmp_path: Path) -> No
 
 
 async def expect_failure(environ: dict[str, str], message: str) -> None:
-    """Start a worker; see it end with this message, and RunPod told the same."""
+    """Start a worker; see it end with this message, and RunPod get the same."""
     output: list[str] = []
     async with LocalDeployment(
         environ=environ, on_output=lambda _worker, line: output.append(line)

@@ -85,8 +85,9 @@ async def test_stream_above_the_limit_is_whole_though_its_result_is_not(api: Api
         await asyncio.sleep(0.02)
     *events, done = text.removesuffix("\n\n").split("\n\n")
     assert done == "data: [DONE]"
-    told = [json.loads(event.removeprefix("data: "))["choices"][0] for event in events]
-    assert sum(len((choice["logprobs"] or {"content": []})["content"]) for choice in told) == tokens
+    choices = [json.loads(event.removeprefix("data: "))["choices"][0] for event in events]
+    logprobs = [choice["logprobs"] or {"content": []} for choice in choices]
+    assert sum(len(each["content"]) for each in logprobs) == tokens
     assert len(text) > MAX_RESULT_BYTES
     job = await api.wait_for(job_id, "FAILED")
     error = json.loads(job["error"])["error"]

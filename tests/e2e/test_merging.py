@@ -84,7 +84,7 @@ def build(case: str, extra: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 @dataclass
-class Door:
+class Client:
     """A way to ask a worker.
 
     Attributes:
@@ -113,7 +113,7 @@ class Door:
 
 
 @contextlib.asynccontextmanager
-async def open_client(url: str) -> AsyncIterator[Door]:
+async def open_openai(url: str) -> AsyncIterator[Client]:
     """An OpenAI client's way: below `url` are vLLM's routes."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
@@ -125,10 +125,10 @@ async def open_client(url: str) -> AsyncIterator[Door]:
             async with session.post(url + route.removeprefix("/v1"), json=body) as response:
                 return await response.text()
 
-        yield Door("client", ask, read)
+        yield Client("openai", ask, read)
 
 
-def open_polled(api: Api) -> Door:
+def open_polled(api: Api) -> Client:
     """RunPod's own way: a job whose chunks are polled."""
 
     def build_input(route: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -146,12 +146,12 @@ def open_polled(api: Api) -> Door:
             ended = poll["status"] in ("COMPLETED", "FAILED") and not poll["stream"]
         return text
 
-    return Door("polled", ask, read)
+    return Client("polled", ask, read)
 
 
 @dataclass
-class Told:
-    """What one way told of all cases.
+class Answers:
+    """The answers of one way to all cases.
 
     Attributes:
         thinks: Whether chats began with thoughts.
@@ -166,21 +166,21 @@ class Told:
     coarse: dict[str, Answer]
 
 
-async def tell(door: Door) -> Told:
+async def collect_answers(client: Client) -> Answers:
     """Ask for every case, whole and streamed."""
     names = list(CASES)
-    loaded = await asyncio.gather(*(door.stream(case) for _ in range(COPIES) for case in names))
-    coarse = await asyncio.gather(*(door.stream(c, stream_interval=COARSE) for c in names))
-    return Told(
-        thinks=bool(door.chat),
-        whole={case: await door.whole(case) for case in names},
+    loaded = await asyncio.gather(*(client.stream(case) for _ in range(COPIES) for case in names))
+    coarse = await asyncio.gather(*(client.stream(c, stream_interval=COARSE) for c in names))
+    return Answers(
+        thinks=bool(client.chat),
+        whole={case: await client.whole(case) for case in names},
         loaded={case: loaded[place :: len(names)] for place, case in enumerate(names)},
         coarse=dict(zip(names, coarse, strict=True)),
     )
 
 
 @contextlib.asynccontextmanager
-async def open_http(folder: Path) -> AsyncIterator[Door]:
+async def open_http(folder: Path) -> AsyncIterator[Client]:
     """A worker behind a load balancer, whose model thinks before it answers a chat."""
     model = build_tiny_model(folder / "tiny-thinker", thinking=True)
     settings = {
@@ -191,34 +191,34 @@ async def open_http(folder: Path) -> AsyncIterator[Door]:
     async with (
         aiohttp.ClientSession() as session,
         serve_http(session, make_environ(model, **settings)) as server,
-        open_client(f"{server.url}/v1") as door,
+        open_openai(f"{server.url}/v1") as client,
     ):
-        door.chat = THOUGHTS
-        yield door
+        client.chat = THOUGHTS
+        yield client
 
 
 @pytest_asyncio.fixture(
     scope="module", loop_scope="session", params=["gateway", "polled", "load-balancer"]
 )
-async def told(
+async def answers(
     request: pytest.FixtureRequest,
     deployment: LocalDeployment,
     api: Api,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Told:
+) -> Answers:
     match request.param:
         case "gateway":
-            async with open_client(deployment.endpoint.openai_url) as door:
-                return await tell(door)
+            async with open_openai(deployment.endpoint.openai_url) as client:
+                return await collect_answers(client)
         case "polled":
-            return await tell(open_polled(api))
-    async with open_http(tmp_path_factory.mktemp("models")) as door:
-        return await tell(door)
+            return await collect_answers(open_polled(api))
+    async with open_http(tmp_path_factory.mktemp("models")) as client:
+        return await collect_answers(client)
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_whole_answer_is_what_was_asked_for(told: Told, case: str) -> None:
-    answer = told.whole[case]
+async def test_whole_answer_is_what_was_asked_for(answers: Answers, case: str) -> None:
+    answer = answers.whole[case]
     prompts, sequences = {"several": (1, 3), "texts": (2, 2)}.get(case, (1, 1))
     assert len(answer.choices) == prompts * sequences
     assert answer.usage is not None
@@ -242,9 +242,9 @@ async def test_whole_answer_is_what_was_asked_for(told: Told, case: str) -> None
 
 
 @pytest.fixture
-def broken(request: pytest.FixtureRequest, told: Told, case: str) -> None:
+def broken(request: pytest.FixtureRequest, answers: Answers, case: str) -> None:
     """Expect of vLLM what it does wrong."""
-    if told.thinks and case == "stop":
+    if answers.thinks and case == "stop":
         reason = (
             "vLLM looks for the end of the thoughts in token ids, but for a stop string it holds "
             "the text back: both are cut in the wrong place, token by token too; vLLM issue 51641"
@@ -254,18 +254,20 @@ def broken(request: pytest.FixtureRequest, told: Told, case: str) -> None:
 
 @pytest.mark.usefixtures("broken")
 @pytest.mark.parametrize("case", CASES)
-async def test_stream_under_load_says_what_the_whole_answer_says(told: Told, case: str) -> None:
-    assert told.loaded[case] == [told.whole[case]] * COPIES
+async def test_stream_under_load_says_what_the_whole_answer_says(
+    answers: Answers, case: str
+) -> None:
+    assert answers.loaded[case] == [answers.whole[case]] * COPIES
 
 
 @pytest.mark.usefixtures("broken")
 @pytest.mark.parametrize("case", CASES)
 async def test_stream_in_large_events_says_what_the_whole_answer_says(
-    told: Told, case: str
+    answers: Answers, case: str
 ) -> None:
-    assert told.coarse[case] == told.whole[case]
+    assert answers.coarse[case] == answers.whole[case]
 
 
-async def test_events_hold_several_tokens(told: Told) -> None:
+async def test_events_hold_several_tokens(answers: Answers) -> None:
     # Under load the size follows the speed of the moment: on a busy machine it may be one.
-    assert max(told.coarse["text"].sizes) == COARSE
+    assert max(answers.coarse["text"].sizes) == COARSE

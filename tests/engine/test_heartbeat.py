@@ -11,7 +11,7 @@ from worker.engine.heartbeat import BEAT_INTERVAL_S, MAX_CHECK_GAP_S, Heartbeats
 STEP_S = 1.0
 
 
-class Bench:
+class Harness:
     """Servers whose heartbeats a test gives, and a clock that it sets."""
 
     def __init__(self, folder: Path, monkeypatch) -> None:
@@ -34,43 +34,43 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch) -> Bench:
-    return Bench(tmp_path, monkeypatch)
+def harness(tmp_path, monkeypatch) -> Harness:
+    return Harness(tmp_path, monkeypatch)
 
 
-def test_check_without_servers_finds_no_silence(bench):
-    assert bench.check() == ("", 0.0)
+def test_check_without_servers_finds_no_silence(harness):
+    assert harness.check() == ("", 0.0)
 
 
-def test_check_of_servers_that_beat_finds_no_silence(bench):
+def test_check_of_servers_that_beat_finds_no_silence(harness):
     for _ in range(5):
-        bench.beat(7, 8)
-        assert bench.check()[1] == 0.0
+        harness.beat(7, 8)
+        assert harness.check()[1] == 0.0
 
 
-def test_check_of_one_silent_server_names_it_while_the_others_beat(bench):
-    bench.beat(7, 8, 9)
-    bench.check()
+def test_check_of_one_silent_server_names_it_while_the_others_beat(harness):
+    harness.beat(7, 8, 9)
+    harness.check()
     for step in range(1, 5):
-        bench.beat(7, 9)
-        assert bench.check() == ("8", step * STEP_S)
-    bench.beat(7, 8, 9)
-    assert bench.check()[1] == 0.0
+        harness.beat(7, 9)
+        assert harness.check() == ("8", step * STEP_S)
+    harness.beat(7, 8, 9)
+    assert harness.check()[1] == 0.0
 
 
-def test_check_of_a_server_that_starts_later_counts_from_its_first_beat(bench):
-    bench.beat(7)
-    bench.check(4)
-    bench.beat(7, 8)
-    assert bench.check(4)[1] == 0.0
-    bench.beat(7)
-    assert bench.check() == ("8", STEP_S)
+def test_check_of_a_server_that_starts_later_counts_from_its_first_beat(harness):
+    harness.beat(7)
+    harness.check(4)
+    harness.beat(7, 8)
+    assert harness.check(4)[1] == 0.0
+    harness.beat(7)
+    assert harness.check() == ("8", STEP_S)
 
 
-def test_check_does_not_count_the_time_of_a_freeze(bench):
-    bench.beat(7)
+def test_check_does_not_count_the_time_of_a_freeze(harness):
+    harness.beat(7)
     for _ in range(5):
-        assert bench.check(MAX_CHECK_GAP_S + 3600)[1] == 0.0
+        assert harness.check(MAX_CHECK_GAP_S + 3600)[1] == 0.0
 
 
 async def test_begin_beats_while_the_event_loop_runs(tmp_path, monkeypatch):

@@ -121,8 +121,8 @@ async def test_result_over_the_limit_is_an_error_that_says_so(queue):
     assert "20000000" in error["message"]
     assert "streamed in 2 chunks" in error["message"], "the reader of the stream lacks nothing"
     assert sum(map(len, job.chunks)) == 1 + 20_000_001
-    told = f"Failed with {Code.RESULT_TOO_LARGE}"
-    await queue.wait_for(lambda: any(told in line and job.id in line for line in queue.lines))
+    line_part = f"Failed with {Code.RESULT_TOO_LARGE}"
+    await queue.wait_for(lambda: any(line_part in line and job.id in line for line in queue.lines))
 
 
 async def test_text_larger_than_a_post_may_be_reaches_the_reader_of_the_stream(queue):

@@ -18,7 +18,7 @@ from worker.stream.flush_policy import StreamLoad
 from worker.usage import UsageMeter
 
 
-class Bench:
+class Harness:
     """A server, its fake engine and a client."""
 
     def __init__(self, engine: FakeEngine) -> None:
@@ -69,18 +69,18 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(tmp_path) -> AsyncIterator[Bench]:
+async def harness(tmp_path) -> AsyncIterator[Harness]:
     async with open_engine(tmp_path) as engine:
-        bench = Bench(engine)
-        yield bench
-        await bench.session.close()
-        if bench.port:
-            await bench.client.close()
-            await bench.server.close()
+        harness = Harness(engine)
+        yield harness
+        await harness.session.close()
+        if harness.port:
+            await harness.client.close()
+            await harness.server.close()
 
 
 @pytest.fixture
-async def ready(bench) -> Bench:
-    await bench.open()
-    bench.begin()
-    return bench
+async def ready(harness) -> Harness:
+    await harness.open()
+    harness.begin()
+    return harness

@@ -24,11 +24,11 @@ ROUTES = [CHAT, "/v1/audio/transcriptions", "/v1/embeddings", "/runsync", "/nowh
 
 
 @pytest.fixture
-async def limited(bench):
-    bench.engine.answer = answer
-    await bench.open(limits=SHORT, max_concurrency=1)
-    bench.begin()
-    return bench
+async def limited(harness):
+    harness.engine.answer = answer
+    await harness.open(limits=SHORT, max_concurrency=1)
+    harness.begin()
+    return harness
 
 
 async def answer(request: web.Request) -> web.StreamResponse:
@@ -72,10 +72,10 @@ async def read_end(reader: asyncio.StreamReader, within_s: float = 10) -> bytes:
 
 @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=x"])
 @pytest.mark.parametrize("route", ROUTES)
-async def test_body_above_the_limit_is_refused_on_every_route(bench, route, content_type):
-    bench.engine.answer = answer
-    await bench.open()
-    bench.begin()
+async def test_body_above_the_limit_is_refused_on_every_route(harness, route, content_type):
+    harness.engine.answer = answer
+    await harness.open()
+    harness.begin()
 
     async def grow() -> AsyncIterator[bytes]:
         for _ in range(MAX_BODY_BYTES // 1_000_000 + 3):
@@ -83,13 +83,13 @@ async def test_body_above_the_limit_is_refused_on_every_route(bench, route, cont
 
     for data in (io.BytesIO(b"x" * (MAX_BODY_BYTES + 1)), grow()):
         try:
-            status, body = await bench.ask(
+            status, body = await harness.ask(
                 "POST", route, data=data, headers={"Content-Type": content_type}
             )
         except aiohttp.ClientOSError:
             continue  # The server closed before the whole body was sent.
         assert (status, body["error"]["code"]) == (413, "invalid_request")
-    assert not bench.engine.requests
+    assert not harness.engine.requests
 
 
 async def test_form_within_the_limit_reaches_vllm_unchanged(limited):

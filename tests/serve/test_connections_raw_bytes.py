@@ -16,9 +16,9 @@ KEY = "sk-worker-key"
 BODY = b'{"messages": [{"role": "user", "content": "hi"}]}'
 
 
-async def send(bench, head: bytes, body: bytes = b"") -> tuple[int, bytes]:
+async def send(harness, head: bytes, body: bytes = b"") -> tuple[int, bytes]:
     """Send a request byte by byte as it stands; return status and body of the reply."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", harness.port)
     writer.write(head + b"\r\nHost: x\r\nConnection: close\r\n")
     writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
     async with asyncio.timeout(10):
@@ -31,20 +31,20 @@ async def send(bench, head: bytes, body: bytes = b"") -> tuple[int, bytes]:
 
 @pytest.mark.parametrize("key", [b"\xff", b"sk-worker-key\xff", "sk-wörker".encode(), b"\xf6"])
 @pytest.mark.parametrize("header", [b"Authorization: Bearer ", b"Authorization: ", b"x-api-key: "])
-async def test_key_of_any_bytes_is_refused_with_401(bench, caplog, header, key):
-    await bench.open(api_key=KEY)
-    bench.begin()
-    status, body = await send(bench, b"GET /v1/models HTTP/1.1\r\n" + header + key)
+async def test_key_of_any_bytes_is_refused_with_401(harness, caplog, header, key):
+    await harness.open(api_key=KEY)
+    harness.begin()
+    status, body = await send(harness, b"GET /v1/models HTTP/1.1\r\n" + header + key)
     assert status == 401
     assert orjson.loads(body)["error"]["code"] == Code.INVALID_API_KEY
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_key_with_bytes_that_are_not_utf8_is_accepted(bench):
-    await bench.open(api_key=b"sk-\xff".decode(errors="surrogateescape"))
-    bench.begin()
-    bench.engine.answer = say({"data": []})
-    status, _ = await send(bench, b"GET /v1/models HTTP/1.1\r\nx-api-key: sk-\xff")
+async def test_key_with_bytes_that_are_not_utf8_is_accepted(harness):
+    await harness.open(api_key=b"sk-\xff".decode(errors="surrogateescape"))
+    harness.begin()
+    harness.engine.answer = say({"data": []})
+    status, _ = await send(harness, b"GET /v1/models HTTP/1.1\r\nx-api-key: sk-\xff")
     assert status == 200
 
 
@@ -105,8 +105,8 @@ async def test_request_of_any_bytes_is_no_failure_of_the_worker(ready, caplog, h
         ),
     ],
 )
-async def test_preflight_of_any_bytes_is_answered(bench, caplog, lines, credentials):
-    await bench.open(api_key=KEY, cors=Cors(["*"], credentials=credentials))
-    status, _ = await send(bench, b"OPTIONS /v1/models HTTP/1.1" + lines)
+async def test_preflight_of_any_bytes_is_answered(harness, caplog, lines, credentials):
+    await harness.open(api_key=KEY, cors=Cors(["*"], credentials=credentials))
+    status, _ = await send(harness, b"OPTIONS /v1/models HTTP/1.1" + lines)
     assert status in (204, 401)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

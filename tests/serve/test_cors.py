@@ -24,18 +24,22 @@ ALLOW = "Access-Control-Allow-Origin"
 
 
 @pytest.mark.parametrize("path", [CHAT, "/runsync", "/ping", "/v1/messages", "/nothing"])
-async def test_preflight_is_answered_without_the_key_in_every_state(bench, path):
-    await bench.open(api_key=KEY, cors=Cors([PAGE]), two_ports=True)
-    for change in (lambda: None, bench.begin, lambda: bench.server.stop_accepting(State.FAILED)):
+async def test_preflight_is_answered_without_the_key_in_every_state(harness, path):
+    await harness.open(api_key=KEY, cors=Cors([PAGE]), two_ports=True)
+    for change in (
+        lambda: None,
+        harness.begin,
+        lambda: harness.server.stop_accepting(State.FAILED),
+    ):
         change()
-        async with bench.request("OPTIONS", path, headers=PREFLIGHT) as response:
+        async with harness.request("OPTIONS", path, headers=PREFLIGHT) as response:
             assert response.status == 204
             assert response.headers[ALLOW] == PAGE
             assert response.headers["Access-Control-Allow-Methods"] == "POST"
             allowed = response.headers["Access-Control-Allow-Headers"]
             assert allowed == PREFLIGHT["Access-Control-Request-Headers"]
             assert "Origin" in response.headers["Vary"]
-    assert bench.engine.requests == []
+    assert harness.engine.requests == []
 
 
 @pytest.mark.parametrize(
@@ -50,50 +54,52 @@ async def test_preflight_is_answered_without_the_key_in_every_state(bench, path)
         pytest.param("OPTIONS", CHAT, ORIGIN, {}, 401, id="no preflight"),
     ],
 )
-async def test_answer_of_the_worker_can_be_read(bench, method, path, headers, more, status):
-    await bench.open(api_key=KEY, cors=Cors([PAGE]))
-    bench.begin()
-    async with bench.request(method, path, headers=headers, **more) as response:
+async def test_answer_of_the_worker_can_be_read(harness, method, path, headers, more, status):
+    await harness.open(api_key=KEY, cors=Cors([PAGE]))
+    harness.begin()
+    async with harness.request(method, path, headers=headers, **more) as response:
         assert response.status == status
         assert response.headers[ALLOW] == PAGE
         assert response.headers["Access-Control-Expose-Headers"] == "*"
 
 
-async def test_body_beyond_the_limit_can_be_read(bench):
-    await bench.open(cors=Cors([PAGE]))
-    bench.begin()
+async def test_body_beyond_the_limit_can_be_read(harness):
+    await harness.open(cors=Cors([PAGE]))
+    harness.begin()
     body = io.BytesIO(b" " * 30_000_001)
-    async with bench.request("POST", CHAT, data=body, headers=ORIGIN) as response:
+    async with harness.request("POST", CHAT, data=body, headers=ORIGIN) as response:
         assert (response.status, response.headers[ALLOW]) == (413, PAGE)
 
 
 @pytest.mark.parametrize("status", [400, 429, 500, 503])
-async def test_error_of_vllm_can_be_read(bench, status):
-    await bench.open(cors=Cors([PAGE]))
-    bench.begin()
-    bench.engine.answer = say({"error": {"message": "no", "code": status}}, status=status)
-    async with bench.request("POST", CHAT, json=BODY, headers=ORIGIN) as response:
+async def test_error_of_vllm_can_be_read(harness, status):
+    await harness.open(cors=Cors([PAGE]))
+    harness.begin()
+    harness.engine.answer = say({"error": {"message": "no", "code": status}}, status=status)
+    async with harness.request("POST", CHAT, json=BODY, headers=ORIGIN) as response:
         assert response.status >= 400
         assert response.headers[ALLOW] == PAGE
 
 
-async def test_refusal_for_lack_of_room_can_be_read(bench):
-    await bench.open(max_concurrency=1, cors=Cors([PAGE]))
-    async with bench.request("POST", CHAT, json=BODY, headers=ORIGIN) as response:
+async def test_refusal_for_lack_of_room_can_be_read(harness):
+    await harness.open(max_concurrency=1, cors=Cors([PAGE]))
+    async with harness.request("POST", CHAT, json=BODY, headers=ORIGIN) as response:
         assert (response.status, response.headers[ALLOW]) == (503, PAGE)  # the model is loading
-    bench.begin()
-    bench.engine.answer = stream(EVENT, hang=True)
-    async with bench.request("POST", CHAT, json=STREAM, headers=ORIGIN) as running:
+    harness.begin()
+    harness.engine.answer = stream(EVENT, hang=True)
+    async with harness.request("POST", CHAT, json=STREAM, headers=ORIGIN) as running:
         assert running.headers[ALLOW] == PAGE
-        async with bench.request("POST", CHAT, json=BODY, headers=ORIGIN) as response:
+        async with harness.request("POST", CHAT, json=BODY, headers=ORIGIN) as response:
             assert response.status in (429, 503)
             assert response.headers[ALLOW] == PAGE
 
 
-async def test_health_on_a_port_of_its_own_can_be_read(bench):
-    await bench.open(two_ports=True, cors=Cors([PAGE]))
+async def test_health_on_a_port_of_its_own_can_be_read(harness):
+    await harness.open(two_ports=True, cors=Cors([PAGE]))
     for path, status in (("/ping", 204), ("/nothing", 404)):
-        async with bench.request("GET", path, port=bench.health_port, headers=ORIGIN) as response:
+        async with harness.request(
+            "GET", path, port=harness.health_port, headers=ORIGIN
+        ) as response:
             assert (response.status, response.headers[ALLOW]) == (status, PAGE)
 
 
@@ -108,42 +114,42 @@ async def test_health_on_a_port_of_its_own_can_be_read(bench):
         pytest.param([PAGE], "null", None, id="null"),
     ],
 )
-async def test_origin_is_compared_with_the_list(bench, allowed, origin, answer):
-    await bench.open(cors=Cors(allowed))
-    bench.begin()
-    bench.engine.answer = say(REPLY, headers={"Vary": "Accept"})
+async def test_origin_is_compared_with_the_list(harness, allowed, origin, answer):
+    await harness.open(cors=Cors(allowed))
+    harness.begin()
+    harness.engine.answer = say(REPLY, headers={"Vary": "Accept"})
     asked = {**PREFLIGHT, "Origin": origin}
-    async with bench.request("OPTIONS", CHAT, headers=asked) as response:
+    async with harness.request("OPTIONS", CHAT, headers=asked) as response:
         assert response.headers.get(ALLOW) == answer
-    async with bench.request("POST", CHAT, json=BODY, headers={"Origin": origin}) as response:
+    async with harness.request("POST", CHAT, json=BODY, headers={"Origin": origin}) as response:
         assert response.headers.get(ALLOW) == answer
         assert ("Origin" in response.headers["Vary"]) == (answer != "*")
         assert "Accept" in response.headers["Vary"]
-    assert "Origin" not in bench.engine.requests[0].headers
+    assert "Origin" not in harness.engine.requests[0].headers
 
 
-async def test_credentials_name_the_origin_and_all_headers(bench):
-    await bench.open(cors=Cors(["*"], credentials=True))
-    bench.begin()
-    bench.engine.answer = say(REPLY, headers={"X-Request-Id": "7"})
-    async with bench.request("POST", CHAT, json=BODY, headers=ORIGIN) as response:
+async def test_credentials_name_the_origin_and_all_headers(harness):
+    await harness.open(cors=Cors(["*"], credentials=True))
+    harness.begin()
+    harness.engine.answer = say(REPLY, headers={"X-Request-Id": "7"})
+    async with harness.request("POST", CHAT, json=BODY, headers=ORIGIN) as response:
         assert response.headers[ALLOW] == PAGE
         assert response.headers["Access-Control-Allow-Credentials"] == "true"
         exposed = response.headers["Access-Control-Expose-Headers"].lower().split(", ")
         assert {"x-request-id", "content-type"} <= set(exposed)
 
 
-async def test_limited_methods_and_headers_are_listed(bench):
-    await bench.open(cors=Cors([PAGE], ["GET", "POST"], ["Authorization"]))
-    async with bench.request("OPTIONS", CHAT, headers=PREFLIGHT) as response:
+async def test_limited_methods_and_headers_are_listed(harness):
+    await harness.open(cors=Cors([PAGE], ["GET", "POST"], ["Authorization"]))
+    async with harness.request("OPTIONS", CHAT, headers=PREFLIGHT) as response:
         assert response.headers["Access-Control-Allow-Methods"] == "GET, POST"
         assert response.headers["Access-Control-Allow-Headers"] == "Authorization"
 
 
-async def test_without_allowed_origins_no_answer_has_cors_headers(bench):
-    await bench.open(api_key=KEY)
-    bench.begin()
-    async with bench.request("OPTIONS", CHAT, headers=PREFLIGHT) as response:
+async def test_without_allowed_origins_no_answer_has_cors_headers(harness):
+    await harness.open(api_key=KEY)
+    harness.begin()
+    async with harness.request("OPTIONS", CHAT, headers=PREFLIGHT) as response:
         assert response.status == 401
         assert not [name for name in response.headers if name.startswith("Access-Control")]
 

@@ -18,13 +18,13 @@ from worker.settings.endpoint import JOB_SOURCE
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
-async def test_health_of_a_server(bench, capsys, state, status, words):
-    await bench.open(two_ports=True, health_path="/up")
-    bench.server.stop_accepting(state)
+async def test_health_of_a_server(harness, capsys, state, status, words):
+    await harness.open(two_ports=True, health_path="/up")
+    harness.server.stop_accepting(state)
     environ = {
         "WORKER_MODE": "pod",
-        "PORT": str(bench.port),
-        "PORT_HEALTH": str(bench.health_port),
+        "PORT": str(harness.port),
+        "PORT_HEALTH": str(harness.health_port),
         "HEALTH_CHECK_PATH": "/up",
     }
     assert await asyncio.to_thread(run_health, environ) == status

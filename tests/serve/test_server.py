@@ -22,43 +22,43 @@ KEY = "sk-worker-key"
 # Health
 
 
-async def test_health_from_the_first_second_to_the_last(bench):
-    await bench.open()
-    assert await bench.ask("GET", "/ping") == (204, b"")
-    bench.begin()
-    assert await bench.ask("GET", "/ping") == (200, {"status": "ready"})
-    bench.server.stop_accepting(State.STOPPING)
-    assert (await bench.ask("GET", "/ping"))[0] == 503
-    bench.server.stop_accepting(State.FAILED)
-    assert (await bench.ask("GET", "/ping"))[0] == 503
+async def test_health_from_the_first_second_to_the_last(harness):
+    await harness.open()
+    assert await harness.ask("GET", "/ping") == (204, b"")
+    harness.begin()
+    assert await harness.ask("GET", "/ping") == (200, {"status": "ready"})
+    harness.server.stop_accepting(State.STOPPING)
+    assert (await harness.ask("GET", "/ping"))[0] == 503
+    harness.server.stop_accepting(State.FAILED)
+    assert (await harness.ask("GET", "/ping"))[0] == 503
 
 
 @pytest.mark.parametrize("path", ["/up", "/ping", "/health"])
-async def test_health_on_a_port_and_path_of_its_own(bench, path):
-    await bench.open(two_ports=True, health_path="/up")
-    for port in (bench.port, bench.health_port):
-        assert (await bench.ask("GET", path, port=port))[0] == 204
-    assert (await bench.ask("GET", "/v1/models", port=bench.health_port))[0] == 404
+async def test_health_on_a_port_and_path_of_its_own(harness, path):
+    await harness.open(two_ports=True, health_path="/up")
+    for port in (harness.port, harness.health_port):
+        assert (await harness.ask("GET", path, port=port))[0] == 204
+    assert (await harness.ask("GET", "/v1/models", port=harness.health_port))[0] == 404
 
 
-async def test_health_needs_no_key(bench):
-    await bench.open(api_key=KEY)
-    assert (await bench.ask("GET", "/ping"))[0] == 204
+async def test_health_needs_no_key(harness):
+    await harness.open(api_key=KEY)
+    assert (await harness.ask("GET", "/ping"))[0] == 204
 
 
-async def test_port_that_is_taken_is_named(bench):
-    await bench.open()
-    options = HttpServerConfig(bench.port, bench.port, "/ping", None, 1, host="127.0.0.1")
-    with pytest.raises(UnavailableError, match=f"port {bench.port} .*HTTP_PORT"):
+async def test_port_that_is_taken_is_named(harness):
+    await harness.open()
+    options = HttpServerConfig(harness.port, harness.port, "/ping", None, 1, host="127.0.0.1")
+    with pytest.raises(UnavailableError, match=f"port {harness.port} .*HTTP_PORT"):
         await HttpServer(options).prepare()
 
 
 # Requests
 
 
-async def test_request_before_the_model_is_loaded_is_told_to_come_again(bench):
-    await bench.open()
-    async with bench.request("POST", CHAT, json=BODY) as response:
+async def test_request_before_the_model_is_loaded_is_told_to_come_again(harness):
+    await harness.open()
+    async with harness.request("POST", CHAT, json=BODY) as response:
         assert response.status == 503
         assert int(response.headers["Retry-After"]) > 0
         assert code_of(await response.json()) == Code.ENGINE_UNAVAILABLE
@@ -171,16 +171,16 @@ async def test_bad_request_is_refused_with_its_status(ready, method, path, more,
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/openai/v1/messages", "/messages"])
-async def test_error_of_messages_has_anthropics_form(bench, path):
-    await bench.open(api_key=KEY)
+async def test_error_of_messages_has_anthropics_form(harness, path):
+    await harness.open(api_key=KEY)
     expected = [(401, "authentication_error"), (503, "overloaded_error"), (400, None)]
     for (status, kind), key in zip(expected, ("wrong", KEY, KEY), strict=True):
-        got, body = await bench.ask("POST", path, data=b"{", headers={"x-api-key": key})
+        got, body = await harness.ask("POST", path, data=b"{", headers={"x-api-key": key})
         assert (got, body["type"]) == (status, "error")
         assert body["error"]["type"] == (kind or "invalid_request_error")
         assert body["error"]["message"]
         if status == 503:
-            bench.begin()
+            harness.begin()
 
 
 async def test_error_of_messages_from_vllm_has_anthropics_form(ready):
@@ -198,11 +198,11 @@ async def test_body_beyond_the_limit_is_refused(ready):
     assert (got, code_of(body)) == (413, Code.INVALID_REQUEST)
 
 
-async def test_control_routes_if_opened(bench):
-    await bench.open()
-    bench.begin(open_control=True)
-    bench.engine.answer = say({})
-    assert (await bench.ask("GET", "/metrics"))[0] == 200
+async def test_control_routes_if_opened(harness):
+    await harness.open()
+    harness.begin(open_control=True)
+    harness.engine.answer = say({})
+    assert (await harness.ask("GET", "/metrics"))[0] == 200
 
 
 async def test_error_of_vllm_keeps_its_status(ready):
@@ -212,13 +212,13 @@ async def test_error_of_vllm_keeps_its_status(ready):
     assert (status, code_of(body)) == (400, Code.CONTEXT_LENGTH_EXCEEDED)
 
 
-async def test_more_requests_than_allowed_are_told_to_come_again(bench):
-    await bench.open(max_concurrency=1)
-    bench.begin()
-    bench.engine.answer = stream(EVENT, hang=True)
-    async with bench.request("POST", CHAT, json=STREAM) as running:
+async def test_more_requests_than_allowed_are_told_to_come_again(harness):
+    await harness.open(max_concurrency=1)
+    harness.begin()
+    harness.engine.answer = stream(EVENT, hang=True)
+    async with harness.request("POST", CHAT, json=STREAM) as running:
         assert await running.content.readuntil(b"\n\n") == EVENT
-        status, body = await bench.ask("POST", CHAT, json=BODY)
+        status, body = await harness.ask("POST", CHAT, json=BODY)
         assert code_of(body) == Code.ENGINE_OVERLOADED
         assert status in (429, 503)
 
@@ -238,11 +238,11 @@ async def test_more_requests_than_allowed_are_told_to_come_again(bench):
         pytest.param({"x-api-key": KEY}, 200, id="as Anthropic's client sends it"),
     ],
 )
-async def test_key_is_asked_for(bench, headers, status):
-    await bench.open(api_key=KEY)
-    bench.begin()
-    bench.engine.answer = say({"data": []})
-    got, body = await bench.ask("GET", "/v1/models", headers=headers)
+async def test_key_is_asked_for(harness, headers, status):
+    await harness.open(api_key=KEY)
+    harness.begin()
+    harness.engine.answer = say({"data": []})
+    got, body = await harness.ask("GET", "/v1/models", headers=headers)
     assert got == status
     assert status == 200 or code_of(body) == Code.INVALID_API_KEY
 
@@ -311,22 +311,22 @@ async def test_engine_that_dies_within_a_plain_answer_cuts_it(ready):
 
 
 @pytest.mark.parametrize("body", [BODY, STREAM], ids=["whole", "stream"])
-async def test_request_that_runs_too_long_is_ended(bench, body):
-    bench.timeout_s = 0.05
-    await bench.open()
-    bench.begin()
+async def test_request_that_runs_too_long_is_ended(harness, body):
+    harness.timeout_s = 0.05
+    await harness.open()
+    harness.begin()
 
     async def never(request):
         await asyncio.Event().wait()
 
-    bench.engine.answer = stream(EVENT, hang=True) if body is STREAM else never
-    status, answer = await bench.ask("POST", CHAT, json=body)
+    harness.engine.answer = stream(EVENT, hang=True) if body is STREAM else never
+    status, answer = await harness.ask("POST", CHAT, json=body)
     if body is STREAM:
         assert Code.ENGINE_TIMEOUT in answer.decode()
     else:
         assert (status, code_of(answer)) == (504, Code.ENGINE_TIMEOUT)
     async with asyncio.timeout(5):
-        await bench.engine.left.wait()
+        await harness.engine.left.wait()
 
 
 # The end

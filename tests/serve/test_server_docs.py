@@ -21,11 +21,11 @@ BLOCKS = [
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"line-{block.line}")
-async def test_requests_to_a_pod_are_answered(bench, block):
-    await bench.open(api_key=KEY)
-    bench.begin()
-    bench.engine.answer = say(REPLY)
-    aimed = block.text.replace(LOCAL_URL, f"http://127.0.0.1:{bench.port}/")
+async def test_requests_to_a_pod_are_answered(harness, block):
+    await harness.open(api_key=KEY)
+    harness.begin()
+    harness.engine.answer = say(REPLY)
+    aimed = block.text.replace(LOCAL_URL, f"http://127.0.0.1:{harness.port}/")
     process = await asyncio.create_subprocess_exec(
         *("bash", "-euc", aimed.replace("curl ", "curl -fsS ")),
         env={**os.environ, "WORKER_API_KEY": KEY},

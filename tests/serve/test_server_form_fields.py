@@ -58,11 +58,11 @@ async def test_form_field_with_a_likely_meaning_is_refused_with_the_right_name(r
     assert not ready.engine.requests
 
 
-async def test_unknown_form_field_is_refused_if_set(bench):
-    await bench.open()
+async def test_unknown_form_field_is_refused_if_set(harness):
+    await harness.open()
     defaults = RequestDefaults("tiny", Batching(1, 50, 3.0), max_tokens=16, reject_unknown=True)
-    bench.server.start(bench.client, bench.stream_load, HandlerOptions(defaults, 30))
-    status, error = await bench.ask("POST", PATH, data=form(zzz="1"))
+    harness.server.start(harness.client, harness.stream_load, HandlerOptions(defaults, 30))
+    status, error = await harness.ask("POST", PATH, data=form(zzz="1"))
     assert (status, code_of(error)) == (400, Code.UNKNOWN_PARAMETER)
 
 

@@ -13,8 +13,8 @@ from worker.request.parameters import IGNORED_HEADER, NameLog, ignored_header, s
 UNKNOWN = {"mirostat": 2, "zzz": "secret value"}
 
 
-async def header_of(bench, path, body):
-    async with bench.request("POST", path, json=body) as response:
+async def header_of(harness, path, body):
+    async with harness.request("POST", path, json=body) as response:
         await response.read()
         assert response.status == 200
         return response.headers.get(IGNORED_HEADER)

@@ -19,10 +19,10 @@ USAGE_EVENT = (
 
 
 @pytest.fixture
-async def metered(bench):
-    await bench.open()
-    bench.begin(meter=UsageMeter(1, "served", 0.001))
-    return bench
+async def metered(harness):
+    await harness.open()
+    harness.begin(meter=UsageMeter(1, "served", 0.001))
+    return harness
 
 
 def records(caplog):
@@ -30,8 +30,8 @@ def records(caplog):
     return [json.loads(line.removeprefix(LOG_PREFIX)) for line in lines]
 
 
-async def post(bench, path, body):
-    async with bench.request("POST", path, json=body) as response:
+async def post(harness, path, body):
+    async with harness.request("POST", path, json=body) as response:
         return response.status, response.headers.get(HEADER), await response.read()
 
 

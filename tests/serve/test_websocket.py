@@ -47,8 +47,8 @@ def speech(*, close: int = WSCloseCode.OK):
     return answer
 
 
-def connect(bench, path="/v1/realtime", **more):
-    return bench.session.ws_connect(f"http://127.0.0.1:{bench.port}{path}", **more)
+def connect(harness, path="/v1/realtime", **more):
+    return harness.session.ws_connect(f"http://127.0.0.1:{harness.port}{path}", **more)
 
 
 async def test_openai_client_speaks_and_reads(ready):
@@ -191,13 +191,13 @@ async def test_plain_request_to_a_websocket_is_told_what_it_is(ready, method):
     assert "wss://" in body["error"]["message"]
 
 
-async def test_key_and_state_count_before_the_handshake(bench):
-    await bench.open(api_key=KEY)
+async def test_key_and_state_count_before_the_handshake(harness):
+    await harness.open(api_key=KEY)
     with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
-        await connect(bench)
+        await connect(harness)
     assert caught.value.status == 401
     with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
-        await connect(bench, headers={"Authorization": f"Bearer {KEY}"})
+        await connect(harness, headers={"Authorization": f"Bearer {KEY}"})
     assert caught.value.status == 503
 
 

@@ -15,7 +15,7 @@ from worker.vllm_options.variables import explain_unread
 SHORT = 8
 """Names up to this length must match almost exactly: too many words look like `SEED`."""
 
-SHORTEST = 5
+MIN_LENGTH = 5
 """Shorter names are never taken for misspelt ones."""
 
 IGNORED_PREFIXES = (
@@ -111,6 +111,6 @@ def closest_setting(name: str, known: set[str]) -> tuple[str, ...]:
         bare = upper.removeprefix(prefix)
         if bare != upper and bare in known and "_" in bare:
             return (bare,)
-    if upper.startswith(IGNORED_PREFIXES) or len(upper) < SHORTEST or upper.startswith(PREFIXES[0]):
+    if len(upper) < MIN_LENGTH or upper.startswith((*IGNORED_PREFIXES, PREFIXES[0])):
         return ()
     return suggest(upper, known, CERTAIN if len(upper) <= SHORT else TYPO)

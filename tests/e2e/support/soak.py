@@ -1,7 +1,7 @@
 """Mixed load with random faults: `python -m tests.e2e.support.soak --minutes 30`.
 
 A real worker with the tiny model under the local endpoint. Jobs of every kind come without pause;
-the platform stumbles every second or two; every now and then a process is killed, frozen or told
+the platform fails for a moment every second or two; now and then a process is killed, frozen or
 to stop, and the next worker takes over. In the end every job must have reached exactly one final
 state, and every answer must be complete.
 """
@@ -84,7 +84,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def make_fault(chance: random.Random, unsure: set[str]) -> Fault:
-    """Return one stumble of the platform.
+    """Return one fault of the platform.
 
     Args:
         chance: Decides which.

@@ -19,7 +19,7 @@ from worker.errors import shorten
 from worker_tools.batch.input_file import InputFile, Line
 from worker_tools.batch.state import Part, Progress, StateFolder, replace_file
 
-LONGEST_MESSAGE = 500
+MAX_MESSAGE_LENGTH = 500
 """Characters of a failure that the platform reports."""
 
 NO_RESULT = "RunPod lists no result for this request"
@@ -162,7 +162,7 @@ def _explain(strangers: list[Mapping[str, Any]], status: str | None) -> tuple[st
     if any(result.get("status") == "COMPLETED" for result in strangers):
         return "unknown_answer", NO_CUSTOM_ID
     reasons = dict.fromkeys(
-        shorten(str(result["error"]), LONGEST_MESSAGE) if result.get("error") else NO_RESULT
+        shorten(str(result["error"]), MAX_MESSAGE_LENGTH) if result.get("error") else NO_RESULT
         for result in strangers
         if result.get("status") in ("FAILED", "TIMED_OUT")
     )

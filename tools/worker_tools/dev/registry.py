@@ -22,7 +22,7 @@ class WorkerRecord:
         lost: Whether it has been silent too long, or is known to have ended.
         unhealthy: The reason of a failed fitness check, if it reported one.
         stop_pod: Whether a result asked for a fresh worker (`refresh_worker`).
-        stops: Ids of jobs that it has to stop and was not told yet.
+        stops: Ids of jobs that it has to stop and that it does not know of yet.
     """
 
     id: str

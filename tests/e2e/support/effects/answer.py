@@ -1,4 +1,4 @@
-"""Parameters that decide what is read of the question and told beside the answer."""
+"""Parameters that decide what the model reads, and what the answer has beside its text."""
 
 from __future__ import annotations
 

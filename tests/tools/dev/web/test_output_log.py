@@ -36,7 +36,7 @@ def test_line_that_is_no_log_entry_is_kept_as_it_is():
         log.add("w", line)
     texts = [line["text"] for line in log.after(0)]
     assert texts[:3] == ["plain", "{broken", '{"a": 1}']
-    assert len(texts[3]) == output_log.LONGEST_LINE
+    assert len(texts[3]) == output_log.MAX_LINE_LENGTH
 
 
 def test_line_with_half_a_surrogate_pair_can_be_sent():

@@ -19,7 +19,7 @@ from worker.sizing.requirement import check_capacity
 from worker_tools.dev.reply import ApiError
 from worker_tools.render.console import hub
 
-LONGEST_VALUE = 100_000
+MAX_VALUE_LENGTH = 100_000
 """Characters of one value."""
 
 IMAGE = "you/runpod-vllm-worker:1.0"
@@ -45,7 +45,7 @@ def parse_changes(body: Mapping[str, Any]) -> Changes:
             raise ApiError(400, f"{name[:100]!r} is no setting; the page changes settings only")
         if value is not None and not isinstance(value, str):
             raise ApiError(400, f"{name}: the value of a variable is text, or null")
-        if value is not None and (len(value) > LONGEST_VALUE or "\0" in value):
+        if value is not None and (len(value) > MAX_VALUE_LENGTH or "\0" in value):
             raise ApiError(400, f"{name}: the value is too long, or has a null character")
     return changes
 

@@ -12,14 +12,14 @@ from worker.request.codes import ERROR_SPECS, Code
 from worker_tools.dev.job import RETRIABLE, Job
 from worker_tools.dev.web.history import Entry
 
-LONGEST_SHOWN = 512 * 1024
+MAX_SHOWN_BYTES = 512 * 1024
 """Bytes of a request, of the chunks and of a result, each, that the page gets."""
 
 MOST_POSTS = 2000
 """Posts in the timeline of one job."""
 
 SHAPES = {"messages": "chat", "prompt": "prompt"}
-LONGEST_NAME = 120
+MAX_NAME_LENGTH = 120
 
 
 def summarize(entry: Entry) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def describe_request(job_input: Any) -> tuple[str, bool, str | None]:
     body: Any = job_input
     kind = "native"
     if "openai_route" in job_input:
-        kind = str(job_input["openai_route"])[:LONGEST_NAME]
+        kind = str(job_input["openai_route"])[:MAX_NAME_LENGTH]
         body = job_input.get("openai_input")
     if not isinstance(body, Mapping):
         return kind, False, None
@@ -67,7 +67,7 @@ def describe_request(job_input: Any) -> tuple[str, bool, str | None]:
 
 
 def _shorten(name: Any) -> str | None:
-    return None if name is None else str(name)[:LONGEST_NAME]
+    return None if name is None else str(name)[:MAX_NAME_LENGTH]
 
 
 def describe(entry: Entry, lines: Sequence[Any], *, is_kept: bool) -> dict[str, Any]:
@@ -127,9 +127,9 @@ def limit(value: Any) -> dict[str, Any]:
     """Return a value for the page: whole, or the beginning of its JSON if it is large."""
     text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
     # A fragment is what a test submits; its bytes may be no JSON.
-    if len(text) <= LONGEST_SHOWN and not isinstance(value, orjson.Fragment):
+    if len(text) <= MAX_SHOWN_BYTES and not isinstance(value, orjson.Fragment):
         return {"bytes": len(text), "value": orjson.Fragment(text)}
-    return {"bytes": len(text), "start": text[:LONGEST_SHOWN].decode(errors="replace")}
+    return {"bytes": len(text), "start": text[:MAX_SHOWN_BYTES].decode(errors="replace")}
 
 
 def limit_list(values: Sequence[Any]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def limit_list(values: Sequence[Any]) -> dict[str, Any]:
     for value in values:
         text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
         size += len(text)
-        if size > LONGEST_SHOWN:
+        if size > MAX_SHOWN_BYTES:
             break
         shown.append(orjson.Fragment(text))
     return {"values": shown, "hidden": len(values) - len(shown)}

@@ -13,7 +13,7 @@ from typing import Any
 MOST_LINES = 1000
 MOST_JOBS = 2000
 LINES_PER_JOB = 50
-LONGEST_LINE = 4096
+MAX_LINE_LENGTH = 4096
 """Characters."""
 
 PHASE = re.compile(r"\bengine, +([\d.]+) s: (.+)$")
@@ -78,7 +78,7 @@ class OutputLog:
         level, text, job = parse_line(line)
         self._count += 1
         # JSON can escape half of a surrogate pair, which no reply could hold.
-        text = text[:LONGEST_LINE].encode(errors="replace").decode()
+        text = text[:MAX_LINE_LENGTH].encode(errors="replace").decode()
         entry = Line(self._count, round(time.time() * 1000), worker_id, level, text, job)
         self._lines.append(entry)
         if job is not None:

@@ -47,7 +47,7 @@ BOUNDS = {
     "exclusiveMinimum": "above",
     "exclusiveMaximum": "below",
 }
-LARGEST = 2**53
+MAX_BOUND = 2**53
 """A bound beyond it only says how the value is stored."""
 
 NUMBERS = frozenset({"integer", "number"})
@@ -120,7 +120,7 @@ def _read_member(
         field["unit"] = member["x-unit"]
     for form in forms:
         if form.get("type") in NUMBERS:
-            field |= {BOUNDS[k]: form[k] for k in BOUNDS if k in form and abs(form[k]) < LARGEST}
+            field |= {BOUNDS[k]: form[k] for k in BOUNDS if k in form and abs(form[k]) < MAX_BOUND}
     if name in COMMON:
         field["common"] = True
     return field
