@@ -11,7 +11,7 @@ help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14
 
 install: ## .venv with the `worker` command and its tools, from the lock; instant when nothing has changed
-	@$(PYTHON) scripts/environment.py install
+	@$(PYTHON) scripts/environment.py
 
 run: install ## Ask a small model a question through the whole worker, on this machine
 	@$(BIN)/worker demo
@@ -69,7 +69,7 @@ render: install ## Write all generated files
 	$(BIN)/worker render
 
 lock: ## Resolve requirements/*.lock from pyproject.toml
-	@$(PYTHON) scripts/environment.py lock
+	@$(PYTHON) scripts/lock.py
 
 clean: ## Remove .venv and every cache in this directory (the demo model stays, in ~/.cache)
 	rm -rf .venv .venv-clients .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

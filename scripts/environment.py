@@ -1,9 +1,6 @@
-"""Keep `.venv` identical to `requirements/cpu.lock`, plus the `worker` command.
+"""Keep `.venv` identical to `requirements/cpu.lock`, plus the `worker` command: `make install`.
 
-Runs before anything is installed, so it uses the standard library only:
-
-    python3 scripts/environment.py install   create, repair or leave alone `.venv`
-    python3 scripts/environment.py lock      write the locks in requirements/
+Runs before anything is installed, so it uses the standard library only.
 """
 
 from __future__ import annotations
@@ -24,12 +21,6 @@ from pathlib import Path
 
 UV = "uv==0.13.9"
 """The installer, which pip puts into `.venv`."""
-
-LOCK_TARGET = ["--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28"]
-"""Target of the lock; Python 3.12 and 3.13 resolve to the same versions."""
-
-LOCKED_PARTS = ["pyproject.toml", "tools/pyproject.toml", "--extra", "cpu", "--extra", "demo"]
-LOCKED_PARTS += ["--group", "dev", "--no-emit-package", "runpod-vllm-worker"]
 
 CLIENT_GROUPS = ("clients", "clients-earlier")
 """Dependency groups that have a lock and an environment of their own; see scripts/clients.py."""
@@ -326,41 +317,6 @@ def write_stamp(project: Project, fingerprints: Sequence[str]) -> None:
         partial.replace(project.stamp)
 
 
-def write_lock(project: Project) -> None:
-    """Resolve all locks; versions in the current locks are kept if they still match.
-
-    The image's lock is a part of the machine's: it takes its versions from there.
-    """
-    if not project.uv.exists():
-        create_venv(project)
-    environ = read_uv_environment(project)
-    options = ["--quiet", "--no-emit-find-links", "--no-emit-index-url", "--no-annotate"]
-    options += ["--custom-compile-command", "make lock", *LOCK_TARGET]
-    hashed, torch = ["--generate-hashes"], choose_torch_source(environ)
-    lock = str(project.lock.relative_to(project.root))
-    parts: dict[Path, list[str]] = {
-        project.lock: [*LOCKED_PARTS, *torch, *hashed],
-        project.lock.with_name("image.lock"): ["pyproject.toml", "--constraint", lock, *hashed],
-        project.lock.with_name("sbom.lock"): ["--group", "sbom", *hashed],
-    }
-    parts |= {project.client_lock(name): ["--group", name, *torch] for name in CLIENT_GROUPS}
-    for target, part in parts.items():
-        command: list[str | Path] = [project.uv, "pip", "compile", *part, *options]
-        run([*command, "-o", target.relative_to(project.root)], project, environ)
-    free_torch(project.lock)
-
-
-def free_torch(lock: Path) -> None:
-    """Remove torch's hashes from the lock.
-
-    A folder of wheels has torch for one Python only, and the hash of that wheel would refuse the
-    others, as would another index's build of the same version.
-    """
-    text = lock.read_text(encoding="utf-8")
-    text = re.sub(r"^(torch==\S+)(?: \\\n +--hash=\S+)+", r"\1", text, flags=re.MULTILINE)
-    lock.write_text(text, encoding="utf-8")
-
-
 @contextlib.contextmanager
 def report_step(title: str) -> Iterator[None]:
     """Print the step, and afterwards its duration."""
@@ -382,26 +338,25 @@ def hold_alone() -> Iterator[None]:
         yield
 
 
-VERBS: dict[str, Callable[[Project], None]] = {"install": install, "lock": write_lock}
-
-
-def main(arguments: Sequence[str], project: Project) -> int:
-    """Run one command and return the exit status."""
-    if len(arguments) != 1 or arguments[0] not in VERBS:
-        print(f"usage: environment.py {'|'.join(VERBS)}", file=sys.stderr)
-        return 2
+def run_step(name: str, step: Callable[[Project], None], project: Project) -> int:
+    """Run what `make NAME` does and return the exit status."""
     try:
         check_machine(project, sys.version_info[:2], sys.platform)
         with hold_alone():
-            VERBS[arguments[0]](project)
+            step(project)
     except InstallError as error:
-        print(f"make {arguments[0]}: {error}", file=sys.stderr)
+        print(f"make {name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"make {arguments[0]}: interrupted; the next one repairs it.", file=sys.stderr)
+        print(f"make {name}: interrupted; the next one repairs it.", file=sys.stderr)
         return 130
     return 0
 
 
+def find_project() -> Project:
+    """Return the checkout of this script."""
+    return Project(Path(__file__).resolve().parent.parent)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], Project(Path(__file__).resolve().parent.parent)))
+    sys.exit(run_step("install", install, find_project()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -129,7 +128,7 @@ def test_install_failed_step_is_done_again(
     ],
     ids=["lowest", "highest", "too-old", "too-new", "not-linux"],
 )
-def test_check_machine(
+def test_check_machine_names_what_is_missing(
     project: Any, python: tuple[int, int], platform: str, problem: str | None
 ) -> None:
     if problem is None:
@@ -193,58 +192,15 @@ def test_run_failure_names_the_command_and_the_way_on(project: Any) -> None:
     [(None, 0), (script.InstallError("no pip"), 1), (KeyboardInterrupt(), 130)],
     ids=["done", "failed", "interrupted"],
 )
-def test_main_status(
+def test_run_step_failure_is_one_line_and_a_status(
     project: Any,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     error: BaseException | None,
     status: int,
 ) -> None:
-    def verb(_: Any) -> None:
+    def step(_: Any) -> None:
         if error is not None:
             raise error
 
-    monkeypatch.setitem(script.VERBS, "install", verb)
-    assert script.main(["install"], project) == status
+    assert script.run_step("install", step, project) == status
     assert capsys.readouterr().err.startswith("make install: " if status else "")
-
-
-@pytest.mark.parametrize("arguments", [[], ["remove"], ["install", "lock"]], ids=str)
-def test_main_other_arguments_show_the_usage(
-    project: Any, capsys: pytest.CaptureFixture[str], arguments: list[str]
-) -> None:
-    assert script.main(arguments, project) == 2
-    assert capsys.readouterr().err == "usage: environment.py install|lock\n"
-
-
-def read_pins(name: str) -> list[str]:
-    lines = (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()
-    return [line.removesuffix(" \\") for line in lines if line[:1] not in ("#", " ")]
-
-
-@pytest.mark.parametrize("name", ["cpu.lock", "image.lock", "sbom.lock"])
-def test_lock_names_one_version_each_with_hashes_and_without_places(name: str) -> None:
-    pins = read_pins(name)
-    assert all(re.fullmatch(r"[a-z0-9-]+==[\w.+]+", pin) for pin in pins)
-    names = [pin.split("==")[0] for pin in pins]
-    assert names == sorted(set(names))
-    text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
-    hashed = re.findall(r"^([a-z0-9-]+)==\S+ \\\n +--hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)
-    assert set(names) - set(hashed) == ({"torch"} if name == "cpu.lock" else set())
-
-
-def test_lock_has_the_cpu_build_of_torch() -> None:
-    # The one package whose CPU build differs from the others in its version.
-    assert any(re.fullmatch(r"torch==[\d.]+\+cpu", pin) for pin in read_pins("cpu.lock"))
-
-
-def test_image_lock_is_part_of_the_machines_lock() -> None:
-    assert set(read_pins("image.lock")) <= set(read_pins("cpu.lock"))
-
-
-def test_free_torch_removes_its_hashes_only(tmp_path: Path) -> None:
-    lock = tmp_path / "cpu.lock"
-    entry = " \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
-    lock.write_text(f"six==1{entry}torch==2.13.0+cpu{entry}torch-x==1{entry}")
-    script.free_torch(lock)
-    assert lock.read_text() == f"six==1{entry}torch==2.13.0+cpu\ntorch-x==1{entry}"
