@@ -26,6 +26,7 @@ READS_ENVIRONMENT = {
     "worker/engine/child.py",
     "worker/engine/forking.py",
     "worker/engine/prepared.py",
+    "worker/engine/vllm_import.py",
     "tools/worker_tools/cli.py",
     "tools/worker_tools/capture",
 }

@@ -48,7 +48,7 @@ from vllm.v1.engine import core
 from vllm.v1.engine import utils as engine_utils
 from vllm.v1.worker import startup_plan
 from transformers.utils import import_utils
-from worker.engine import startup_patches
+from worker.engine import vllm_import
 from worker.engine.heartbeat import FOLDER
 from worker.engine.child import (
     SERVE_START_HOOK, key_startup_plan, load_cli_args, disable_sched_yield
@@ -132,8 +132,9 @@ print(json.dumps({
     "graph_candidates": has(graphs_source, "def _init_candidates(self)", "num_tokens: int",
         "self._capture_descs[mode] =", "self._candidates.setdefault(key, [])",
         "for mode in (CUDAGraphMode.FULL, CUDAGraphMode.PIECEWISE)", "num_active_loras: int"),
-    "missing_modules": [name for name in (*startup_patches.ENGINE_MODULES,
-        *startup_patches.CPU_MODULES, *startup_patches.GPU_MODULES, *startup_patches.SERVER_MODULES)
+    "missing_modules": [name for name in (*vllm_import.CONFIGURATION_MODULES,
+        *vllm_import.ENGINE_MODULES, *vllm_import.CPU_MODULES, *vllm_import.GPU_MODULES,
+        *vllm_import.SERVER_MODULES, *vllm_import.MODULES_WITHOUT_TORCH)
         if importlib.util.find_spec(name) is None],
     "startup_plans": count_startup_plans(),
     "dump_goes_through_prepare": "prepare_object_to_dump(scheduler_output)" in dump_source,
@@ -226,7 +227,7 @@ def contract() -> dict[str, object]:
         ("gc.unfreeze", [], "if vLLM keeps its objects frozen, keep_objects_frozen can go"),
         ("packages_distributions", [], "startup_patches.remember_packages replaces the function"),
         ("graph_candidates", [], "startup_patches.capture_fewer_graphs filters both"),
-        ("missing_modules", [], "startup_patches imports them early"),
+        ("missing_modules", [], "vllm_import imports them early"),
         ("api_server_methods", ["fork", "spawn"], "a user's choice of `spawn` is respected"),
         (
             "startup_plans",
@@ -248,6 +249,65 @@ def test_vllm_has_what_the_child_uses(
     contract: dict[str, object], name: str, expected: object, reason: str
 ) -> None:
     assert contract[name] == expected, reason
+
+
+IMPORT_PROBE = r"""
+import json, sys
+from worker.engine import vllm_import
+
+vllm_import.import_configuration()
+# Before the import of a parser, which has the API server's modules.
+vllm_import.compile_at_first_call()
+from worker.engine.child import load_cli_args
+load_cli_args()
+import vllm.entrypoints.cli.serve
+inductor = [name for name in sys.modules if name == "torch._inductor.lowering"]
+
+from torch._inductor.lowering import FALLBACK_ALLOW_LIST as fallbacks
+from transformers.utils import import_utils
+
+models = import_utils.__file__.replace("utils/import_utils.py", "models")
+read = import_utils.create_import_structure_from_path
+own = read.__wrapped__.__wrapped__
+print(json.dumps({
+    "inductor_in_the_server": inductor,
+    "operators_of_vllm": ["vllm::anything" in fallbacks, "aten::anything" in fallbacks],
+    "models_are_read_once": read(models) is read(models + "/__init__.py"),
+    "names_of_models": read(models) == own(models),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported() -> dict[str, object]:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_PROBE],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, f"vLLM is imported in another way:\n{done.stderr[-2000:]}"
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "reason"),
+    [
+        (
+            "inductor_in_the_server",
+            [],
+            "something else imports Inductor, 1 s; if it must, vllm_import.defer_inductor can go",
+        ),
+        ("operators_of_vllm", [True, False], "vLLM's patch of Inductor is applied when it comes"),
+        ("models_are_read_once", True, "transformers reads 2,000 files twice otherwise"),
+        ("names_of_models", True, "the list of the image is what transformers reads itself"),
+    ],
+)
+def test_import_of_vllm_leaves_out_what_a_server_does_not_need(
+    imported: dict[str, object], name: str, expected: object, reason: str
+) -> None:
+    assert imported[name] == expected, reason
 
 
 @pytest.mark.parametrize(

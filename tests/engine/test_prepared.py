@@ -26,12 +26,17 @@ def prepare() -> None:
     os.environ["PREPARED"] = "yes"
 
 
+def prepare_here() -> None:
+    os.environ["PREPARED_HERE"] = f"{os.environ.get('PREPARED_HERE', '')}x"
+
+
 def report(folder: Path) -> None:
     lines = [
         os.getpid(),
         "colorsys" in sys.modules,
         os.environ.get("PREPARED"),
         os.environ.get("LATE"),
+        os.environ.get("PREPARED_HERE"),
         multiprocessing.current_process().name,
     ]
     (folder / "report").write_text("\n".join(map(str, lines)))
@@ -49,8 +54,9 @@ def wait_for_parent() -> None:
 
 @pytest.fixture
 def prepared() -> Iterator[PreparedProcess]:
-    process = PreparedProcess(prepare, "Engine")
+    process = PreparedProcess(prepare, "Engine", prepare_here)
     yield process
+    os.environ.pop("PREPARED_HERE", None)
     process.close()
 
 
@@ -79,7 +85,7 @@ def test_first_process_of_the_name_is_the_prepared_one(
     process.join(WAIT_S)
 
     assert process.exitcode == 0
-    assert read(tmp_path) == [str(early), "True", "None", "set after the fork", "Engine"]
+    assert read(tmp_path) == [str(early), "True", "None", "set after the fork", "None", "Engine"]
 
 
 def test_second_process_of_the_name_is_forked(prepared: PreparedProcess, tmp_path: Path) -> None:
@@ -91,6 +97,7 @@ def test_second_process_of_the_name_is_forked(prepared: PreparedProcess, tmp_pat
 
     assert second.exitcode == 0
     assert read(tmp_path)[0] == str(second.pid) != str(first.pid)
+    assert read(tmp_path)[4] == "x"
 
 
 def test_process_of_another_name_is_forked(prepared: PreparedProcess, tmp_path: Path) -> None:
@@ -98,6 +105,7 @@ def test_process_of_another_name_is_forked(prepared: PreparedProcess, tmp_path: 
     process.join(WAIT_S)
 
     assert read(tmp_path)[0] == str(process.pid) != str(pid_of(prepared))
+    assert read(tmp_path)[4] == "x", "what is forked late is prepared before"
 
 
 @pytest.mark.parametrize("kind", ["lock", "closure"])

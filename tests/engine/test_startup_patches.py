@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import gc
-import importlib.metadata
 import types
 from enum import Enum, auto
 from typing import Any
 
 import pytest
 
-from worker.engine import startup_patches
-from worker.engine.startup_patches import (
-    LazyDistributions,
-    choose_sizes,
-    drop_graphs,
-    keep_objects_frozen,
-    remember_packages,
-)
+from worker.engine.startup_patches import choose_sizes, drop_graphs, keep_objects_frozen
 
 DECODE = [1, 2, 4, *range(8, 257, 8)]
 """vLLM's default sizes of graphs for steps that only generate, up to 256 requests."""
@@ -32,57 +24,6 @@ class Mode(Enum):
 
 def graph(mode: Mode, tokens: int, adapters: int = 0) -> Any:
     return types.SimpleNamespace(cg_mode=mode, num_tokens=tokens, num_active_loras=adapters)
-
-
-@pytest.fixture
-def own_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Restore what the patch of the package metadata replaces."""
-    for name in ("entry_points", "packages_distributions"):
-        monkeypatch.setattr(importlib.metadata, name, getattr(importlib.metadata, name))
-
-
-@pytest.mark.usefixtures("own_metadata")
-def test_remembered_entry_points_are_the_installed_ones() -> None:
-    groups = ("console_scripts", "pytest11", "no.such.group")
-    expected = [set(importlib.metadata.entry_points(group=group)) for group in groups]
-
-    remember_packages()
-
-    assert [set(importlib.metadata.entry_points(group=group)) for group in groups] == expected
-    assert expected[0]
-
-
-@pytest.mark.usefixtures("own_metadata")
-def test_remembered_entry_points_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    reads = []
-    installed = importlib.metadata.entry_points()
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda: reads.append(0) or installed)
-
-    remember_packages()
-    for _ in range(3):
-        importlib.metadata.entry_points(group="console_scripts")
-
-    assert len(reads) == 1
-
-
-def test_distribution_of_the_packages_own_name_is_found_without_reading_all() -> None:
-    def read_all() -> dict[str, list[str]]:
-        raise AssertionError("all metadata was read")
-
-    lazy = LazyDistributions(read_all)
-
-    assert lazy["pytest"] == ["pytest"]
-    assert lazy.get("no_such_package", []) == []
-    assert "no_such_package" not in lazy
-
-
-def test_distribution_of_another_name_is_the_installed_one() -> None:
-    expected = importlib.metadata.packages_distributions()
-    lazy = LazyDistributions(importlib.metadata.packages_distributions)
-
-    assert lazy["yaml"] == expected["yaml"]
-    assert set(lazy) == set(expected)
-    assert len(lazy) == len(expected)
 
 
 @pytest.mark.parametrize("mixed", [False, True])
@@ -152,7 +93,3 @@ def test_frozen_objects_stay_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
         assert gc.get_freeze_count() == frozen > 0
     finally:
         unfreeze()
-
-
-def test_module_that_cannot_be_imported_is_left_out() -> None:
-    startup_patches.import_all(["no.such.module", "colorsys"])

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from worker import content, gc_tuning
-from worker.engine import forking, heartbeat, media, startup_patches
+from worker.engine import forking, heartbeat, media, startup_patches, vllm_import
 from worker.engine.amx import permit_amx
 from worker.engine.parent_death import die_with_parent, set_pdeathsig_on_fork
 
@@ -216,12 +216,16 @@ def configure(arguments: Sequence[str], report: Reporter) -> None:
     report.phase("configured")
 
 
-def patch_process(arguments: Sequence[str]) -> None:
+def patch_process() -> None:
     """Apply the patches that each of vLLM's processes needs, whether it is forked or spawned."""
     register_media_connectors()
     disable_sched_yield()
-    hide_requests_in_dumps()
     content.hide_from(GRAMMAR_LOGGERS)
+
+
+def patch_engine(arguments: Sequence[str]) -> None:
+    """Apply the patches of the processes that run the model; they import much of vLLM."""
+    hide_requests_in_dumps()
     key_startup_plan(arguments)
     startup_patches.capture_fewer_graphs(arguments)
     startup_patches.keep_objects_frozen()
@@ -232,12 +236,20 @@ def serve(arguments: Sequence[str], report: Reporter) -> None:
     """Run vLLM's API server with `arguments` until it ends."""
     # Imports create objects by the million that all stay; collections only slow them down.
     gc.disable()
-    startup_patches.remember_packages()
+    report.phase("import")
+    vllm_import.import_configuration()
+    patch_process()
+    gc.freeze()
+    if "--enforce-eager" in arguments:
+        vllm_import.compile_at_first_call()
+    patch = functools.partial(patch_engine, arguments)
+    prepared = forking.prepare_engine(arguments, patch)
+    if prepared is None:
+        patch()
+    elif "--enforce-eager" not in arguments:
+        vllm_import.compile_at_first_call()
     parsed = parse(arguments, report)
     parsed.middleware = [*parsed.middleware, SERVE_START_HOOK]
-    patch_process(arguments)
-    gc.freeze()
-    prepared = forking.prepare_engine(arguments)
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.cli.serve import ServeSubcommand
     from vllm.v1.engine import utils
@@ -290,4 +302,5 @@ elif __name__ == "__mp_main__":
     # Prepare that process like a forked one; it may be an API server.
     die_with_parent()
     permit_amx()
-    patch_process(sys.argv[3:])
+    patch_process()
+    patch_engine(sys.argv[3:])

@@ -19,12 +19,20 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from worker.engine import startup_patches
+from worker.engine import startup_patches, vllm_import
 from worker.engine.forked import ForkError, run_in_fork
 from worker.engine.prepared import PreparedProcess
 
 OTHER_STARTS = frozenset({"--headless", "--numa-bind", "--data-parallel-backend"})
 """Options with which vLLM starts its engines in another way, or none."""
+
+SIZES_OF_GROUPS = (
+    "--tensor-parallel-size",
+    "--pipeline-parallel-size",
+    "--prefill-context-parallel-size",
+    "--data-parallel-size",
+)
+"""Options with which vLLM computes in more than one process; a size of 1 changes nothing."""
 
 
 def fork_is_safe() -> bool:
@@ -60,7 +68,7 @@ def fork_engine_processes(create_engine_config: Callable[..., Any]) -> Callable[
     return create
 
 
-def prepare_engine(arguments: Sequence[str]) -> PreparedProcess | None:
+def prepare_engine(arguments: Sequence[str], patch: Callable[[], None]) -> PreparedProcess | None:
     """Fork the process that will be vLLM's engine, which imports the rest of what it needs.
 
     Meanwhile this process imports the API server and builds the configuration. None where vLLM
@@ -69,14 +77,25 @@ def prepare_engine(arguments: Sequence[str]) -> PreparedProcess | None:
 
     Args:
         arguments: vLLM's arguments.
+        patch: Applies the patches of the engine.
     """
     method = os.environ.get("VLLM_WORKER_MULTIPROC_METHOD", "fork")
     if method != "fork" or sys.platform != "linux" or OTHER_STARTS.intersection(arguments):
         return None
-    model = dict(itertools.pairwise(arguments)).get("--model", "")
-    if not os.path.isdir(model):
+    options = dict(itertools.pairwise(arguments))
+    if not os.path.isdir(options.get("--model", "")):
         return None
-    return PreparedProcess(startup_patches.import_engine, "EngineCore")
+    alone = all(options.get(size, "1") == "1" for size in SIZES_OF_GROUPS)
+
+    def prepare() -> None:
+        vllm_import.import_engine()
+        patch()
+
+    def prepare_and_use_gpu() -> None:
+        prepare()
+        vllm_import.create_cuda_context()
+
+    return PreparedProcess(prepare_and_use_gpu if alone else prepare, "EngineCore", prepare)
 
 
 def fork_api_servers(configured: Sequence[Any]) -> None:

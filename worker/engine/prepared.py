@@ -8,6 +8,7 @@ would have given it at its start.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import multiprocessing
 import os
@@ -32,10 +33,17 @@ class PreparedProcess:
         prepare: Imports modules. An exception is ignored: the work imports them again and fails
             with the same one.
         name: The name of `multiprocessing`'s process that may take its place.
+        prepare_here: Called in this process before it forks another one after all.
     """
 
-    def __init__(self, prepare: Callable[[], None], name: str) -> None:
+    def __init__(
+        self,
+        prepare: Callable[[], None],
+        name: str,
+        prepare_here: Callable[[], None] = lambda: None,
+    ) -> None:
         self._name = name
+        self._prepare_here = functools.cache(prepare_here)
         work, self._work_end = os.pipe()
         parent_sentinel, self._parent_end = os.pipe()
         self._sentinel, alive_end = os.pipe()
@@ -56,7 +64,7 @@ class PreparedProcess:
 
         def get_extended_context() -> Any:
             chosen = get_context()
-            if not self._pid or self._owner != os.getpid():
+            if self._owner != os.getpid():
                 return chosen
             if chosen.get_start_method() != "fork":
                 self.close()
@@ -73,6 +81,7 @@ class PreparedProcess:
             except (pickle.PicklingError, TypeError, AttributeError, RuntimeError):
                 # Locks and queues raise RuntimeError: only a fork at this moment inherits them.
                 self.close()
+        self._prepare_here()
         return popen_fork.Popen(started)
 
     def close(self) -> None:

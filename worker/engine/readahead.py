@@ -44,11 +44,13 @@ def record(target: Path = LIST) -> int:
     Args:
         target: The list.
     """
-    from worker.engine import startup_patches
+    from worker.engine import vllm_import
 
-    startup_patches.import_engine()
-    startup_patches.import_all(("vllm.entrypoints.cli.serve", *startup_patches.SERVER_MODULES))
+    vllm_import.import_configuration()
+    vllm_import.import_engine()
+    vllm_import.import_all(("vllm.entrypoints.cli.serve", *vllm_import.SERVER_MODULES))
     files = list_loaded_files()
+    vllm_import.record_structure()
     target.write_text("".join(f"{path}\n" for path in files), encoding="utf-8")
     return len(files)
 

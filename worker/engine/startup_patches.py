@@ -9,40 +9,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-import importlib
-import importlib.metadata
-import importlib.util
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-ENGINE_MODULES = (
-    "vllm.v1.executor.uniproc_executor",
-    "vllm.model_executor.model_loader.default_loader",
-)
-"""What vLLM's engine process imports on every machine …"""
-CPU_MODULES = ("vllm.v1.executor.multiproc_executor", "vllm.v1.worker.cpu_worker")
-"""… without a GPU …"""
-GPU_MODULES = (
-    "vllm.v1.worker.gpu_worker",
-    "vllm.v1.worker.gpu.model_runner",
-    "vllm.v1.attention.backends.flash_attn",
-    "torch._inductor.codecache",
-)
-"""… and with one."""
-
-SERVER_MODULES = (
-    "vllm.entrypoints.launchers.app",
-    "vllm.entrypoints.launchers.api_server.app_state",
-    "vllm.entrypoints.anthropic.api_router",
-    "vllm.entrypoints.generate.generative_scoring.api_router",
-    "vllm.entrypoints.openai.chat_completion.api_router",
-    "vllm.entrypoints.openai.completion.api_router",
-    "vllm.entrypoints.openai.responses.api_router",
-    "vllm.entrypoints.serve.instrumentator.metrics",
-    "vllm.entrypoints.serve.sagemaker.api_router",
-)
-"""What an API server imports once the engine is ready."""
+from worker.engine.vllm_import import SERVER_MODULES, import_all
 
 TOKENIZER_WAIT_S = 3.0
 """How long the engine's tokenizer waits for the weights, seconds."""
@@ -55,64 +26,6 @@ DECODE_STEP = 16
 """Distance of the sizes of CUDA graphs for steps that only generate, requests …"""
 DENSE_UP_TO, DENSE_FROM = 32, 176
 """… between these; below and above, every size of vLLM is captured."""
-
-
-def import_all(modules: Iterable[str]) -> None:
-    """Import modules; one that is missing or fails is left to vLLM, which reports the reason."""
-    for name in modules:
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
-
-
-def import_engine() -> None:
-    """Import what vLLM's engine process needs and the API server does not."""
-    from vllm.platforms import current_platform
-
-    import_all(ENGINE_MODULES)
-    with contextlib.suppress(ImportError):
-        # It must find the process's title before the environment changes.
-        importlib.import_module("setproctitle").getproctitle()
-    import_all(CPU_MODULES if current_platform.is_cpu() else GPU_MODULES)
-
-
-class LazyDistributions(Mapping[str, list[str]]):
-    """The result of `importlib.metadata.packages_distributions`, found out for one name at a time.
-
-    transformers reads the metadata of every installed package at import, 0.4 s on two cores and
-    1.3 s on a slow disk, to look up a few names.
-    """
-
-    def __init__(self, read_all: Callable[[], Mapping[str, list[str]]]) -> None:
-        self._read_all = functools.cache(read_all)
-
-    def __getitem__(self, name: str) -> list[str]:
-        if importlib.util.find_spec(name) is None:
-            raise KeyError(name)
-        try:
-            return [importlib.metadata.distribution(name).metadata["Name"]]
-        except importlib.metadata.PackageNotFoundError:
-            return self._read_all()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read_all())
-
-    def __len__(self) -> int:
-        return len(self._read_all())
-
-
-def remember_packages() -> None:
-    """Read the metadata of the installed packages once per process, and only what is needed.
-
-    vLLM and its libraries search all of it for plugins about ten times, 20 to 40 ms each.
-    """
-    read_entry_points = functools.cache(importlib.metadata.entry_points)
-    lazy = LazyDistributions(importlib.metadata.packages_distributions)
-
-    def entry_points(**selection: Any) -> Any:
-        return read_entry_points().select(**selection)
-
-    importlib.metadata.entry_points = entry_points
-    importlib.metadata.packages_distributions = lambda: lazy
 
 
 def keep_objects_frozen() -> None:
