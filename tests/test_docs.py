@@ -27,8 +27,10 @@ PAGES = (
     "deployment",
     "embeddings",
     "image",
+    "index",
     "lora",
     "migrate",
+    "model-location",
     "observability",
     "reliability",
     "structured-outputs",
@@ -57,6 +59,8 @@ PLATFORM = {
     "RUNPOD_WEBHOOK_GET_JOB",
     "RUNPOD_ENDPOINT_ID",
     "RUNPOD_POD_ID",
+    "HF_HUB_CACHE",
+    "HF_HOME",
     "AMPERE_48",
     "OTEL_EXPORTER_OTLP_HEADERS",
 }
@@ -112,15 +116,18 @@ def test_builds_name_arguments_and_secrets_that_exist(block: Block) -> None:
     assert all("--platform linux/amd64" in line for line in builds)
 
 
+def headings_of(text: str) -> set[str]:
+    return {
+        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    }
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_pages_and_headings(page: str) -> None:
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", TEXTS[page]):
         text = (ROOT / "docs" / target).read_text(encoding="utf-8") if target else TEXTS[page]
-        headings = {
-            re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
-            for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-        }
-        assert not anchor or anchor in headings, f"{target}#{anchor}"
+        assert not anchor or anchor in headings_of(text), f"{target}#{anchor}"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -130,6 +137,19 @@ def test_settings_that_are_named_exist(page: str) -> None:
     known = {*registry.by_variable, *REMOVED, *RENAMED, *PLATFORM}
     known |= {argument.name for argument in BUILD_ARGUMENTS}
     assert named - known == set()
+
+
+def test_pages_that_messages_refer_to_exist() -> None:
+    sources = [*(ROOT / "worker").rglob("*.py"), *(ROOT / "tools/worker_tools").rglob("*.py")]
+    named = {
+        found
+        for path in sources
+        for found in re.findall(r"\"([a-z-]+\.md)(?:#([\w-]+))?\"", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 5
+    for page, anchor in named:
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        assert not anchor or anchor in headings_of(text), f"{page}#{anchor}"
 
 
 def test_error_codes_that_are_named_exist() -> None:

@@ -27,7 +27,7 @@ from worker.vllm_options.overrides import COMMON
 ENVIRONMENT = "environment"
 BAKED = "baked"
 
-NOT_SETTABLE = "engine-options.md#not-settable"
+NOT_SETTABLE = "engine-options.md#not-available"
 
 UNSET = frozenset({"", "none", "null"})
 """Texts that mean "not set", in any case; consoles send them for empty fields."""

@@ -29,7 +29,7 @@ from worker.settings.values import Values
 from worker.suggest import HINT, suggest
 
 PAGE = "configuration.md"
-SOURCES_ANCHOR = f"{PAGE}#how-values-are-found"
+SOURCES_ANCHOR = f"{PAGE}#precedence"
 A_FILE = "the path of a YAML file"
 NO_PROFILE = "there is no profile of this model, and so no preset"
 

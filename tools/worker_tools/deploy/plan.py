@@ -165,7 +165,7 @@ def _load_target(
 def _check_options(options: DeployOptions) -> Iterator[Problem]:
     if not options.image:
         message = "no image is given; build one and push it to a registry"
-        yield Problem("--image", message, expected=IMAGE, anchor="image.md#the-image")
+        yield Problem("--image", message, expected=IMAGE, anchor="image.md")
     if options.name is not None and not NAME.fullmatch(options.name):
         yield Problem("--name", "not a valid name of an endpoint", options.name, NAME_TEXT)
     if options.workers_min > options.workers_max:

@@ -166,7 +166,7 @@ class Limits(BaseModel):
 
 def describe_limits() -> str:
     """Return all limits as the Markdown table of docs/local-endpoint.md."""
-    rows = ["| limit | default | source | meaning |", "|---|---|---|---|"]
+    rows = ["| Limit | Default | Source | Meaning |", "|---|---|---|---|"]
     for name, field in Limits.model_fields.items():
         extra = field.json_schema_extra
         source = extra["source"] if isinstance(extra, dict) else ""

@@ -38,43 +38,44 @@ An answer without streaming:
  "usage": {"input": 12, "output": 34}}
 ```
 
-A streamed answer is a series of the same objects, each with what is new since the last: `tokens`
-holds text chunks, `usage` the running totals, and `finish_reason` is in the chunk that ends a
-sequence. With several sequences (`n`, several prompts) a chunk lists only those that have
-something new, each with its `index`: the prompt's number times `n`, plus the sequence's number.
-`usage` counts tokens, those of unreturned `best_of` sequences included.
+A streamed answer is a series of such objects. `tokens` has the new text, `usage` the totals so far,
+and the last chunk of a sequence has its `finish_reason`. With several sequences (`n`, or several
+prompts) a chunk has only the sequences with new text, each with its `index`: the prompt's number
+times `n`, plus the sequence's number. `usage` counts tokens, including those of `best_of` sequences
+that are not returned.
 
-A choice also has these members, if they apply: `reasoning`, `tool_calls`, `stop_reason`,
-`logprobs`, `prompt_logprobs`, `token_ids`, `prompt_token_ids`. An answer that ended at the default
-of `max_tokens` reports that in `warnings`, a list of texts."""
+A choice also has these fields, if they apply: `reasoning`, `tool_calls`, `stop_reason`,
+`logprobs`, `prompt_logprobs`, `token_ids`, `prompt_token_ids`. If an answer ends at the default of
+`max_tokens`, `warnings` (a list of texts) reports it."""
 
 _STRUCTURED = """\
 If other parameters leave no token that satisfies the constraint, the request fails with
 [`unsatisfiable_constraints`](errors.md#unsatisfiable_constraints). An example is
 `allowed_token_ids` without the token that ends the output.
 
-A reasoning model (REASONING_PARSER is set) is constrained only after its reasoning. A plain
-`prompt` that should skip the reasoning has to end it itself; otherwise nothing is constrained until
-the model ends it. In a chat body, `include_reasoning: false` makes vLLM apply the constraint to the
-reasoning as well. In native input it only leaves the reasoning out of the answer."""
+With `REASONING_PARSER`, the constraint applies only after the reasoning. To skip the reasoning with
+a plain `prompt`, end it in the prompt; otherwise nothing is constrained until the model ends it. In
+a chat body, `include_reasoning: false` makes vLLM apply the constraint to the reasoning as well. In
+native input it only omits the reasoning from the answer."""
 
 _BODY = """\
-A body is passed to vLLM, which validates it. The worker changes and rejects only this:
+vLLM validates the body. The worker makes only these changes and checks:
 
-- `model` may be left out; it becomes the served model.
+- `model` is optional; the default is the served model.
 - `messages` as plain text becomes one user message.
 - `best_of` above `n` generates that many sequences and returns the `n` with the highest mean
   log-probability; streams reject it.
-- Removed, misspelt and other routes' names are rejected with the right name, unless their value has
-  no effect. For all other names see
+- Parameters that are removed, misspelt, or belong to another route are rejected, unless their value
+  has no effect. The message has the right name. For all other parameters, see
   [Unknown parameters](#unknown-parameters).
-- Audio routes take `file` as base64 text or as a `data:` URL, with an optional `filename`; over
-  HTTP also a multipart form. A misspelt field of a form is rejected and an unknown one is reported,
-  but parameters of other servers are not translated."""
+- Audio routes accept `file` as base64 text or as a `data:` URL, with an optional `filename`; over
+  HTTP also a multipart form. In a form, misspelt fields are rejected and unknown ones are reported;
+  parameters of other servers are not translated."""
 
 _SHAPES = """\
-A bare OpenAI body without a route is accepted if it cannot be native input: it has `model`,
-`prompt` or `messages`, at least one sampling parameter, and no name that only native input has."""
+The worker also accepts an OpenAI body without a route, if it cannot be native input: it has
+`model`, `prompt` or `messages`, at least one sampling parameter, and no parameter that only native
+input has."""
 
 
 _ERROR_FORM = f"""\
@@ -108,15 +109,16 @@ _HARMLESS_NAMES = "Ignored without a report: {}.".format(
     )
 )
 _UNKNOWN = f"""\
-A likely misspelling of a known name is rejected with the right name. Parameters of other servers
-are translated to vLLM's, and rejected only if both are sent with different values. Every other
-unknown parameter is ignored, as in vLLM, and reported by name: once in the worker's log, in
-`warnings` of a native answer, and over HTTP in the response header `{IGNORED_HEADER}`. The setting
-[`{REJECT}`](configuration.md#{REJECT.lower()}) rejects these parameters instead. Parameters that do
-not change an answer, such as those for routing, caching and retries, are ignored without a
-report.
+- A likely misspelling is rejected; the message has the right name.
+- Parameters of other servers are translated to vLLM's. If a request has both with different values,
+  it is rejected.
+- All other unknown parameters are ignored, as in vLLM, and reported: once in the worker's log, in
+  `warnings` of a native answer, and over HTTP in the response header `{IGNORED_HEADER}`. With
+  [`{REJECT}`](configuration.md#{REJECT.lower()}) they are rejected.
+- Parameters that do not change an answer, such as those for routing, caching and retries, are
+  ignored without a report.
 
-The parameters inside {_CONTAINERS} count as parameters of the body itself.
+Parameters inside {_CONTAINERS} are treated as parameters of the body.
 
 {_HARMLESS_NAMES}"""
 
@@ -152,16 +154,16 @@ def render_requests(settings: Mapping[str, object]) -> str:
         ("Shapes of a job's input", _SHAPES, _shape_table()),
         (
             "Native input",
-            "Types are enforced; `null` means not sent. Sampling parameters may also stand beside "
-            "`sampling_params`; a parameter that has different values in two places is an error.",
+            "Values must have the right type; `null` means unset. Sampling parameters are also "
+            "accepted beside `sampling_params`. Different values in both places are an error.",
             _parameter_table(NativeInput, settings),
         ),
         (
             "Sampling parameters",
-            "Inside `sampling_params`. Only what a request names reaches vLLM, so a default holds "
-            "unless the model's `generation_config.json` has another value (the setting "
-            "GENERATION_CONFIG=vllm turns that off).\n\n"
-            f"Beam search takes only these: {beam}.",
+            "Send them in `sampling_params`. The defaults apply unless the model's "
+            "`generation_config.json` has other values; GENERATION_CONFIG=vllm ignores that "
+            "file.\n\n"
+            f"Beam search accepts only {beam}.",
             _parameter_table(SamplingParameters, settings),
         ),
         ("Structured outputs", _STRUCTURED, _parameter_table(StructuredOutputs, settings)),
@@ -170,16 +172,20 @@ def render_requests(settings: Mapping[str, object]) -> str:
         ("OpenAI routes", _BODY, ()),
         (
             "Routes",
-            "Closed routes need the setting OPEN_CONTROL_ROUTES; some need one of vLLM's as well.",
+            "Closed routes need `OPEN_CONTROL_ROUTES=true`.",
             _route_table(),
         ),
         (
             "Parameters by kind of request",
-            "Where a parameter works: `native` with a prompt or with messages, and the bodies of "
-            f"{CHAT} and {COMPLETIONS}. What is refused names its replacement.",
+            "Where each parameter works: in native input, and in the bodies of "
+            f"{CHAT} and {COMPLETIONS}. *Rejected* means that the message has the replacement.",
             _matrix(),
         ),
-        ("Removed parameters", "Refused, with the replacement.", _removed_table()),
+        (
+            "Removed parameters",
+            "These are rejected; the message has the replacement.",
+            _removed_table(),
+        ),
         ("Unknown parameters", _UNKNOWN, _compat_table()),
     ]
     lines = [HEADER, "# Requests", ""]
@@ -232,7 +238,7 @@ def _shape_table() -> list[str]:
     return [
         *_table(("Shape", "Fields", "Answer"), rows),
         "",
-        f"All shapes but the last also take {batching}.",
+        f"All shapes except the last also take {batching}.",
     ]
 
 
@@ -349,7 +355,7 @@ def _native_cell(name: str) -> str:
     if alias is not None:
         return f"as `{alias}`"
     if name in {**REMOVED, **UNREACHABLE}:
-        return "refused with hint"
+        return "rejected"
     return {"top_logprobs": "as `logprobs`", "stream_options": "not needed"}.get(name, "no")
 
 
@@ -361,7 +367,7 @@ def _body_cell(name: str, route: str, known: frozenset[str], sibling: frozenset[
     if name in COMPAT_PARAMETERS and COMPAT_PARAMETERS[name].target in known:
         return f"as `{COMPAT_PARAMETERS[name].target}`"
     if name in {**REMOVED, **UNREACHABLE, **RENAMED.get(route, {})} or name in sibling:
-        return "refused with hint"
+        return "rejected"
     return "no"
 
 
@@ -376,7 +382,7 @@ def _removed_table() -> list[str]:
         for table in (REMOVED, UNREACHABLE)
         for name, removed in table.items()
     ]
-    return _table(("Name", "Why", "Send instead", "Refused in"), rows)
+    return _table(("Name", "Reason", "Replacement", "Rejected in"), rows)
 
 
 def _compat_table() -> list[str]:
@@ -386,4 +392,4 @@ def _compat_table() -> list[str]:
         for name, parameter in sorted(COMPAT_PARAMETERS.items())
         if parameter.effect
     ]
-    return _table(("Name", "Server", "Becomes"), rows)
+    return _table(("Name", "Server", "Translated to"), rows)
