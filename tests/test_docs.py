@@ -144,7 +144,7 @@ def test_pages_that_messages_refer_to_exist() -> None:
     named = {
         found
         for path in sources
-        for found in re.findall(r"\"([a-z-]+\.md)(?:#([\w-]+))?\"", path.read_text(encoding="utf-8"))
+        for found in re.findall(r"\"([a-z-]+\.md)(?:#([\w-]+))?\"", path.read_text("utf-8"))
     }
     assert len(named) > 5
     for page, anchor in named:

@@ -11,10 +11,11 @@ from worker.settings.registry import OptionRegistry
 from worker_tools.render.clients import PAGE, TESTS, clients_page
 from worker_tools.render.console import hub, hub_load_balancer, hub_tests, worker_config
 from worker_tools.render.deployment import deploy_page, image_page, sizes_page
+from worker_tools.render.errors import render_errors
 from worker_tools.render.json_schema import config_schema, engine_schema, profile_schema
 from worker_tools.render.markdown import render_page, replace_block
 from worker_tools.render.profiles import profile_pages
-from worker_tools.render.requests import native_schema, render_errors, render_requests
+from worker_tools.render.requests import native_schema, render_requests
 
 ROOT = Path(__file__).resolve().parents[3]
 README = "README.md"
