@@ -116,8 +116,7 @@ def render_requests(settings: Mapping[str, object]) -> str:
         (
             "Sampling parameters",
             "Send them in `sampling_params`. The defaults apply unless the model's "
-            "`generation_config.json` has other values; GENERATION_CONFIG=vllm ignores that "
-            "file.\n\n"
+            "`generation_config.json` has others; GENERATION_CONFIG=vllm ignores that file.\n\n"
             f"Beam search accepts only {beam}.",
             _parameter_table(SamplingParameters, settings),
         ),
