@@ -12,6 +12,7 @@ import uvloop
 
 from worker import gc_tuning
 from worker.content import hide_native
+from worker.engine import event_delay
 from worker.engine.environment import build_environment, has_bytecode
 from worker.engine.parent_death import set_pdeathsig_on_fork
 from worker.engine.preflight import check_machine, find_machine
@@ -128,6 +129,8 @@ class Worker:
         variables = settings.engine_environment()
         if settings.cache is not None:
             variables |= cache_variables(LOCAL_CACHE, environ)
+        if mode == "queue":
+            variables[event_delay.VARIABLE] = "1"
         self._environment = build_environment(
             environ, variables, private_media=settings.requests.allow_private_media
         )

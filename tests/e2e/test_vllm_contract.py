@@ -48,7 +48,10 @@ from vllm.v1.engine import core
 from vllm.v1.engine import utils as engine_utils
 from vllm.v1.worker import startup_plan
 from transformers.utils import import_utils
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.output_processor import RequestState
 from worker.engine import vllm_import
+from worker.engine.event_delay import bound_event_delay
 from worker.engine.heartbeat import FOLDER
 from worker.engine.child import (
     SERVE_START_HOOK, key_startup_plan, load_cli_args, disable_sched_yield
@@ -118,6 +121,24 @@ graphs_source = (folder / "worker/gpu/cudagraph_utils.py").read_text()
 
 own_key = startup_plan.compute_plan_fingerprint
 
+def list_events():
+    # The tokens of each event at an interval of 8 tokens and steps of 0.3 s.
+    clock, made = iter(range(1000)), []
+    bound_event_delay(RequestState, lambda: 0.3 * next(clock))
+    detokenizer = types.SimpleNamespace(
+        output_token_ids=made, num_output_tokens=lambda: len(made))
+    names = {name: None for name in parameters(RequestState.__init__)[1:]}
+    state = RequestState(**names | {"prompt_token_ids": [0], "detokenizer": detokenizer,
+        "output_kind": RequestOutputKind.DELTA, "stream_interval": 8, "log_stats": False})
+    state._new_completion_output = lambda token_ids, *_: list(token_ids)
+    state._new_request_output = lambda _id, outputs, *_: outputs[0]
+    events = []
+    for token in range(6):
+        made.append(token)
+        reason = "length" if token == 5 else None
+        events.append(state.make_request_output([token], None, reason, None))
+    return [event for event in events if event is not None]
+
 print(json.dumps({
     "engine_process": has(manager_source, "context = get_mp_context()", "context.Process(",
         "target=EngineCoreProc.run_engine_core", 'else "EngineCore"'),
@@ -132,6 +153,7 @@ print(json.dumps({
     "graph_candidates": has(graphs_source, "def _init_candidates(self)", "num_tokens: int",
         "self._capture_descs[mode] =", "self._candidates.setdefault(key, [])",
         "for mode in (CUDAGraphMode.FULL, CUDAGraphMode.PIECEWISE)", "num_active_loras: int"),
+    "events": list_events(),
     "missing_modules": [name for name in (*vllm_import.CONFIGURATION_MODULES,
         *vllm_import.ENGINE_MODULES, *vllm_import.CPU_MODULES, *vllm_import.GPU_MODULES,
         *vllm_import.SERVER_MODULES, *vllm_import.MODULES_WITHOUT_TORCH)
@@ -227,6 +249,7 @@ def contract() -> dict[str, object]:
         ("gc.unfreeze", [], "if vLLM keeps its objects frozen, keep_objects_frozen can go"),
         ("packages_distributions", [], "startup_patches.remember_packages replaces the function"),
         ("graph_candidates", [], "startup_patches.capture_fewer_graphs filters both"),
+        ("events", [[0], [1, 2], [3, 4], [5]], "event_delay makes slow steps complete an event"),
         ("missing_modules", [], "vllm_import imports them early"),
         ("api_server_methods", ["fork", "spawn"], "a user's choice of `spawn` is respected"),
         (

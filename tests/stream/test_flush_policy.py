@@ -1,8 +1,10 @@
 import pytest
 
 from worker.stream.flush_policy import (
+    AVERAGE_S,
     MAX_FLUSH_INTERVAL_S,
     MAX_STREAM_INTERVAL,
+    PEAK,
     POSTS_PER_SECOND,
     TYPICAL_TOKEN_S,
     FlushTimer,
@@ -11,6 +13,16 @@ from worker.stream.flush_policy import (
 )
 
 MAX_DELAY_S = 0.1
+
+
+class SteadyLoad(StreamLoad):
+    """A number of streams that has not changed for long."""
+
+    def __init__(self, streams: int) -> None:
+        self.now = 0.0
+        super().__init__(MAX_DELAY_S, lambda: self.now)
+        self.active = streams
+        self.now = 1000.0
 
 
 def sizes(batch: GrowingBatch, count: int) -> list[float]:
@@ -54,8 +66,8 @@ def test_growing_batch_sizes(batch, expected):
     ],
 )
 def test_stream_interval_leaves_a_margin_before_each_post(streams, token_s, tokens):
-    stream_load = StreamLoad(MAX_DELAY_S)
-    stream_load.active, stream_load.token_s = streams, token_s
+    stream_load = SteadyLoad(streams)
+    stream_load.token_s = token_s
     assert stream_load.stream_interval() == tokens
 
 
@@ -70,12 +82,46 @@ def test_record_token_time_follows_the_latest_measurements():
 
 @pytest.mark.parametrize("streams", [1, 10, 100, 199, 200, 201, 5000])
 def test_flush_interval_bounds_posts_per_second(streams):
-    stream_load = StreamLoad(MAX_DELAY_S)
-    stream_load.active = streams
-    interval_s = stream_load.flush_interval_s()
+    interval_s = SteadyLoad(streams).flush_interval_s()
     assert interval_s <= MAX_FLUSH_INTERVAL_S
     if interval_s < MAX_FLUSH_INTERVAL_S:
         assert streams / interval_s == pytest.approx(POSTS_PER_SECOND)
+
+
+def test_flush_interval_follows_the_average_of_a_load_that_varies():
+    stream_load = SteadyLoad(40)
+    steady_s = stream_load.flush_interval_s()
+
+    stream_load.active = 50
+    assert stream_load.flush_interval_s() == pytest.approx(steady_s)
+    stream_load.now += AVERAGE_S
+    assert steady_s < stream_load.flush_interval_s() < 50 / POSTS_PER_SECOND
+    stream_load.now += 100 * AVERAGE_S
+    assert stream_load.flush_interval_s() == pytest.approx(50 / POSTS_PER_SECOND)
+
+
+@pytest.mark.parametrize(
+    ("before", "streams", "counted"),
+    [
+        pytest.param(0, 30, 30, id="from-none"),
+        pytest.param(40, 40 * PEAK + 1, 40 * PEAK + 1, id="burst"),
+        pytest.param(60, 60 / PEAK - 1, 60 / PEAK - 1, id="most-have-ended"),
+        pytest.param(40, 40 * PEAK - 1, 40, id="not-a-burst"),
+    ],
+)
+def test_flush_interval_follows_a_large_change_at_once(before, streams, counted):
+    stream_load = SteadyLoad(before)
+    stream_load.flush_interval_s()
+    stream_load.active = streams
+    assert stream_load.flush_interval_s() == pytest.approx(counted / POSTS_PER_SECOND)
+
+
+def test_average_counts_each_number_of_streams_for_its_time():
+    stream_load = SteadyLoad(0)
+    with stream_load.stream(), stream_load.stream():
+        stream_load.now += 1000.0
+    stream_load.active = 1
+    assert stream_load.flush_interval_s() == pytest.approx(2 / POSTS_PER_SECOND)
 
 
 def test_stream_counts_while_open_also_after_an_error():
@@ -97,9 +143,7 @@ def test_stream_counts_while_open_also_after_an_error():
 def flush_of(
     batch: tuple[int, int, float], *, streams: int = 1, tokens_per_event: int = 1
 ) -> FlushTimer:
-    stream_load = StreamLoad(MAX_DELAY_S)
-    stream_load.active = streams
-    return FlushTimer(stream_load, GrowingBatch(*batch), tokens_per_event)
+    return FlushTimer(SteadyLoad(streams), GrowingBatch(*batch), tokens_per_event)
 
 
 def test_flush_first_token_is_due_at_once():

@@ -26,7 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from worker import content, gc_tuning
-from worker.engine import forking, heartbeat, media, startup_patches, vllm_import
+from worker.engine import (
+    event_delay,
+    forking,
+    heartbeat,
+    media,
+    startup_patches,
+    vllm_import,
+)
 from worker.engine.amx import permit_amx
 from worker.engine.parent_death import die_with_parent, set_pdeathsig_on_fork
 
@@ -151,17 +158,21 @@ def hide_requests_in_dumps() -> None:
 class ServeStartHook:
     """Startup hook of an API server, in the shape of ASGI middleware.
 
-    It enables vLLM's cache of environment variables, freezes the garbage collector's objects and
-    starts the heartbeat. Without the cache, vLLM's server reads variables for each request and at
-    each step, an eighth of its CPU time with many streams; its engine caches them by itself.
-    Middleware is created in each API server, also in a spawned one, in its event loop and after all
-    processes have been started with the environment that they need.
+    It bounds the delay of events, enables vLLM's cache of environment variables, freezes the
+    garbage collector's objects and starts the heartbeat. Without the cache, vLLM's server reads
+    variables for each request and at each step, an eighth of its CPU time with many streams; its
+    engine caches them by itself. Middleware is created in each API server, also in a spawned one,
+    in its event loop and after all processes have been started with the environment that they need.
     """
 
     def __new__(cls, app: Any) -> Any:
         """Return the application unchanged: the hook adds nothing to a request's path."""
         from vllm.envs import enable_envs_cache
 
+        if os.environ.get(event_delay.VARIABLE):
+            from vllm.v1.engine.output_processor import RequestState
+
+            event_delay.bound_event_delay(RequestState)
         enable_envs_cache()
         gc_tuning.freeze_gc()
         # From now on nearly all log lines of this process are about requests.

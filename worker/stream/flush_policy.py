@@ -7,12 +7,22 @@ streams that would leave no CPU to generate tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 POSTS_PER_SECOND = 400
 """Limit for all streams of one worker together; takes at most a fifth of one core."""
+
+AVERAGE_S = 3.0
+"""Time over which the number of streams is averaged. Requests come unevenly; with the number of the
+moment, one chunk in a hundred came half as late again as the others."""
+
+PEAK = 2.0
+"""A number that differs from the average by more than this factor is a burst or the end of one, and
+counts at once."""
 
 MAX_FLUSH_INTERVAL_S = 0.5
 """Longest interval between two posts of one stream that the load alone can cause."""
@@ -41,10 +51,14 @@ class StreamLoad:
 
     Args:
         max_delay_s: Longest time that a batch waits to fill, from post to post.
+        clock: Time in seconds.
     """
 
-    def __init__(self, max_delay_s: float) -> None:
+    def __init__(self, max_delay_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.max_delay_s = max_delay_s
+        self._clock = clock
+        self._average = 0.0
+        self._averaged_at = clock()
         self.active = 0
         """Number of open streams."""
         self.token_s = TYPICAL_TOKEN_S
@@ -53,10 +67,12 @@ class StreamLoad:
     @contextmanager
     def stream(self) -> Iterator[None]:
         """Count one stream while the context is open."""
+        self._follow()
         self.active += 1
         try:
             yield
         finally:
+            self._follow()
             self.active -= 1
 
     def stream_interval(self) -> int:
@@ -75,7 +91,17 @@ class StreamLoad:
 
     def flush_interval_s(self) -> float:
         """Return the shortest interval between two posts of one stream at the current load."""
-        return min(MAX_FLUSH_INTERVAL_S, self.active / POSTS_PER_SECOND)
+        self._follow()
+        steady = self.active / PEAK <= self._average <= self.active * PEAK
+        streams = self._average if steady else self.active
+        return min(MAX_FLUSH_INTERVAL_S, streams / POSTS_PER_SECOND)
+
+    def _follow(self) -> None:
+        """Bring the average up to date, before the number of streams changes."""
+        now = self._clock()
+        share = 1 - math.exp((self._averaged_at - now) / AVERAGE_S)
+        self._average += (self.active - self._average) * share
+        self._averaged_at = now
 
 
 class GrowingBatch:
