@@ -15,7 +15,7 @@ from benchmarks.command import describe_run, publish, report, run_in_order
 from benchmarks.environment import make_environ
 from benchmarks.launch import runs_on_gpu
 from benchmarks.model import Size, build_model
-from benchmarks.offline import Load, describe_offline, measure_offline
+from benchmarks.offline import BATCH_SETTINGS, Load, describe_offline, measure_offline
 from benchmarks.report import describe_facts
 from worker_tools.dev import Limits, LocalDeployment, LocalEndpoint
 
@@ -84,8 +84,9 @@ def offline(  # noqa: PLR0913  one parameter per option
         Size | None, typer.Option(help="The model; 8b on a GPU, cpu elsewhere.")
     ] = None,
     rtt_ms: Annotated[float, typer.Option(help="Round trip to the platform, ms.")] = 0,
-    concurrency: Annotated[
-        int | None, typer.Option(help="MAX_CONCURRENCY; else the worker's default.")
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE of the worker; else as docs/batch.md advises."),
     ] = None,
     write: Annotated[Path | None, typer.Option(help="Markdown file for the report.")] = None,
     save: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
@@ -94,7 +95,9 @@ def offline(  # noqa: PLR0913  one parameter per option
     """Compare the worker with only batch jobs and `vllm bench throughput`."""
     load = Load(size or ("8b" if runs_on_gpu() else "cpu"), requests, words, tokens, rtt_ms)
     facts = describe_batch_run()
-    timings = run_in_order(measure_offline(load, rounds, concurrency, report))
+    settings = dict(one.split("=", 1) for one in setting) if setting else BATCH_SETTINGS
+    facts["worker"] = ", ".join(f"`{name}={value}`" for name, value in settings.items())
+    timings = run_in_order(measure_offline(load, rounds, settings, report))
     if save is not None:
         found = {"facts": facts, "load": load, "timings": timings}
         save.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))

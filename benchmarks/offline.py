@@ -37,6 +37,10 @@ WORKER, OFFLINE = "worker, batch jobs", "vllm bench throughput"
 SERVER_OPTIONS = ("--served-model-name", "--api-server-count")
 """Options of the worker's engine that only a server has."""
 
+BATCH_SETTINGS = {"PERFORMANCE_MODE": "throughput", "MAX_CONCURRENCY": "1200"}
+"""The worker's settings for batches, as docs/batch.md has them. By default a server's engine runs
+fewer requests at once than `vllm bench throughput`, and reads fewer tokens in a step."""
+
 WARM_UP = 8
 SHARE = 0.97
 """Of the engine's offline throughput, that the worker has to reach."""
@@ -88,23 +92,28 @@ def build_prompts(load: Load) -> list[str]:
 
 
 async def measure_offline(
-    load: Load, rounds: int, concurrency: int | None, say: Callable[[str], None]
+    load: Load, rounds: int, settings: dict[str, str], say: Callable[[str], None]
 ) -> list[Timing]:
-    """Run both systems by turns and return all timings."""
+    """Run both systems by turns and return all timings.
+
+    Args:
+        load: What is generated.
+        rounds: Turns of each system.
+        settings: Environment variables of the worker.
+        say: Shows progress.
+    """
     timings: list[Timing] = []
     with tempfile.TemporaryDirectory(prefix="offline-") as name:
         folder = Path(name)
         model = build_sized_model(folder / "model", load.size, max_model_len=SPACE.model_len)
         environ = make_environ(os.environ, model, SPACE, gpu=runs_on_gpu())
-        # The worker's own defaults, which users have.
         del environ["MAX_NUM_SEQS"], environ["MAX_CONCURRENCY"]
-        if concurrency is not None:
-            environ["MAX_CONCURRENCY"] = str(concurrency)
         prompts = build_prompts(load)
         for number in range(rounds):
             turns = (run_offline, run_worker) if number % 2 == 0 else (run_worker, run_offline)
             for run in turns:
-                timing = await run(load, prompts, environ, folder)
+                own = settings if run is run_worker else {}
+                timing = await run(load, prompts, environ | own, folder)
                 say(
                     f"{timing.system}: {timing.tokens_per_s:.1f} tokens/s in {timing.seconds:.1f} s"
                 )
