@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from worker.usage import UsageMeter, count_tokens
+from worker.usage import UsageMeter, count_tokens, find_answer
 
 
 class Clock:
@@ -110,3 +110,16 @@ def test_record_may_stand_in_a_header(clock):
 def test_count_tokens_reads_every_form(usage, counts):
     tokens = count_tokens(usage)
     assert (tokens["input"], tokens["cached"], tokens["output"], tokens["reasoning"]) == counts
+
+
+@pytest.mark.parametrize(
+    ("outputs", "found"),
+    [
+        pytest.param([{"model": "m", "usage": {"prompt_tokens": 5}}], ("m", True), id="whole"),
+        pytest.param(['data: {"model":"m","choices":[]}\n\n'], ("m", False), id="no-usage"),
+        pytest.param([], (None, False), id="nothing"),
+    ],
+)
+def test_find_answer_prefers_the_object_with_the_usage(outputs, found):
+    answer = find_answer(outputs)
+    assert (answer.get("model"), "usage" in answer) == found

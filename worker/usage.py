@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from worker.telemetry import MetricsPusher
 
@@ -15,6 +17,10 @@ LOG_PREFIX = "usage: "
 
 HEADER = "X-Worker-Usage"
 """Header of a whole response over HTTP, with the same JSON object."""
+
+USAGE_MARK = '"usage":{'
+MODEL_MARK = '"model":"'
+"""Their form in a raw stream; a search for them costs less than parsing every event."""
 
 MAX_NAME_LENGTH = 128
 """Characters of a model's name; a request can name any."""
@@ -149,6 +155,35 @@ def count_tokens(usage: Mapping[str, Any]) -> dict[str, int | None]:
         "output": _first(usage, "completion_tokens", "output_tokens", "output"),
         "reasoning": _first(made, "reasoning_tokens") if made else _first(usage, "reasoning"),
     }
+
+
+def find_answer(outputs: Sequence[Any]) -> Mapping[str, Any]:
+    """Return the object that has the usage, or at least the model; empty if none has."""
+    for name, mark in (("usage", USAGE_MARK), ("model", MODEL_MARK)):
+        for message in messages_from_the_end(outputs, mark):
+            if message.get(name):
+                return message
+    return {}
+
+
+def messages_from_the_end(outputs: Sequence[Any], mark: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the objects in the last outputs, and the events that contain `mark`."""
+    for output in list(outputs)[:-3:-1]:
+        if isinstance(output, Mapping):
+            yield _unwrap(output)
+        elif isinstance(output, list):
+            yield from (item for item in reversed(output) if isinstance(item, Mapping))
+        elif isinstance(output, str) and mark in output:
+            for line in reversed(output.splitlines()):
+                if line.startswith("data: {") and mark in line:
+                    yield orjson.loads(line.removeprefix("data: "))
+
+
+def _unwrap(output: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the body inside a line of OpenAI's batch format; any other output as it is."""
+    response = output.get("response")
+    body = response.get("body") if isinstance(response, Mapping) else None
+    return body if isinstance(body, Mapping) else output
 
 
 def _first(counts: Mapping[str, Any], *names: str) -> int | None:

@@ -4,7 +4,6 @@ import pytest
 
 from worker.queue.job_stats import (
     JobStats,
-    find_answer,
     find_finish_reason,
     find_queue_time_ms,
     find_usage,
@@ -139,16 +138,3 @@ def test_find_usage_reads_the_body_of_a_batch_line():
     body = {"usage": {"prompt_tokens": 3, "completion_tokens": 2}}
     line = {"custom_id": "1", "response": {"status_code": 200, "body": body}, "error": None}
     assert find_usage([line]) == (3, 2)
-
-
-@pytest.mark.parametrize(
-    ("outputs", "found"),
-    [
-        pytest.param([{**WHOLE, "model": "m"}], ("m", True), id="whole"),
-        pytest.param(['data: {"model":"m","choices":[]}\n\n'], ("m", False), id="no-usage"),
-        pytest.param([], (None, False), id="nothing"),
-    ],
-)
-def test_find_answer_prefers_the_object_with_the_usage(outputs, found):
-    answer = find_answer(outputs)
-    assert (answer.get("model"), "usage" in answer) == found

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from worker.usage import USAGE_MARK, messages_from_the_end
+
 USAGE_NAMES = (("input", "output"), ("prompt_tokens", "completion_tokens"))
 """Names of the token counts in a response: native, OpenAI."""
 
-USAGE_MARK = '"usage":{'
 REASON_MARK = '"finish_reason":"'
-MODEL_MARK = '"model":"'
 METRICS_MARK = '"metrics":{'
 """Their form in a raw stream; a search for them costs less than parsing every event."""
 
@@ -113,7 +113,7 @@ def _shorten_path(path: str) -> str:
 
 def find_usage(outputs: list[Any]) -> tuple[int | None, int | None]:
     """Return the token counts of prompt and completion; None if the outputs have none."""
-    for message in _messages_from_the_end(outputs, USAGE_MARK):
+    for message in messages_from_the_end(outputs, USAGE_MARK):
         usage = message.get("usage")
         if not isinstance(usage, Mapping):
             continue
@@ -123,18 +123,9 @@ def find_usage(outputs: list[Any]) -> tuple[int | None, int | None]:
     return None, None
 
 
-def find_answer(outputs: list[Any]) -> Mapping[str, Any]:
-    """Return the object that has the usage, or at least the model; empty if none has."""
-    for name, mark in (("usage", USAGE_MARK), ("model", MODEL_MARK)):
-        for message in _messages_from_the_end(outputs, mark):
-            if message.get(name):
-                return message
-    return {}
-
-
 def find_queue_time_ms(outputs: list[Any]) -> float | None:
     """Return the queue time in vLLM; None without ENABLE_PER_REQUEST_METRICS."""
-    for message in _messages_from_the_end(outputs, METRICS_MARK):
+    for message in messages_from_the_end(outputs, METRICS_MARK):
         metrics = message.get("metrics")
         if isinstance(metrics, Mapping) and metrics.get("queue_time_ms") is not None:
             return float(metrics["queue_time_ms"])
@@ -143,28 +134,8 @@ def find_queue_time_ms(outputs: list[Any]) -> float | None:
 
 def find_finish_reason(outputs: list[Any]) -> str | None:
     """Return the finish reason; None if the outputs have none."""
-    for message in _messages_from_the_end(outputs, REASON_MARK):
+    for message in messages_from_the_end(outputs, REASON_MARK):
         for choice in message.get("choices") or []:
             if isinstance(choice, Mapping) and choice.get("finish_reason"):
                 return str(choice["finish_reason"])
     return None
-
-
-def _messages_from_the_end(outputs: list[Any], mark: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the objects in the last outputs, and the events that contain `mark`."""
-    for output in reversed(outputs[-2:]):
-        if isinstance(output, Mapping):
-            yield _unwrap(output)
-        elif isinstance(output, list):
-            yield from (item for item in reversed(output) if isinstance(item, Mapping))
-        elif isinstance(output, str) and mark in output:
-            for line in reversed(output.splitlines()):
-                if line.startswith("data: {") and mark in line:
-                    yield orjson.loads(line.removeprefix("data: "))
-
-
-def _unwrap(output: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the body inside a line of OpenAI's batch format; any other output as it is."""
-    response = output.get("response")
-    body = response.get("body") if isinstance(response, Mapping) else None
-    return body if isinstance(body, Mapping) else output

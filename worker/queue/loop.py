@@ -16,7 +16,7 @@ import aiohttp
 from worker.content import describe_exception
 from worker.errors import RequestError
 from worker.queue.job_runner import Handler, JobRunner
-from worker.queue.job_stats import JobStats, find_answer
+from worker.queue.job_stats import JobStats
 from worker.queue.sdk import (
     AsyncClientSession,
     JobScaler,
@@ -25,7 +25,7 @@ from worker.queue.sdk import (
     runpod_log,
 )
 from worker.request.codes import Code, request_error
-from worker.usage import LOG_PREFIX, Span, UsageMeter
+from worker.usage import LOG_PREFIX, Span, UsageMeter, find_answer
 
 TOO_MANY_REQUESTS_WAIT_S = 5.0
 """Wait after the platform answered 429 to a fetch, as in the SDK."""

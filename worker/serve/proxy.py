@@ -240,8 +240,11 @@ def report_usage(span: Span, engine_request: EngineRequest, reply: object) -> di
     inner = body.get("response") or body.get("message")
     body = inner if isinstance(inner, dict) else body
     record = span.report(str(body.get("id") or ""), body, (engine_request.body or {}).get("model"))
-    if record is None:
-        return {}
+    return {} if record is None else log_record(record)
+
+
+def log_record(record: str) -> dict[str, str]:
+    """Log a usage record and return it as a header."""
     log.info("%s%s", LOG_PREFIX, record)
     return {HEADER: record}
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -12,22 +14,35 @@ from aiohttp import web
 from worker.handler import Handler, Output
 from worker.request.parameters import ignored_header
 from worker.serve.exchange import Exchange
-from worker.serve.proxy import invalid_body, read_body
+from worker.serve.proxy import invalid_body, log_record, read_body
+from worker.usage import Span, UsageMeter, find_answer
 
 PATH = "/runsync"
 END = b"data: [DONE]\n\n"
 
 
-async def handle_runsync(exchange: Exchange, handler: Handler) -> web.StreamResponse:
+async def handle_runsync(
+    exchange: Exchange, handler: Handler, meter: UsageMeter | None
+) -> web.StreamResponse:
     """Run the job in the body, `{"input": …}`, and send its result or its stream.
 
     Args:
         exchange: The request; gets the response when a stream starts.
         handler: Answers jobs.
+        meter: Measures what each job takes, for its record; None writes none.
 
     Raises:
         RequestError: The job failed.
     """
+    span = None if meter is None else meter.start()
+    try:
+        return await _answer(exchange, handler, span)
+    finally:
+        if span is not None:
+            span.end()
+
+
+async def _answer(exchange: Exchange, handler: Handler, span: Span | None) -> web.StreamResponse:
     body = await read_body(exchange.request)
     if body is None or "input" not in body:
         raise invalid_body('Expected {"input": {…}}, with the same input that a RunPod job has.')
@@ -37,18 +52,29 @@ async def handle_runsync(exchange: Exchange, handler: Handler) -> web.StreamResp
     headers = ignored_header(request.ignored)
     async with aclosing(handler.answer(request)) as outputs:
         if request.stream:
-            return await _stream(exchange, outputs, headers)
+            response, last = await _stream(exchange, outputs, headers, span)
+            report_usage(span, job, last)
+            return response
         output = [each async for each in outputs]
+    headers |= report_usage(span, job, output)
     result = {"id": job["id"], "status": "COMPLETED", "output": output}
     return web.Response(body=orjson.dumps(result), content_type="application/json", headers=headers)
 
 
 async def _stream(
-    exchange: Exchange, outputs: AsyncIterator[Output], headers: Mapping[str, str]
-) -> web.StreamResponse:
-    """Send each output as one event; an output of raw events is sent unchanged."""
+    exchange: Exchange,
+    outputs: AsyncIterator[Output],
+    headers: Mapping[str, str],
+    span: Span | None,
+) -> tuple[web.StreamResponse, Sequence[Output]]:
+    """Send each output as one event; an output of raw events is sent unchanged.
+
+    Returns:
+        The response, and the last outputs.
+    """
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **headers})
     raw = False
+    last: deque[Output] = deque(maxlen=2)
     async for output in outputs:
         if exchange.response is None:
             # Not before the first output: a request that vLLM refuses keeps its real status.
@@ -56,7 +82,29 @@ async def _stream(
         raw = isinstance(output, str)
         event = output.encode() if isinstance(output, str) else orjson.dumps(output)
         await response.write(event if raw else b"data: " + event + b"\n\n")
+        last.append(output)
+        if span is not None:
+            span.note_first()
     if exchange.response is None:
         await exchange.start(response)
     await response.write_eof(b"" if raw else END)
-    return response
+    return response, last
+
+
+def report_usage(
+    span: Span | None, job: Mapping[str, Any], outputs: Sequence[Output]
+) -> dict[str, str]:
+    """End a job, push and log its usage record, and return it as a header.
+
+    Args:
+        span: The job; None if it is not measured.
+        job: With its `id` and `input`.
+        outputs: Its last outputs.
+    """
+    if span is None:
+        return {}
+    span.end()
+    job_input = job["input"]
+    asked = job_input.get("model") if isinstance(job_input, dict) else None
+    record = span.report(job["id"], find_answer(outputs), asked)
+    return {} if record is None else log_record(record)

@@ -35,6 +35,7 @@ from worker.serve.websocket import (
     refuse_plain_request,
 )
 from worker.stream.flush_policy import StreamLoad
+from worker.usage import UsageMeter
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class HttpServer:
         self._idle.set()
         self._handler: Handler | None = None
         self._proxy: Proxy | None = None
+        self._meter: UsageMeter | None = None
         self._client: EngineClient | None = None
         self._timeout_s = 0.0
         self._runners: list[web.AppRunner] = []
@@ -122,6 +124,7 @@ class HttpServer:
         self._client = client
         self._handler = Handler(client, stream_load, options)
         self._proxy = Proxy(client, options)
+        self._meter = options.meter
         self._timeout_s = options.request_timeout_s
         self._state = State.READY
 
@@ -233,7 +236,7 @@ class HttpServer:
             return await proxy_websocket(exchange, self._client)
         refuse_plain_request(request.path)
         if request.path == NATIVE_PATH and request.method == "POST":
-            return await handle_runsync(exchange, self._handler)
+            return await handle_runsync(exchange, self._handler, self._meter)
         return await self._proxy.answer(exchange)
 
     def _check(self, request: web.Request) -> None:
