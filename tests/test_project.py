@@ -27,10 +27,12 @@ READS_ENVIRONMENT = {
     "worker/engine/forking.py",
     "worker/engine/prepared.py",
     "worker/engine/vllm_import.py",
+    "worker/tracing.py",
     "tools/worker_tools/cli.py",
     "tools/worker_tools/capture",
 }
-"""The command lines, which passes it on; and what runs as a process of vLLM's, which reads it."""
+"""The command lines, which passes it on; and what runs as a process of vLLM's, which reads it.
+Tracing reads a variable of OpenTelemetry, as its SDK does."""
 
 
 def name_of(path: Path) -> str:

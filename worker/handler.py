@@ -11,8 +11,13 @@ import asyncio
 import base64
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass, field
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    aclosing,
+    nullcontext,
+)
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -40,6 +45,7 @@ from worker.request.routes import CHAT, COMPLETIONS
 from worker.stream.events import split_events, too_large
 from worker.stream.flush_policy import FlushTimer, GrowingBatch, StreamLoad
 from worker.stream.relay import relay
+from worker.tracing import JobTracer
 from worker.usage import UsageMeter
 
 log = logging.getLogger(__name__)
@@ -64,6 +70,7 @@ class HandlerOptions:
         parses_reasoning: vLLM separates the reasoning of a chat from its answer.
         ignored: Names of ignored parameters that were logged already.
         meter: Measures what each request takes, for usage records; None writes none.
+        tracer: Makes a span for each job; None makes none.
     """
 
     defaults: RequestDefaults
@@ -72,6 +79,7 @@ class HandlerOptions:
     parses_reasoning: bool = False
     ignored: NameLog = field(default_factory=NameLog)
     meter: UsageMeter | None = None
+    tracer: JobTracer | None = None
 
 
 def report_ignored(request: EngineRequest, options: HandlerOptions, job_id: object = None) -> None:
@@ -136,7 +144,7 @@ class Handler:
             request = self.parse(job)
             stream_path = request.stream_path
             async with (
-                aclosing(self.answer(request)) as answer,
+                aclosing(self.answer(request, str(job.get("id") or ""))) as answer,
                 aclosing(_with_deadline(deadline, answer)) as outputs,
             ):
                 async for output in outputs:
@@ -157,13 +165,28 @@ class Handler:
             yield self._raw(error_events(failure, stream_path))
         yield {"error": failure.json(), "raised_at": failure.raised_at}
 
-    async def answer(self, request: EngineRequest) -> AsyncGenerator[Output, None]:
-        """Yield the outputs of one request. Closing the generator aborts the request in vLLM.
+    async def answer(self, request: EngineRequest, job_id: str) -> AsyncGenerator[Output, None]:
+        """Yield the outputs of one job. Closing the generator aborts its request in vLLM.
+
+        Args:
+            request: The job's request.
+            job_id: For its span.
 
         Raises:
             RequestError: vLLM refused the request, or reported an error within its stream.
             aiohttp.ClientError, TimeoutError: vLLM could not be reached, or has ended.
         """
+        if self._options.tracer is None:
+            span: AbstractContextManager[Mapping[str, str]] = nullcontext(request.headers)
+        else:
+            attributes = {"messaging.message.id": job_id, "url.path": request.path}
+            span = self._options.tracer.span(request.headers, attributes)
+        with span as headers:
+            async with aclosing(self._answer(replace(request, headers=headers))) as outputs:
+                async for output in outputs:
+                    yield output
+
+    async def _answer(self, request: EngineRequest) -> AsyncGenerator[Output, None]:
         if not request.stream:
             async with self._send(request, request.body) as response:
                 reply = await _read_reply(request, response)

@@ -13,9 +13,11 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 INTERVAL_MS = 15_000
 """Between two pushes; a worker lives for seconds to hours."""
@@ -24,6 +26,8 @@ CLOSE_S = 5.0
 """For the last push at the end of the worker."""
 
 PATH = "/v1/metrics"
+
+SERVICE = {"service.name": "runpod-vllm-worker"}
 
 DURATIONS_S = [0.01 * 2**power for power in range(14)]
 FIRST_TOKENS_S = [
@@ -56,6 +60,53 @@ OPERATIONS = {
 """Value of `gen_ai.operation.name`, by the `object` of an answer; else `text_completion`."""
 
 
+class Pusher(Generic[T]):
+    """Hands items to OpenTelemetry's SDK in a thread of its own.
+
+    Args:
+        setting: Environment variable that asks for it, for the warning.
+        open_sink: Returns a function that takes an item, and one that pushes the rest and ends.
+            Raises ImportError if a package is missing.
+    """
+
+    def __init__(
+        self,
+        setting: str,
+        open_sink: Callable[[], tuple[Callable[[T], None], Callable[[], None]]],
+    ) -> None:
+        self._setting = setting
+        self._open_sink = open_sink
+        self._items: queue.SimpleQueue[T | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def add(self, item: T) -> None:
+        """Push one item."""
+        if self._thread is None:
+            # Not before: what the worker forks at its start must have no threads.
+            self._thread = threading.Thread(target=self._run, name=self._setting, daemon=True)
+            self._thread.start()
+        self._items.put(item)
+
+    def close(self) -> None:
+        """Push what is left."""
+        if self._thread is not None:
+            self._items.put(None)
+            self._thread.join(CLOSE_S)
+
+    def _run(self) -> None:
+        try:
+            take, shutdown = self._open_sink()
+        except ImportError as error:
+            needed = "pip install 'runpod-vllm-worker[otlp]'"
+            log.warning(
+                "%s has no effect: %s is not installed; %s", self._setting, error.name, needed
+            )
+            return
+        while (item := self._items.get()) is not None:
+            take(item)
+        shutdown()
+
+
 class MetricsPusher:
     """Pushes what usage records say.
 
@@ -65,10 +116,11 @@ class MetricsPusher:
     """
 
     def __init__(self, endpoint: str, interval_ms: int = INTERVAL_MS) -> None:
-        self._endpoint = metrics_url(endpoint)
-        self._interval_ms = interval_ms
-        self._records: queue.SimpleQueue[tuple[Mapping[str, Any], str] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        url = metrics_url(endpoint)
+        self._pusher: Pusher[tuple[Mapping[str, Any], str]] = Pusher(
+            "OTLP_METRICS_ENDPOINT", lambda: open_meter(url, interval_ms)
+        )
+        self.close = self._pusher.close
 
     def add(self, record: Mapping[str, Any], answer_object: object) -> None:
         """Count one request.
@@ -77,31 +129,7 @@ class MetricsPusher:
             record: Its usage record.
             answer_object: The member `object` of the answer.
         """
-        if self._thread is None:
-            # Not before: what the worker forks at its start must have no threads.
-            self._thread = threading.Thread(target=self._run, name="otlp-metrics", daemon=True)
-            self._thread.start()
-        operation = OPERATIONS.get(str(answer_object), "text_completion")
-        self._records.put((record, operation))
-
-    def close(self) -> None:
-        """Push what is left."""
-        if self._thread is not None:
-            self._records.put(None)
-            self._thread.join(CLOSE_S)
-
-    def _run(self) -> None:
-        try:
-            observe, shutdown = open_meter(self._endpoint, self._interval_ms)
-        except ImportError as error:
-            needed = "pip install 'runpod-vllm-worker[otlp]'"
-            log.warning(
-                "OTLP_METRICS_ENDPOINT has no effect: %s is not installed; %s", error.name, needed
-            )
-            return
-        while (item := self._records.get()) is not None:
-            observe(*item)
-        shutdown()
+        self._pusher.add((record, OPERATIONS.get(str(answer_object), "text_completion")))
 
 
 def metrics_url(endpoint: str) -> str:
@@ -112,8 +140,8 @@ def metrics_url(endpoint: str) -> str:
 
 def open_meter(
     url: str, interval_ms: int
-) -> tuple[Callable[[Mapping[str, Any], str], None], Callable[[], None]]:
-    """Return a function that observes a record, and one that pushes the rest and ends.
+) -> tuple[Callable[[tuple[Mapping[str, Any], str]], None], Callable[[], None]]:
+    """Return a function that observes a record with its operation, and one that pushes the rest.
 
     Raises:
         ImportError: OpenTelemetry's SDK is not installed.
@@ -126,8 +154,7 @@ def open_meter(
     reader = PeriodicExportingMetricReader(
         OTLPMetricExporter(endpoint=url), export_interval_millis=interval_ms
     )
-    resource = Resource.create({"service.name": "runpod-vllm-worker"})
-    provider = MeterProvider([reader], resource)
+    provider = MeterProvider([reader], Resource.create(SERVICE))
     meter = provider.get_meter("worker")
 
     def histogram(name: str, unit: str, bounds: list[float]) -> Any:
@@ -137,7 +164,8 @@ def open_meter(
     first_token = histogram("gen_ai.server.time_to_first_token", "s", FIRST_TOKENS_S)
     tokens = histogram("gen_ai.client.token.usage", "{token}", TOKENS)
 
-    def observe(record: Mapping[str, Any], operation: str) -> None:
+    def observe(item: tuple[Mapping[str, Any], str]) -> None:
+        record, operation = item
         attributes = {
             "gen_ai.operation.name": operation,
             "gen_ai.provider.name": "vllm",

@@ -28,6 +28,7 @@ from worker.settings import Settings
 from worker.settings.endpoint import Mode, choose_ports
 from worker.stream.flush_policy import StreamLoad
 from worker.telemetry import MetricsPusher
+from worker.tracing import JobTracer
 from worker.usage import UsageMeter
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class QueueTransport:
         self._sdk: asyncio.Task[ModuleType] | None = None
         self._scaler: Any = None
         self._jobs: asyncio.Task[None] | None = None
-        self._meter: UsageMeter | None = None
+        self._options: HandlerOptions | None = None
 
     async def prepare(self) -> None:
         """Import the SDK in the background; it takes two seconds.
@@ -98,8 +99,7 @@ class QueueTransport:
         if self._sdk is None:
             raise RuntimeError("not prepared")
         queue = await self._sdk
-        options = build_options(self._settings)
-        self._meter = options.meter
+        self._options = options = build_options(self._settings)
         handler = Handler(client, build_stream_load(self._settings), options)
         self._scaler = queue.EventDrivenScaler(
             handler.handle, self._settings.serving.max_concurrency, options.meter
@@ -118,8 +118,8 @@ class QueueTransport:
             await finish_jobs(self._scaler, self._jobs, timeout_s)
 
     async def close(self) -> None:
-        """Push the last metrics; the SDK holds no resources here."""
-        await close_meter(self._meter)
+        """Push the last metrics and spans; the SDK holds no resources here."""
+        await close_telemetry(self._options)
 
 
 class HttpTransport:
@@ -132,7 +132,7 @@ class HttpTransport:
 
     def __init__(self, settings: Settings, mode: Mode) -> None:
         self._settings = settings
-        self._meter: UsageMeter | None = None
+        self._options: HandlerOptions | None = None
         endpoint = settings.endpoint
         port, health_port = choose_ports(endpoint, mode)
         key = endpoint.api_key
@@ -161,8 +161,7 @@ class HttpTransport:
 
     async def start(self, client: EngineClient) -> asyncio.Task[Any]:
         """Answer requests from now on."""
-        options = build_options(self._settings)
-        self._meter = options.meter
+        self._options = options = build_options(self._settings)
         self._server.start(client, build_stream_load(self._settings), options)
         waits = asyncio.Event().wait if self._followers is None else self._followers.wait_gone
         return asyncio.create_task(waits())
@@ -176,9 +175,9 @@ class HttpTransport:
         await self._server.drain(timeout_s)
 
     async def close(self) -> None:
-        """Close all ports and push the last metrics."""
+        """Close all ports and push the last metrics and spans."""
         await self._server.close()
-        await close_meter(self._meter)
+        await close_telemetry(self._options)
 
 
 class FollowerTransport:
@@ -285,13 +284,21 @@ def build_options(settings: Settings) -> HandlerOptions:
         streaming.raw_openai_output,
         parses_reasoning="--reasoning-parser" in settings.engine_arguments(),
         meter=build_meter(settings),
+        tracer=build_tracer(settings),
     )
 
 
-async def close_meter(meter: UsageMeter | None) -> None:
-    """Push the last metrics; the event loop runs meanwhile."""
-    if meter is not None:
-        await asyncio.to_thread(meter.close)
+def build_tracer(settings: Settings) -> JobTracer | None:
+    """Return what traces jobs; None where vLLM does not trace requests either."""
+    endpoint = settings.values.find("otlp_traces_endpoint")
+    return None if endpoint is None else JobTracer(endpoint.value)
+
+
+async def close_telemetry(options: HandlerOptions | None) -> None:
+    """Push the last metrics and spans; the event loop runs meanwhile."""
+    for pusher in (options.meter, options.tracer) if options is not None else ():
+        if pusher is not None:
+            await asyncio.to_thread(pusher.close)
 
 
 def build_meter(settings: Settings) -> UsageMeter | None:

@@ -27,11 +27,16 @@ async def test_job_is_in_the_callers_trace_and_in_the_pushed_metrics(tiny_model)
             answer = await api.runsync(job_input)
             assert answer["status"] == "COMPLETED", answer
             async with asyncio.timeout(30):
-                while not collector.spans:
+                while len(collector.spans) < 2:
                     await asyncio.sleep(0.1)
         metrics = collector.metrics
-    [span] = [each for each in collector.spans if each.trace_id.hex() == TRACE_ID]
-    assert span.parent_span_id.hex() == SPAN_ID
+    spans = [each for each in collector.spans if each.trace_id.hex() == TRACE_ID]
+    [job] = [each for each in spans if each.parent_span_id.hex() == SPAN_ID]
+    [vllm] = [each for each in spans if each.parent_span_id == job.span_id]
+    assert len(spans) == 2
+    assert attributes_of(job)["messaging.message.id"] == answer["id"]
+    assert job.start_time_unix_nano <= vllm.start_time_unix_nano
+    assert vllm.end_time_unix_nano <= job.end_time_unix_nano
     tokens = {
         attributes_of(point)["gen_ai.token.type"]: point.sum
         for point in metrics["gen_ai.client.token.usage"].histogram.data_points

@@ -50,7 +50,7 @@ async def _answer(exchange: Exchange, handler: Handler, span: Span | None) -> we
     request = handler.parse(job)
     exchange.path = request.stream_path or exchange.path
     headers = ignored_header(request.ignored)
-    async with aclosing(handler.answer(request)) as outputs:
+    async with aclosing(handler.answer(request, job["id"])) as outputs:
         if request.stream:
             response, last = await _stream(exchange, outputs, headers, span)
             report_usage(span, job, last)
