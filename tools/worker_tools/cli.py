@@ -11,6 +11,7 @@ import typer
 from worker.errors import ExitCode, UnavailableError
 from worker_tools.batch.options import BatchOptions
 from worker_tools.deploy.options import DeployOptions, with_options
+from worker_tools.tune.options import BenchOptions, TuneOptions
 
 USERS = "Commands for your own machine"
 DEVELOPERS = "Commands for developers of the worker"
@@ -109,6 +110,44 @@ def batch(options: BatchOptions) -> None:
     from worker_tools.batch.command import run_batch
 
     raise typer.Exit(run_batch(os.environ, options))
+
+
+@app.command(rich_help_panel=USERS)
+@with_options(BenchOptions)
+def bench(options: BenchOptions) -> None:
+    """Measure an endpoint once: latency, throughput, cold starts and price.
+
+    URL is the base URL of an OpenAI API (this worker over HTTP, `vllm serve`), or a RunPod queue
+    endpoint: its id or URL. The load comes from vLLM's own client, which must be installed:
+
+    worker bench http://127.0.0.1:8000
+
+    The key is read from RUNPOD_API_KEY, outside RunPod from OPENAI_API_KEY. Exits with 1 if
+    requests have failed, with 2 if the command line is wrong, with 5 if the endpoint cannot be
+    reached.
+    """
+    from worker_tools.tune.bench import run_bench
+
+    raise typer.Exit(run_bench(os.environ, options))
+
+
+@app.command(rich_help_panel=USERS)
+@with_options(TuneOptions)
+def tune(options: TuneOptions) -> None:
+    """Find MAX_NUM_SEQS, MAX_CONCURRENCY and RunPod's request count for your requests.
+
+    Measures an endpoint under growing load, prints what each choice costs, and writes a page with
+    plots and the lines to copy. Without URL it starts a worker on this machine:
+
+    worker tune http://127.0.0.1:8000 --max-time-per-token 30
+
+    Run the same command again after an interruption: it goes on with what is missing. Exits with 1
+    if no load keeps the targets or all have failed, with 2 if the command line is wrong, with 5 if
+    the endpoint cannot be reached, with 130 after Ctrl-C.
+    """
+    from worker_tools.tune.tune import run_tune
+
+    raise typer.Exit(run_tune(os.environ, options))
 
 
 @app.command(rich_help_panel=DEVELOPERS)

@@ -1,0 +1,242 @@
+"""The endpoint to measure: its address, its key, its models, and how its failures are explained."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+
+from worker.errors import UnavailableError, WorkerError, shorten
+from worker.suggest import did_you_mean, suggest
+from worker_tools.batch.command import BASE_URL, BASE_URL_VARIABLE, UsageError
+from worker_tools.deploy.api import KEYS_PAGE
+from worker_tools.deploy.command import KEY, LOOPBACK
+
+CLIENT_KEY = "OPENAI_API_KEY"
+"""Variable of OpenAI's clients, and of vLLM's, for an endpoint outside RunPod."""
+
+RUNPOD_HOSTS = ("runpod.ai", "runpod.net")
+QUEUE = re.compile(r"(?P<base>.*/v2/[^/]+)(/openai(/v1)?)?")
+SUMMARY_CHARS = 300
+POLL_S = 0.5
+OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An endpoint.
+
+    Attributes:
+        base_url: URL before `/v1` of OpenAI's routes.
+        key: Goes into a header, and nowhere else.
+        queue_url: URL of a RunPod endpoint's own operations; None for other servers.
+    """
+
+    base_url: str
+    key: str | None = None
+    queue_url: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of each request."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine."""
+        return urlsplit(self.base_url).hostname in LOOPBACK
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that the endpoint lists.
+
+    Attributes:
+        name: Its name in requests.
+        root: Where its files are.
+        max_tokens: Longest prompt and answer together; None if not listed.
+    """
+
+    name: str
+    root: str
+    max_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRequest:
+    """What the first request found.
+
+    Attributes:
+        models: The endpoint's models.
+        seconds: How long it took.
+        delay_s: Of these, its time in RunPod's queue; None for other servers.
+    """
+
+    models: tuple[Model, ...]
+    seconds: float
+    delay_s: float | None = None
+
+
+def find_target(environ: Mapping[str, str], url: str) -> Target:
+    """Return address and key of an endpoint; nothing is sent.
+
+    Raises:
+        UsageError: The URL or the key cannot be used.
+    """
+    if re.fullmatch(r"[A-Za-z0-9_-]+", url):
+        base = environ.get(BASE_URL_VARIABLE, "").strip() or BASE_URL
+        url = f"{base.rstrip('/')}/{url}"
+    url = url.rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise UsageError(
+            f"{url}: expected the id of a RunPod endpoint, or a URL such as "
+            "http://127.0.0.1:8000, https://host/v1 or https://api.runpod.ai/v2/ID"
+        )
+    on_runpod = any(parts.hostname == h or parts.hostname.endswith(f".{h}") for h in RUNPOD_HOSTS)
+    variable = KEY if on_runpod else CLIENT_KEY
+    key = environ.get(variable, "").strip()
+    local = parts.hostname in LOOPBACK
+    if key and not re.fullmatch(r"[\x21-\x7e]+", key):
+        raise UsageError(f"{variable} has characters that a key cannot contain; copy it again")
+    if key and parts.scheme == "http" and not local:
+        raise UsageError(f"{parts.hostname} is not encrypted; the key in {variable} would be sent")
+    if on_runpod and not key:
+        raise UsageError(f"{KEY} is not set; get a key from {KEYS_PAGE}")
+    if queue := QUEUE.fullmatch(url):
+        return Target(f"{queue['base']}/openai", key or None, queue["base"])
+    return Target(url.removesuffix("/v1"), key or None)
+
+
+async def ask_models(target: Target, timeout_s: float) -> FirstRequest:
+    """Send the first request, which a worker may have to start for, and return the models.
+
+    To a queue it is a job of its own, since only a job's status has its time in the queue.
+
+    Raises:
+        WorkerError: The endpoint cannot be used; the message has the next step.
+    """
+    began_s = time.perf_counter()
+    limit = aiohttp.ClientTimeout(total=timeout_s)
+    async with aiohttp.ClientSession(
+        headers=target.headers, timeout=limit, trust_env=True
+    ) as session:
+        try:
+            async with asyncio.timeout(timeout_s):
+                if target.queue_url is None:
+                    url, delay_ms = f"{target.base_url}/v1/models", None
+                    found = await call(session, "GET", url)
+                else:
+                    url = target.queue_url
+                    found, delay_ms = await _run_models(session, url)
+        except TimeoutError:
+            raise UnavailableError(_explain_timeout(target, timeout_s)) from None
+    models = _read_models(found)
+    if not models:
+        raise UnavailableError(f"{url} returned no list of models; is it an OpenAI API?")
+    delay_s = None if delay_ms is None else delay_ms / 1000
+    return FirstRequest(models, time.perf_counter() - began_s, delay_s)
+
+
+async def _run_models(session: aiohttp.ClientSession, url: str) -> tuple[Any, float]:
+    body = {"input": {"openai_route": "/v1/models", "openai_input": {}}}
+    job = await call(session, "POST", f"{url}/run", json=body)
+    while job.get("status") not in OVER:
+        await asyncio.sleep(POLL_S)
+        job = await call(session, "GET", f"{url}/status/{job['id']}")
+    if job["status"] != "COMPLETED":
+        reason = shorten(str(job.get("error", "no reason given")), SUMMARY_CHARS)
+        raise UnavailableError(f"the first job ended as {job['status']}: {reason}")
+    output = job.get("output")
+    if isinstance(output, list) and output:
+        output = output[0]
+    return output, float(job.get("delayTime", 0))
+
+
+async def call(session: aiohttp.ClientSession, method: str, url: str, **body: Any) -> Any:
+    """Send one request and return the JSON of its answer.
+
+    Raises:
+        WorkerError: It was rejected or not answered; the message has the next step.
+    """
+    try:
+        # A redirect would send the key to another host.
+        async with session.request(method, url, allow_redirects=False, **body) as answer:
+            text = await answer.text()
+            if answer.status >= 300:
+                raise _rejection(url, answer.status, text)
+            return await answer.json(content_type=None)
+    except aiohttp.ClientError as error:
+        raise UnavailableError(
+            f"{url} cannot be reached: {error}; start the endpoint, or check the address"
+        ) from None
+    except ValueError:
+        raise UnavailableError(f"{url} answered without JSON; is it an OpenAI API?") from None
+
+
+class RejectedError(WorkerError):
+    """The endpoint rejected a request."""
+
+
+def _rejection(url: str, status: int, text: str) -> WorkerError:
+    host = urlsplit(url).hostname or ""
+    variable = KEY if host.endswith(RUNPOD_HOSTS) else CLIENT_KEY
+    advice = {
+        401: f"set {variable} to a valid key of this endpoint",
+        403: f"the key in {variable} has no permission for this endpoint",
+        404: "check the URL: /v1 or /v2/ID belongs at its end",
+        429: "the endpoint has too many requests already; measure it without other traffic",
+    }.get(status, "the endpoint's log has the reason")
+    error = UnavailableError if status >= 500 else RejectedError
+    return error(f"{url} answered {status}: {shorten(find_message(text), SUMMARY_CHARS)}; {advice}")
+
+
+def find_message(text: str) -> str:
+    """Return the message of an error in OpenAI's or RunPod's form; else the text."""
+    try:
+        data = orjson.loads(text)
+    except ValueError:
+        return " ".join(text.split()) or "no explanation"
+    while isinstance(data, dict):
+        data = next((data[n] for n in ("error", "message", "detail", "title") if data.get(n)), "")
+    return str(data) or "no explanation"
+
+
+def _explain_timeout(target: Target, timeout_s: float) -> str:
+    if target.queue_url is None:
+        return f"{target.base_url} did not answer within {timeout_s:g} s; see the server's log"
+    return (
+        f"no worker of {target.queue_url} was ready within {timeout_s:g} s; see the endpoint's "
+        "workers and logs, or raise --timeout"
+    )
+
+
+def _read_models(data: Any) -> tuple[Model, ...]:
+    listed = data.get("data") if isinstance(data, dict) else None
+    return tuple(
+        Model(str(item["id"]), str(item.get("root") or item["id"]), item.get("max_model_len"))
+        for item in (listed if isinstance(listed, list) else ())
+        if isinstance(item, dict) and "id" in item
+    )
+
+
+def find_model(models: tuple[Model, ...], name: str | None) -> Model:
+    """Return the model of a name, or the first.
+
+    Raises:
+        UsageError: The endpoint has none of this name.
+    """
+    if name is None:
+        return models[0]
+    names = [model.name for model in models]
+    if name not in names:
+        near = did_you_mean(suggest(name, names))
+        raise UsageError(f"--model: the endpoint has no {name!r}; it has {', '.join(names)}.{near}")
+    return models[names.index(name)]
