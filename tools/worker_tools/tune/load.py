@@ -18,7 +18,7 @@ import orjson
 
 from worker.engine.parent_death import die_with_parent
 from worker.errors import UnavailableError, WorkerError
-from worker_tools.deploy.command import KEY
+from worker_tools.runpod_api import KEY_VARIABLE
 from worker_tools.tune.measurement import Load, Measurement
 from worker_tools.tune.target import CLIENT_KEY, Target
 
@@ -89,7 +89,7 @@ class LoadGenerator:
     """
 
     def __init__(self, environ: Mapping[str, str], target: Target, workload: Workload) -> None:
-        hidden = {KEY, CLIENT_KEY}
+        hidden = {KEY_VARIABLE, CLIENT_KEY}
         self._environ = {name: value for name, value in environ.items() if name not in hidden}
         if target.key:
             self._environ[CLIENT_KEY] = target.key

@@ -13,7 +13,7 @@ from worker.errors import ConfigurationError, ExitCode, WorkerError
 from worker.redaction import Redactor
 from worker_tools.batch.command import INTERRUPTED
 from worker_tools.batch.input_file import InvalidFileError
-from worker_tools.deploy.command import KEY
+from worker_tools.runpod_api import KEY_VARIABLE
 from worker_tools.tune.load import OnProgress
 from worker_tools.tune.target import CLIENT_KEY
 
@@ -29,7 +29,9 @@ def guard(command: str, environ: Mapping[str, str], notes: Console, run: Callabl
         notes: Where to print.
         run: The command.
     """
-    redact = Redactor([key for name in (KEY, CLIENT_KEY) if (key := environ.get(name, "").strip())])
+    redact = Redactor(
+        [key for name in (KEY_VARIABLE, CLIENT_KEY) if (key := environ.get(name, "").strip())]
+    )
 
     def say(text: str) -> None:
         notes.print(f"worker {command}: {redact(text)}", markup=False, soft_wrap=True)

@@ -16,8 +16,7 @@ import orjson
 from worker.errors import UnavailableError, WorkerError, shorten
 from worker.suggest import did_you_mean, suggest
 from worker_tools.batch.command import BASE_URL, BASE_URL_VARIABLE, UsageError
-from worker_tools.deploy.api import KEYS_PAGE
-from worker_tools.deploy.command import KEY, LOOPBACK
+from worker_tools.runpod_api import KEY_VARIABLE, KEYS_PAGE, LOOPBACK, is_valid_key
 
 CLIENT_KEY = "OPENAI_API_KEY"
 """Variable of OpenAI's clients, and of vLLM's, for an endpoint outside RunPod."""
@@ -101,15 +100,15 @@ def find_target(environ: Mapping[str, str], url: str) -> Target:
             "http://127.0.0.1:8000, https://host/v1 or https://api.runpod.ai/v2/ID"
         )
     on_runpod = any(parts.hostname == h or parts.hostname.endswith(f".{h}") for h in RUNPOD_HOSTS)
-    variable = KEY if on_runpod else CLIENT_KEY
+    variable = KEY_VARIABLE if on_runpod else CLIENT_KEY
     key = environ.get(variable, "").strip()
     local = parts.hostname in LOOPBACK
-    if key and not re.fullmatch(r"[\x21-\x7e]+", key):
+    if key and not is_valid_key(key):
         raise UsageError(f"{variable} has characters that a key cannot contain; copy it again")
     if key and parts.scheme == "http" and not local:
         raise UsageError(f"{parts.hostname} is not encrypted; the key in {variable} would be sent")
     if on_runpod and not key:
-        raise UsageError(f"{KEY} is not set; get a key from {KEYS_PAGE}")
+        raise UsageError(f"{KEY_VARIABLE} is not set; get a key from {KEYS_PAGE}")
     if queue := QUEUE.fullmatch(url):
         return Target(f"{queue['base']}/openai", key or None, queue["base"])
     return Target(url.removesuffix("/v1"), key or None)
@@ -187,7 +186,7 @@ class RejectedError(WorkerError):
 
 def _rejection(url: str, status: int, text: str) -> WorkerError:
     host = urlsplit(url).hostname or ""
-    variable = KEY if host.endswith(RUNPOD_HOSTS) else CLIENT_KEY
+    variable = KEY_VARIABLE if host.endswith(RUNPOD_HOSTS) else CLIENT_KEY
     advice = {
         401: f"set {variable} to a valid key of this endpoint",
         403: f"the key in {variable} has no permission for this endpoint",
