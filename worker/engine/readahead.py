@@ -2,7 +2,7 @@
 
 With an empty page cache, an import reads thousands of modules and some GB of libraries page by
 page, in the order of the code. `scripts/image.py readahead` lists them when an image is built; the
-worker then asks the kernel for all of them at once.
+worker then asks the kernel for all of them at once, and lets the weights wait for them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,11 @@ LIST = Path(__file__).with_name("readahead.txt")
 
 READERS = 8
 """Files requested in parallel."""
+
+STEP_BYTES = 128 * 1024
+"""Bytes per request. Linux reads no more for one than its read-ahead; this is the default of it."""
+
+POLL_S = 0.02
 
 MAPS = Path("/proc/self/maps")
 
@@ -76,11 +82,38 @@ def _request(path: str) -> bool:
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+            for start in range(0, os.fstat(descriptor).st_size, STEP_BYTES):
+                os.posix_fadvise(descriptor, start, STEP_BYTES, os.POSIX_FADV_WILLNEED)
         finally:
             os.close(descriptor)
         return True
     return False
+
+
+def wait_for_files(files: Iterable[str], stopped: threading.Event) -> None:
+    """Wait until the kernel has read requested files to their ends.
+
+    Args:
+        files: In the order of the requests.
+        stopped: Ends the wait.
+    """
+    for path in files:
+        while not stopped.is_set() and not _is_read(path):
+            stopped.wait(POLL_S)
+
+
+def _is_read(path: str) -> bool:
+    """Return whether the last byte of a file is in memory; True where the kernel does not say."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            last = max(0, os.fstat(descriptor).st_size - 1)
+            os.preadv(descriptor, [bytearray(1)], last, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(descriptor)
+    return True
 
 
 if __name__ == "__main__":

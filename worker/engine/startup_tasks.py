@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,12 +18,15 @@ from worker.engine.prefetch import (
     find_weights,
     free_memory,
 )
-from worker.engine.readahead import read_list, request_files
+from worker.engine.readahead import read_list, request_files, wait_for_files
 from worker.engine.startup_timing import StartupTimings
 from worker.settings import Settings
 
 LOCAL_CACHE = Path(tempfile.gettempdir(), "worker-cache")
 """Folder of vLLM's caches of compiled code, if a persistent copy is configured."""
+
+PACKAGES_WAIT_S = 10.0
+"""How long the weights wait for the packages; a disk that is slower reads both in turns."""
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +49,7 @@ class StartupTasks:
         packages: Sequence[str] = (),
     ) -> None:
         self._packages = packages
+        self._stopped = threading.Event()
         self._mirror = mirror
         self._prefetch = prefetch
         self._timings = timings
@@ -55,11 +60,12 @@ class StartupTasks:
         if self._mirror is not None:
             # First, because the caches are small and vLLM needs them before the weights.
             self._run("caches from the volume", "files", self._mirror.fetch)
+        packages = None
         if self._packages:
-            # Before the weights, which are needed last and take the longest.
-            self._run("packages into memory", "files", lambda: request_files(self._packages))
+            packages = self._run("packages into memory", "files", self._read_packages)
         if self._prefetch is not None:
-            self._run("weights into memory", "bytes", self._prefetch.run)
+            # After what the import needs; they are needed last and take the longest.
+            self._run("weights into memory", "bytes", self._prefetch.run, after=packages)
 
     def store_caches(self) -> None:
         """Copy new caches back in the background."""
@@ -85,20 +91,36 @@ class StartupTasks:
 
     async def stop(self) -> None:
         """Stop the tasks that still run."""
+        self._stopped.set()
         for part in (self._mirror, self._prefetch):
             if part is not None:
                 part.stop()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _run(self, title: str, unit: str, work: Callable[[], int]) -> None:
+    def _read_packages(self) -> int:
+        count = request_files(self._packages)
+        wait_for_files(self._packages, self._stopped)
+        return count
+
+    def _run(
+        self,
+        title: str,
+        unit: str,
+        work: Callable[[], int],
+        after: asyncio.Task[None] | None = None,
+    ) -> asyncio.Task[None]:
         async def run() -> None:
+            if after is not None:
+                await asyncio.wait({after}, timeout=PACKAGES_WAIT_S)
             began = time.monotonic()
             count = await asyncio.to_thread(work)
             self._timings.record_background(title, began, **{unit: count})
             log.info("%s: %d %s in %.1f s", title, count, unit, time.monotonic() - began)
 
-        self._tasks.append(asyncio.create_task(run()))
+        task = asyncio.create_task(run())
+        self._tasks.append(task)
+        return task
 
 
 def plan_startup_tasks(
