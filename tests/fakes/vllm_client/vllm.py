@@ -47,14 +47,18 @@ def add_cli_args(parser: argparse.ArgumentParser) -> None:
     for name in ("percentile-metrics", "metric-percentiles", "ready-check-timeout-sec"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--temperature")
-    for name in ("skip-tokenizer-init", "disable-tqdm", "save-detailed"):
+    for name in ("disable-tqdm", "save-detailed"):
         parser.add_argument(f"--{name}", action="store_true")
 
 
 def get_samples(args: argparse.Namespace, tokenizer: Any) -> list[SampleRequest]:
-    if args.tokenizer == "missing":
-        raise OSError("missing has no tokenizer")
     return [SampleRequest("x", args.random_input_len, args.random_output_len)] * args.num_prompts
+
+
+def get_tokenizer(name: str | None) -> Any:
+    if name == "missing":
+        raise OSError("missing has no tokenizer")
+    return name
 
 
 async def send(request_func_input: Any, session: Any, pbar: Any = None) -> RequestFuncOutput:
@@ -67,7 +71,8 @@ async def send(request_func_input: Any, session: Any, pbar: Any = None) -> Reque
 
 
 async def main_async(args: argparse.Namespace) -> dict[str, Any]:
-    samples = serve.get_samples(args, None)
+    tokenizer = serve.get_tokenizer(args.tokenizer)
+    samples = serve.get_samples(args, tokenizer)
     count = args.max_concurrency or max(1, round(args.request_rate))
     ask = serve.ASYNC_REQUEST_FUNCS[args.backend]
     outputs = [await ask(sample, count) for sample in samples]
@@ -84,6 +89,7 @@ async def main_async(args: argparse.Namespace) -> dict[str, Any]:
             ("tpot", token_ms),
             ("e2el", total_ms),
         )
+        if tokenizer or name == "e2el"
         for percentile, factor in (("p50", 1.0), ("p95", 1.1), ("p99", 1.2))
     }
     return {
@@ -110,6 +116,7 @@ serve = make_module(
     "vllm.benchmarks.serve",
     add_cli_args=add_cli_args,
     get_samples=get_samples,
+    get_tokenizer=get_tokenizer,
     main_async=main_async,
     ASYNC_REQUEST_FUNCS={"openai": send, "openai-chat": send},
 )

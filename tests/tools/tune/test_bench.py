@@ -100,6 +100,7 @@ def test_failed_requests(server, environ):
     assert "0 answered, 32 failed" in printed
     assert "8 x TooManyRequests: 429" in printed
     assert "24 x not sent after the failures before it" in printed
+    assert "First token" not in printed
 
 
 def test_timeout_of_a_request(server, environ):

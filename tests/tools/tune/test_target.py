@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.ports import free_port
 from worker.errors import ExitCode, WorkerError
-from worker_tools.tune.target import ask_models, find_message, find_model, find_target
+from worker_tools.tune.target import ask_models, find_model, find_target
 
 RUNPOD = {"RUNPOD_API_KEY": "rp-secret", "OPENAI_API_KEY": "sk-secret"}
 
@@ -81,7 +81,7 @@ async def test_first_request_to_a_queue_has_its_delay(server):
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("/empty", "returned no list of models"),
+        ("/empty", "listed no models"),
         ("/page", "answered without JSON"),
         ("/locked", "answered 401: invalid key; set OPENAI_API_KEY to a valid key"),
         ("/nothing", "answered 404: Not Found; check the URL"),
@@ -106,18 +106,3 @@ async def test_model_is_the_first_or_the_named_one(server):
     assert find_model(models, "other").name == "other"
     with pytest.raises(WorkerError, match=r"has no 'Tiny'; it has tiny, other[.] Did you mean"):
         find_model(models, "Tiny")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('{"error": {"message": "no"}}', "no"),
-        ('{"title": "Unauthorized"}', "Unauthorized"),
-        ('{"detail": "gone"}', "gone"),
-        ("<b>\nBad  Gateway</b>", "<b> Bad Gateway</b>"),
-        ("", "no explanation"),
-        ("{}", "no explanation"),
-    ],
-)
-def test_message_of_an_error(text, message):
-    assert find_message(text) == message

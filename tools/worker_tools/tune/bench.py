@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -49,8 +49,7 @@ def _run(environ: Mapping[str, str], options: BenchOptions, out: Console, notes:
     load = Load(requests=options.requests, concurrency=concurrency, rate=options.rate)
 
     async def measure() -> tuple[Workload, FirstRequest, Result, ColdStarts | None]:
-        notes.print(f"Waiting for {target.base_url}", markup=False, soft_wrap=True)
-        async with open_session(environ, target, options, inputs) as session:
+        async with open_session(environ, target, options, inputs, notes) as session:
             with show_progress(notes, str(load), load.requests) as progress:
                 result = await session.generator.run(load, progress)
             cold = session.watch.count(result.starts_s)
@@ -118,19 +117,24 @@ def print_bench(
     for row in (
         ("Requests", f"{found.completed} answered, {found.failed} failed in {found.seconds:.1f} s"),
         *(("", f"{count} x {reason}") for reason, count in found.errors.items()),
-        ("First token", describe_spread(found.first_token_ms)),
-        ("Time per token", describe_spread(found.token_ms)),
-        ("Whole answer", describe_spread(found.total_ms)),
-        (
-            "Throughput",
-            f"{found.output_per_s:,.1f} tokens/s out, {found.tokens_per_s:,.1f} in and out, "
-            f"{found.requests_per_s:.2f} requests/s",
-        ),
+        *(describe_answers(found) if found.completed else ()),
         ("Cold starts", describe_cold(cold, first)),
-        ("Price", describe_price(found, rent)),
+        *((("Price", describe_price(found, rent)),) if found.completed else ()),
     ):
         table.add_row(*(text.replace("[", "\\[") for text in row))
     out.print(table)
+
+
+def describe_answers(found: Measurement) -> Iterator[tuple[str, str]]:
+    """Yield the rows about the answers."""
+    yield "First token", describe_spread(found.first_token_ms)
+    yield "Time per token", describe_spread(found.token_ms)
+    yield "Whole answer", describe_spread(found.total_ms)
+    yield (
+        "Throughput",
+        f"{found.output_per_s:,.1f} tokens/s out, {found.tokens_per_s:,.1f} in and out, "
+        f"{found.requests_per_s:.2f} requests/s",
+    )
 
 
 def describe_spread(spread: Spread) -> str:

@@ -5,8 +5,8 @@ each line that is written to REPORT_FD is progress, a result or an error. The ke
 OPENAI_API_KEY, as vLLM's client does. One process for all loads: the import of vLLM takes longer
 than many a load.
 
-Of vLLM it uses `add_cli_args`, `main_async`, `get_samples`, `ASYNC_REQUEST_FUNCS`, `SampleRequest`
-and `RequestFuncOutput`; `tests/e2e/test_tune.py` fails when one of them changes.
+Of vLLM it uses `add_cli_args`, `main_async`, `get_samples`, `get_tokenizer`, `ASYNC_REQUEST_FUNCS`,
+`SampleRequest` and `RequestFuncOutput`; `tests/e2e/test_tune.py` fails when one of them changes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import os
 import sys
 import time
+import types
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -61,26 +62,39 @@ async def run(load: dict[str, Any], report: Report) -> dict[str, Any]:
         "seed": load["seed"],
     }
     own = read_bodies(Path(load["requests_file"])) if load["requests_file"] else []
-    flags = ["--skip-tokenizer-init"] if own else ["--temperature", "0"]
+    flags = [] if own else ["--temperature", "0"]
     given = [f"--{name}={value}" for name, value in options.items() if value is not None]
     arguments = parser.parse_args([*given, *flags, "--disable-tqdm", "--save-detailed"])
-    # The data set's own name is "random"; own requests replace what it would make.
-    make_samples = serve.get_samples
+    original = {name: getattr(serve, name) for name in ("get_samples", "get_tokenizer")}
     if own:
         numbers = range(load["first"], load["first"] + load["requests"])
         serve.get_samples = lambda *_: [make_sample(own[n % len(own)]) for n in numbers]
         arguments.dataset_name = "custom"
+        if load["tokenizer"] is None:
+            serve.get_tokenizer = lambda *_, **__: count_nothing
     ask = serve.ASYNC_REQUEST_FUNCS[backend]
     serve.ASYNC_REQUEST_FUNCS[backend] = watch(ask, load["timeout_s"], report)
     try:
         found: dict[str, Any] = await serve.main_async(arguments)
     finally:
-        serve.get_samples, serve.ASYNC_REQUEST_FUNCS[backend] = make_samples, ask
+        serve.ASYNC_REQUEST_FUNCS[backend] = ask
+        vars(serve).update(original)
     wanted = ("duration", "completed", "failed", "total_input_tokens", "total_output_tokens")
     figures = {name: value for name, value in found.items() if name.endswith("_ms")}
     errors = collections.Counter(error for error in found["errors"] if error)
     kept = {name: found[name] for name in (*wanted, "start_times")}
     return {**figures, **kept, "errors": dict(errors.most_common(10))}
+
+
+def count_nothing(text: str, **_: Any) -> Any:
+    """Stand in for a tokenizer: vLLM's client wants one, but calls it only without a usage.
+
+    Raises:
+        ValueError: The tokens of an answer have to be counted.
+    """
+    if text:
+        raise ValueError("the endpoint's answers have no usage; name --tokenizer")
+    return types.SimpleNamespace(input_ids=[])
 
 
 def read_bodies(path: Path) -> list[dict[str, Any]]:

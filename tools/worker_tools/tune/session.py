@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import orjson
+from rich.console import Console
 
 from worker.machine import detect_machine
 from worker.profile.pools import Pool, find_device_pool
@@ -88,7 +89,11 @@ def check_inputs(options: WorkloadOptions) -> Inputs:
 
 @asynccontextmanager
 async def open_session(
-    environ: Mapping[str, str], target: Target, options: WorkloadOptions, inputs: Inputs
+    environ: Mapping[str, str],
+    target: Target,
+    options: WorkloadOptions,
+    inputs: Inputs,
+    notes: Console,
 ) -> AsyncIterator[Session]:
     """Send the first request, and start the load generator.
 
@@ -96,9 +101,11 @@ async def open_session(
         WorkerError: The endpoint cannot be used; the message has the next step.
     """
     async with WorkerWatch(target) as watch:
+        notes.print(f"Waiting for {target.base_url}", markup=False, soft_wrap=True)
         first = await ask_models(target, options.timeout)
         model = find_model(first.models, options.model)
         workload = make_workload(options, inputs, model)
+        notes.print("Importing vLLM for its client")
         async with LoadGenerator(environ, target, workload) as generator:
             # The first request of a new process or worker is slower than any later one.
             warm_up = await generator.run(Load(requests=1, concurrency=1), lambda *_: None)
@@ -126,7 +133,7 @@ def make_workload(options: WorkloadOptions, inputs: Inputs, model: Model) -> Wor
         prompt_tokens=options.prompt_tokens,
         answer_tokens=options.answer_tokens,
         requests_file=options.requests_file,
-        tokenizer=None if own else options.tokenizer or model.root,
+        tokenizer=options.tokenizer or (None if own else model.root),
         timeout_s=options.timeout,
     )
 

@@ -16,7 +16,15 @@ import orjson
 from worker.errors import UnavailableError, WorkerError, shorten
 from worker.suggest import did_you_mean, suggest
 from worker_tools.batch.command import BASE_URL, BASE_URL_VARIABLE, UsageError
-from worker_tools.runpod_api import KEY_VARIABLE, KEYS_PAGE, LOOPBACK, is_valid_key
+from worker_tools.runpod_api import (
+    KEY_VARIABLE,
+    KEYS_PAGE,
+    LOOPBACK,
+    Reply,
+    RunpodClient,
+    describe_rejection,
+    is_valid_key,
+)
 
 CLIENT_KEY = "OPENAI_API_KEY"
 """Variable of OpenAI's clients, and of vLLM's, for an endpoint outside RunPod."""
@@ -41,11 +49,6 @@ class Target:
     base_url: str
     key: str | None = None
     queue_url: str | None = None
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Headers of each request."""
-        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     @property
     def is_local(self) -> bool:
@@ -123,68 +126,69 @@ async def ask_models(target: Target, timeout_s: float) -> FirstRequest:
         WorkerError: The endpoint cannot be used; the message has the next step.
     """
     began_s = time.perf_counter()
-    limit = aiohttp.ClientTimeout(total=timeout_s)
-    async with aiohttp.ClientSession(
-        headers=target.headers, timeout=limit, trust_env=True
-    ) as session:
-        try:
-            async with asyncio.timeout(timeout_s):
-                if target.queue_url is None:
-                    url, delay_ms = f"{target.base_url}/v1/models", None
-                    found = await call(session, "GET", url)
-                else:
-                    url = target.queue_url
-                    found, delay_ms = await _run_models(session, url)
-        except TimeoutError:
-            raise UnavailableError(_explain_timeout(target, timeout_s)) from None
+    delay_s: float | None = None
+    try:
+        async with asyncio.timeout(timeout_s), EndpointClient(target, timeout_s) as client:
+            if target.queue_url is None:
+                found = await client.call("GET", "/v1/models")
+            else:
+                found, delay_s = await _run_models(client)
+    except TimeoutError:
+        raise UnavailableError(_explain_timeout(target, timeout_s)) from None
     models = _read_models(found)
     if not models:
-        raise UnavailableError(f"{url} returned no list of models; is it an OpenAI API?")
-    delay_s = None if delay_ms is None else delay_ms / 1000
+        raise UnavailableError(f"{target.base_url} listed no models; is it an OpenAI API?")
     return FirstRequest(models, time.perf_counter() - began_s, delay_s)
 
 
-async def _run_models(session: aiohttp.ClientSession, url: str) -> tuple[Any, float]:
+async def _run_models(client: EndpointClient) -> tuple[Any, float]:
     body = {"input": {"openai_route": "/v1/models", "openai_input": {}}}
-    job = await call(session, "POST", f"{url}/run", json=body)
+    job = await client.call("POST", "/run", body)
     while job.get("status") not in OVER:
         await asyncio.sleep(POLL_S)
-        job = await call(session, "GET", f"{url}/status/{job['id']}")
+        job = await client.call("GET", f"/status/{job['id']}")
     if job["status"] != "COMPLETED":
         reason = shorten(str(job.get("error", "no reason given")), SUMMARY_CHARS)
         raise UnavailableError(f"the first job ended as {job['status']}: {reason}")
     output = job.get("output")
     if isinstance(output, list) and output:
         output = output[0]
-    return output, float(job.get("delayTime", 0))
-
-
-async def call(session: aiohttp.ClientSession, method: str, url: str, **body: Any) -> Any:
-    """Send one request and return the JSON of its answer.
-
-    Raises:
-        WorkerError: It was rejected or not answered; the message has the next step.
-    """
-    try:
-        # A redirect would send the key to another host.
-        async with session.request(method, url, allow_redirects=False, **body) as answer:
-            text = await answer.text()
-            if answer.status >= 300:
-                raise _rejection(url, answer.status, text)
-            return await answer.json(content_type=None)
-    except aiohttp.ClientError as error:
-        raise UnavailableError(
-            f"{url} cannot be reached: {error}; start the endpoint, or check the address"
-        ) from None
-    except ValueError:
-        raise UnavailableError(f"{url} answered without JSON; is it an OpenAI API?") from None
+    return output, float(job.get("delayTime", 0)) / 1000
 
 
 class RejectedError(WorkerError):
     """The endpoint rejected a request."""
 
 
-def _rejection(url: str, status: int, text: str) -> WorkerError:
+class EndpointClient(RunpodClient):
+    """Client of an endpoint's own routes. Use it as an asynchronous context manager."""
+
+    def __init__(self, target: Target, timeout_s: float) -> None:
+        self._base = target.queue_url or target.base_url
+        super().__init__(self._base, target.key, timeout_s)
+
+    async def call(self, method: str, path: str, data: Any = None) -> Any:
+        """Send one request and return the JSON of its answer.
+
+        Raises:
+            WorkerError: It was rejected or not answered; the message has the next step.
+            TimeoutError: It was not answered in time.
+        """
+        url = self._base + path
+        try:
+            reply = await self._request(method, path, None if data is None else orjson.dumps(data))
+        except aiohttp.ClientError as error:
+            raise UnavailableError(
+                f"{url} cannot be reached: {error}; start the endpoint, or check the address"
+            ) from None
+        if reply.status >= 300:
+            raise _reject(url, reply)
+        if isinstance(reply.data, str):
+            raise UnavailableError(f"{url} answered without JSON; is it an OpenAI API?")
+        return reply.data
+
+
+def _reject(url: str, reply: Reply) -> WorkerError:
     host = urlsplit(url).hostname or ""
     variable = KEY_VARIABLE if host.endswith(RUNPOD_HOSTS) else CLIENT_KEY
     advice = {
@@ -192,20 +196,12 @@ def _rejection(url: str, status: int, text: str) -> WorkerError:
         403: f"the key in {variable} has no permission for this endpoint",
         404: "check the URL: /v1 or /v2/ID belongs at its end",
         429: "the endpoint has too many requests already; measure it without other traffic",
-    }.get(status, "the endpoint's log has the reason")
-    error = UnavailableError if status >= 500 else RejectedError
-    return error(f"{url} answered {status}: {shorten(find_message(text), SUMMARY_CHARS)}; {advice}")
-
-
-def find_message(text: str) -> str:
-    """Return the message of an error in OpenAI's or RunPod's form; else the text."""
-    try:
-        data = orjson.loads(text)
-    except ValueError:
-        return " ".join(text.split()) or "no explanation"
-    while isinstance(data, dict):
-        data = next((data[n] for n in ("error", "message", "detail", "title") if data.get(n)), "")
-    return str(data) or "no explanation"
+    }.get(reply.status, "the endpoint's log has the reason")
+    data = reply.data
+    if isinstance(data, dict) and isinstance(data.get("error"), dict):
+        data = data["error"]  # the form of OpenAI's errors
+    error = UnavailableError if reply.status >= 500 else RejectedError
+    return error(f"{url} answered {reply.status}: {describe_rejection(data)}; {advice}")
 
 
 def _explain_timeout(target: Target, timeout_s: float) -> str:

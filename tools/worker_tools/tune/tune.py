@@ -197,7 +197,7 @@ async def _measure(
     options = sweep.options
     async with find_endpoint(environ, sweep, notes) as (target, name):
         about.rent = find_rent(environ, target, inputs.pool, options.gpus)
-        async with open_session(environ, target, options, inputs) as session:
+        async with open_session(environ, target, options, inputs, notes) as session:
             about.model, about.workload = session.workload.model, str(session.workload)
             about.endpoint = target.base_url if options.url else "a worker on this machine"
             saved = load_saved(options, make_key(name, session.workload, inputs), str(about))
@@ -219,7 +219,6 @@ async def find_endpoint(
     url = sweep.options.url
     if url is not None:
         target = find_target(environ, url)
-        notes.print(f"Waiting for {target.base_url}", markup=False, soft_wrap=True)
         yield target, target.base_url
         return
     environ = choose_model(environ)

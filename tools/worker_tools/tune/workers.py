@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-import aiohttp
-
 from worker.errors import WorkerError
-from worker_tools.tune.target import Target, call
+from worker_tools.tune.target import EndpointClient, Target
 
 EACH_S = 1.0
 TIMEOUT_S = 10.0
@@ -56,15 +54,7 @@ class WorkerWatch:
 
     async def __aenter__(self) -> Self:
         if self._target.queue_url is not None:
-            timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-            self._session = aiohttp.ClientSession(
-                headers=self._target.headers, timeout=timeout, trust_env=True
-            )
-            try:
-                await self._read()
-            except BaseException:
-                await self._session.close()
-                raise
+            await self._read()
             self._task = asyncio.create_task(self._follow())
         return self
 
@@ -77,7 +67,6 @@ class WorkerWatch:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-            await self._session.close()
 
     def count(self, starts_s: Sequence[float]) -> ColdStarts | None:
         """Return how many requests were cold, with the one that began with this object.
@@ -106,7 +95,8 @@ class WorkerWatch:
                 await self._read()
 
     async def _read(self) -> None:
-        found = await call(self._session, "GET", f"{self._target.queue_url}/health")
+        async with EndpointClient(self._target, TIMEOUT_S) as client:
+            found = await client.call("GET", "/health")
         self._times_s.append(time.perf_counter())
         self._ready.append(count_ready(found))
 
