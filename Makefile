@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 COVERAGE ?= # `make test COVERAGE=--cov`: coverage of the unit tests, with its floor
 
+# Some images set it: each process would then compile every module and rewrite every test again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install run dev test test-faults test-clients image-test browser screenshots vendor lint docs audit fix render lock clean
 
@@ -20,7 +23,7 @@ dev: install ## A local RunPod endpoint that stays up, with the demo model or MO
 	@$(BIN)/worker dev
 
 test: install ## All tests: units on every core, then end to end with one real vLLM
-	$(BIN)/pytest -m "not e2e" -n logical --dist worksteal --durations=10 $(COVERAGE)
+	$(BIN)/pytest -m "not e2e" --ignore=tests/e2e -n logical --dist worksteal --durations=10 $(COVERAGE)
 	$(BIN)/pytest -m "e2e and not faults" --durations=10
 
 test-faults: install ## The longest end-to-end tests: hangs, overload, broken models and downloads

@@ -97,7 +97,7 @@ def test_help_lists_every_command(run, line):
         ),
     ],
 )
-def test_exit_status_and_text(run, line, environ, status, words):
+def test_command_ends_with_status_and_text(run, line, environ, status, words):
     result = run(*line, **environ)
     assert words in result.output
     assert result.exit_code == status

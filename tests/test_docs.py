@@ -86,12 +86,12 @@ def of_kind(kind: str) -> list:
     ]
 
 
-def test_every_block_is_of_a_kind_that_something_runs() -> None:
+def test_every_code_block_of_the_docs_has_a_test() -> None:
     assert {kind_of(block) for _page, block in BLOCKS} == {"docker", "endpoint", "pod", "worker"}
 
 
 @pytest.mark.parametrize("block", of_kind("worker"))
-def test_commands_run(block: Block, tmp_path: Path) -> None:
+def test_command_of_a_page_runs(block: Block, tmp_path: Path) -> None:
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     done = subprocess.run(
         ["bash", "-euc", block.text],

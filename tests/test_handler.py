@@ -45,7 +45,7 @@ async def test_native_stream_gives_new_texts(build):
     assert "".join(texts) == "".join(TEXTS)
 
 
-async def test_native_reply(build):
+async def test_native_job_gets_text_and_usage(build):
     bench = await build(say(REPLY))
     assert await bench.run(native(stream=False)) == [
         {
@@ -66,7 +66,7 @@ async def test_native_reply(build):
         pytest.param("text/plain", b"\xff", "\ufffd", id="text-that-is-not-utf-8"),
     ],
 )
-async def test_reply_of_another_kind(build, content_type, body, output):
+async def test_reply_that_is_no_json_object_is_passed_on(build, content_type, body, output):
     async def answer(request):
         return web.Response(body=body, content_type=content_type)
 

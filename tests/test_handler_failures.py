@@ -57,7 +57,7 @@ async def test_bad_input_is_refused_without_asking_the_engine(build, job_input):
 
 
 @pytest.mark.parametrize("shape", [openai, native])
-async def test_error_instead_of_a_stream(build, shape):
+async def test_error_of_vllm_before_a_stream_fails_the_job(build, shape):
     message = "This model's maximum context length is 8 tokens."
     bench = await build(say({"error": {"message": message, "code": 400}}, status=400))
     outputs = await bench.run(shape())
@@ -69,14 +69,14 @@ async def test_error_instead_of_a_stream(build, shape):
         assert len(outputs) == 1
 
 
-async def test_error_as_objects_if_set(build):
+async def test_error_before_a_stream_is_an_object_if_the_setting_says_so(build):
     answer = say({"error": {"message": "no", "code": 400}}, status=400)
     bench = await build(answer, raw_openai_output=False)
     shown, last = await bench.run(openai())
     assert [message["error"] for message in shown] == [error_of(last)]
 
 
-async def test_error_instead_of_a_reply(build):
+async def test_error_of_vllm_for_a_whole_answer_keeps_its_status(build):
     bench = await build(say({"error": {"message": "no such thing"}}, status=404))
     [output] = await bench.run(openai(stream=False))
     assert error_of(output)["status"] == 404

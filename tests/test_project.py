@@ -55,7 +55,7 @@ def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]
 
 
 @pytest.mark.parametrize("path", [*MODULES, *TESTS], ids=name_of)
-def test_size(path: Path) -> None:
+def test_module_and_its_functions_are_short(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.count("\n") <= MODULE_LINES
     long = [
@@ -70,7 +70,7 @@ def test_module_names_say_something() -> None:
     assert [name_of(path) for path in MODULES if path.stem in EMPTY_NAMES] == []
 
 
-def test_environment_is_read_in_one_place() -> None:
+def test_environ_is_read_in_listed_modules_only() -> None:
     found = {
         name_of(path)
         for path in MODULES
@@ -88,7 +88,7 @@ def test_packages_hold_no_logic_in_init() -> None:
             assert not any(isinstance(node, logic) for node in body), name_of(path)
 
 
-def test_files_name_no_place_of_a_machine() -> None:
+def test_files_hold_no_path_of_a_machine() -> None:
     places = re.compile(r"/home/(?!you\b)\w+|/Users/\w+|/root/|/opt/wheels|/tmp/\w+")
     hosts = re.compile(r"files\.pythonhosted\.\w+|pypi\.\w{3}/simple|download\.pytorch\.\w+")
     found = []
@@ -101,7 +101,7 @@ def test_files_name_no_place_of_a_machine() -> None:
     assert found == []
 
 
-def test_command_line_starts_light() -> None:
+def test_command_line_imports_no_heavy_package() -> None:
     heavy = "{'vllm', 'torch', 'runpod', 'aiohttp', 'openai', 'transformers'}"
     code = f"import sys, worker.cli, worker_tools.cli; print(sorted({heavy} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -47,7 +47,7 @@ def written_files() -> list[str]:
 
 
 @pytest.mark.parametrize("pattern", BANNED)
-def test_text_has_no_phrase_that_needs_a_second_reading(pattern):
+def test_text_has_no_banned_phrase(pattern):
     found = [
         f"{name}:{number}: {line.strip()[:80]}"
         for name in written_files()

@@ -24,7 +24,7 @@ BLOCKS = read_blocks()
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-def test_every_block_is_of_a_kind_that_something_runs_or_compares() -> None:
+def test_every_code_block_of_the_readme_has_a_test() -> None:
     for block in BLOCKS:
         # tests/test_docs.py checks the commands of Docker and of the worker.
         known = block.is_request or block.text.startswith(("make ", "docker ", "worker "))

@@ -136,14 +136,14 @@ async def test_worker_whose_engine_fails_the_self_test_takes_no_job_and_says_why
     assert unhealthy.startswith("engine_start: vLLM loaded the model")
 
 
-async def test_worker_told_to_stop_while_its_engine_starts_ends_in_order():
+async def test_sigterm_while_the_engine_starts_ends_the_worker_in_order():
     async with deploy(SERVE + "time.sleep(60)") as queue:
         queue.deployment.processes[0].terminate()
         assert await queue.exit_status() == ExitCode.OK
     assert not any("error" in line.lower() for line in queue.lines)
 
 
-async def test_worker_told_to_stop_ends_in_order():
+async def test_sigterm_ends_the_worker_in_order():
     async with deploy(SERVE + "serve(200)") as queue:
         await queue.deployment.wait_ready()
         queue.deployment.processes[0].terminate()

@@ -60,7 +60,7 @@ async def test_engine_that_dies_on_the_second_machine_ends_that_one():
         first.process.kill()
 
 
-async def test_second_machine_told_to_stop_ends_in_order():
+async def test_sigterm_ends_the_second_machine_in_order():
     async with start("time.sleep(60)", **cluster(1)) as second:
         await wait_line(second, "engine ")
         second.process.terminate()

@@ -17,7 +17,7 @@ from worker.errors import ExitCode
 from worker.request import Code
 
 
-async def test_told_to_stop_while_loading_ends_in_order():
+async def test_sigterm_while_loading_ends_in_order():
     async with start("time.sleep(60)") as pod:
         await pod.wait_health(204)
         while not any(line.startswith("engine ") for line in pod.lines):
@@ -37,7 +37,7 @@ async def test_ready_is_reported_with_the_phases_of_the_start():
     assert abs(sum(report["phases"].values()) - report["seconds"]) < 0.1
 
 
-async def test_engine_that_dies_is_told_to_whoever_waits_and_ends_the_worker():
+async def test_engine_that_dies_fails_waiting_requests_and_ends_the_worker():
     async with start("serve(200)") as pod:
         await pod.wait_health(200)
         waiting = asyncio.create_task(pod.ask())
@@ -69,7 +69,7 @@ async def test_port_that_is_taken_ends_the_start_with_its_name():
 
 
 @pytest.mark.parametrize("key", [{}, {"WORKER_API_KEY": "sk-12345678"}], ids=["none", "one"])
-async def test_missing_key_is_warned_of(key):
+async def test_serve_without_a_key_logs_a_warning(key):
     async with start("serve(200)", **key) as pod:
         await pod.wait_health(200)
     assert any("WORKER_API_KEY is not set" in line for line in pod.lines) is not bool(key)

@@ -49,7 +49,7 @@ def test_end_twice_counts_once(clock):
     assert other.gpu_s == 1
 
 
-def test_record_has_what_the_answer_tells(clock):
+def test_record_has_the_figures_of_the_answer(clock):
     span = UsageMeter(1, "served", 0.00116, clock).start()
     clock.now += 0.5
     span.note_first()
@@ -80,7 +80,7 @@ def test_record_has_what_the_answer_tells(clock):
     assert "secret" not in str(span.report("job-1", body))
 
 
-def test_record_of_an_answer_that_tells_nothing(clock):
+def test_record_of_an_answer_without_usage_has_no_figures(clock):
     span = UsageMeter(1, "served", None, clock).start()
     span.end()
     record = span.record("j", {"usage": None, "model": 7, "metrics": []})

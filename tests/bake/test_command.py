@@ -126,7 +126,9 @@ def test_bake_damaged_file_is_refused_and_fetched_anew(build, hub, capsys):
         pytest.param({"WORKER_CUDA_VERSION": "12.1.0"}, 2, "VLLM_IMAGE", id="CUDA"),
     ],
 )
-def test_bake_refused_says_what_to_do(build, hub, capsys, change, status, named):
+def test_bake_that_cannot_be_done_names_the_cause_and_writes_no_manifest(
+    build, hub, capsys, change, status, named
+):
     hub.repositories["Org/Gated"] = Repository(dict(FILES), token=TOKEN, gated=True)
     holes = {name: data for name, data in FILES.items() if name != "model-2.safetensors"}
     hub.repositories["Org/Holes"] = Repository(holes)
@@ -269,7 +271,7 @@ def test_start_with_a_damaged_manifest_says_so(build, capsys):
         start(build)
 
 
-def test_profile_of_the_image_is_kept(build, tmp_path):
+def test_start_reads_the_profile_that_was_baked(build, tmp_path):
     profile = tmp_path / "mine.yaml"
     profile.write_text(f"model_name: {REPO}\nmax_model_len: 4096\n")
     assert bake(build, MODEL_NAME="", PROFILE=str(profile)) == ExitCode.OK

@@ -57,7 +57,7 @@ def test_a_process_that_did_nothing_has_an_empty_profile():
         ("<frozen os>:1 getenv", "<frozen os>"),
     ],
 )
-def test_name_library(function, library):
+def test_name_library_returns_the_package_of_a_function(function, library):
     assert name_library(function) == library
 
 

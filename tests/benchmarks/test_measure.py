@@ -49,7 +49,7 @@ async def run(systems, bursts, rounds, results=None, seconds=60.0) -> Results:
     return results
 
 
-async def test_measure_wakes_each_system_up_and_takes_turns():
+async def test_measure_warms_each_system_up_and_takes_turns():
     ran: list[tuple[str, Burst]] = []
     systems = [Named("engine", ran), Named("worker", ran)]
 
@@ -86,7 +86,7 @@ async def test_measure_leaves_out_what_was_measured_already():
     assert {name for name, _ in ran} == {"worker"}
 
 
-async def test_measure_after_its_time_begins_nothing():
+async def test_measure_after_its_time_limit_starts_no_burst():
     ran: list[tuple[str, Burst]] = []
 
     results = await run([Named("worker", ran)], [Burst(1, 64)], 1, None, -1.0)
@@ -95,7 +95,7 @@ async def test_measure_after_its_time_begins_nothing():
     assert results.samples == {}
 
 
-async def test_measure_failed_burst_is_told_and_not_tried_again():
+async def test_measure_reports_a_failed_burst_once():
     ran: list[tuple[str, Burst]] = []
     systems = [Named("worker", ran, fails=True)]
 
@@ -141,7 +141,7 @@ async def test_measure_does_not_wait_for_ever(monkeypatch):
     assert next(clock) > 1
 
 
-async def test_measure_tells_what_the_endpoint_itself_costs():
+async def test_measure_reports_the_cost_of_the_endpoint():
     class Costly(Named):
         async def run(self, burst: Burst) -> list[Stream]:
             end_s = time.process_time() + 0.05

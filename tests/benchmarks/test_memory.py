@@ -15,7 +15,7 @@ def test_read_sizes_keeps_the_worker_apart_and_leaves_the_engine_out(tmp_path):
     assert read_sizes(10, PEAK, tmp_path) == (200 * 1024, 400 * 1024)
 
 
-def test_describe_memory_tells_the_growth_per_stream():
+def test_describe_memory_has_the_growth_per_stream():
     held = Held(Burst(300, 4000), 90_000_000, 150_000_000, 0, 0, 0, 30_000_000, 60.0)
 
     text = describe_memory(held, {"machine": "2 cores"})

@@ -29,7 +29,7 @@ def test_plan_of_128_requests_has_shorter_whole_answers_too():
     assert [b for b in bursts if b.tokens != 64] == [Burst(128, 8, 20, stream=False)]
 
 
-def test_without_transport_is_the_same_for_all_round_trips_and_routes():
+def test_without_transport_differs_in_load_and_streaming_only():
     bursts = plan_bursts([8], [0, 20, 50], 64, base_rtt_ms=20, cross=True)
 
     assert {without_transport(burst) for burst in bursts} == {

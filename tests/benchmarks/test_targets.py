@@ -22,7 +22,7 @@ def check(bursts: list[Burst], **worker: float) -> dict[str, tuple[float, float,
     return {f.target: (f.figure, f.limit, f.met) for f in found}
 
 
-def test_check_targets_takes_the_way_to_the_platform_off_first_chunks():
+def test_check_targets_subtracts_the_round_trip_from_first_chunks():
     found = check([Burst(1, 128, 20)], first_p50_ms=44.0)
 
     assert found["first chunk of one job on an idle worker, at most the engine's + 5 ms"] == (
@@ -73,7 +73,7 @@ def test_check_targets_shows_the_gap_that_comes_closest_to_lag():
     assert found[gap] == (300.0, 200.0, False)
 
 
-def test_check_targets_tells_what_a_token_costs_that_nobody_reads():
+def test_check_targets_reports_the_cost_of_an_unread_token():
     whole = Burst(128, 128, 20, stream=False)
     figures = {
         whole: dataclasses.replace(SAMPLE, root_cpu_s=0.13),
@@ -91,7 +91,7 @@ def test_check_targets_tells_what_a_token_costs_that_nobody_reads():
     assert not found.met
 
 
-def test_needed_bursts_are_those_that_some_target_looks_at():
+def test_needed_bursts_are_those_of_the_targets():
     bursts = plan_bursts([1, 8, 32, 128, 300], [0, 20, 50], 128, base_rtt_ms=20, cross=False)
 
     needed = needed_bursts(bursts, 128, 20)

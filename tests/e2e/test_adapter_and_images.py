@@ -137,7 +137,7 @@ async def test_more_pictures_than_the_model_takes_are_refused(whole: Api) -> Non
 # Control routes
 
 
-async def test_open_control_routes_tell_of_the_server(whole: Api) -> None:
+async def test_open_control_routes_describe_the_server(whole: Api) -> None:
     assert "vllm:num_requests_running" in await read(whole, "/metrics")
     assert await read(whole, "/load") == {"server_load": 0}
     assert "vllm_config" in await read(whole, "/server_info")
@@ -178,7 +178,7 @@ async def test_routes_that_need_a_setting_are_there_with_it(whole: Api) -> None:
         assert "route_not_served" not in job.get("error", ""), path
 
 
-async def test_chat_still_answers_after_all_of_them(whole: Api) -> None:
+async def test_chat_is_answered_after_all_other_tests(whole: Api) -> None:
     messages = [{"role": "user", "content": "Hi"}]
     body = {"messages": messages, "max_tokens": 2, "ignore_eos": True}
     assert (await read(whole, CHAT, body))["usage"]["completion_tokens"] == 2

@@ -163,7 +163,7 @@ async def test_overload_is_served_completely_in_bounded_memory(
     assert not any("Ping Request Error" in line for line in loaded.lines)
 
 
-async def test_platform_that_stumbles_loses_and_repeats_nothing(loaded: Loaded) -> None:
+async def test_faults_of_the_platform_lose_and_repeat_nothing(loaded: Loaded) -> None:
     faults = loaded.deployment.endpoint.faults
     faults.add(Fault("take", status=500))
     faults.add(Fault("take", body=b"<html>not JSON</html>"))
@@ -192,7 +192,7 @@ async def test_platform_that_stumbles_loses_and_repeats_nothing(loaded: Loaded) 
     assert join([chunk["output"] for chunk in chunks]) == TEXT
 
 
-async def test_engine_that_stands_still_fails_the_jobs_and_ends_the_worker(loaded: Loaded) -> None:
+async def test_engine_that_hangs_fails_the_jobs_and_ends_the_worker(loaded: Loaded) -> None:
     worker = loaded.deployment.processes[0].pid
     tree = {worker, *descendants(worker)}
     job_id = await loaded.api.run(LONG)

@@ -201,7 +201,7 @@ async def test_exception_in_the_forward_ends_the_worker(
     assert not [line for line in output if CANARY in line or "31.41" in line]
 
 
-async def test_next_worker_serves_and_ends_when_memory_does(
+async def test_next_worker_serves_the_queued_job_and_ends_when_memory_runs_out(
     first: tuple[LocalDeployment, Api], neighbour: Neighbour, environ: dict[str, str]
 ) -> None:
     deployment, api = first

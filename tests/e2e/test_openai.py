@@ -108,7 +108,9 @@ async def test_chat_refused_while_streaming_raises_in_the_client(
     assert named in str(caught.value.message)
 
 
-async def test_form_without_a_token_is_told_within_the_stream(client: openai.AsyncOpenAI) -> None:
+async def test_constraint_without_a_token_is_an_error_within_the_stream(
+    client: openai.AsyncOpenAI,
+) -> None:
     impossible = {"structured_outputs": {"choice": ["ab"]}, "allowed_token_ids": [300]}
     stream = await client.chat.completions.create(
         model=MODEL, messages=MESSAGES, stream=True, extra_body=impossible

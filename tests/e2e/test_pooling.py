@@ -83,7 +83,7 @@ async def test_rerank_puts_the_same_text_first(pooling: Api, route: str) -> None
     assert [results[0]["index"], len(results)] == [2, 2]
 
 
-async def test_raw_pooling_and_tokenize(pooling: Api) -> None:
+async def test_tokenize_counts_the_tokens_of_an_embedding_model(pooling: Api) -> None:
     job = await pooling.runsync({"route": "/tokenize", "body": {"prompt": "abc"}})
     assert job["output"][0]["count"] == 4, "a first token and three letters"
 

@@ -75,7 +75,9 @@ async def test_parameter_has_its_effect(thinking: Api, check: Check, way: Way) -
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-async def test_thoughts_are_apart_from_the_answer(thinker: LocalDeployment, stream: bool) -> None:
+async def test_chat_has_reasoning_apart_from_the_answer(
+    thinker: LocalDeployment, stream: bool
+) -> None:
     async with openai.AsyncOpenAI(
         base_url=thinker.endpoint.openai_url, api_key="local", max_retries=0, timeout=60
     ) as client:
@@ -93,7 +95,7 @@ async def test_thoughts_are_apart_from_the_answer(thinker: LocalDeployment, stre
     assert text == "So be it."
 
 
-async def test_native_stream_tells_thoughts_apart(thinking: Api) -> None:
+async def test_native_stream_has_reasoning_of_its_own(thinking: Api) -> None:
     outputs = await Asker(thinking, Way.MESSAGES).stream(**THINK_THEN_SAY)
     choices = [output["choices"][0] for output in outputs]
     assert "".join(text for choice in choices for text in choice["tokens"]) == "So be it."
@@ -133,7 +135,7 @@ async def test_setting_limits_the_stop_strings(thinking: Api, count: int, status
     assert job["status"] == status, job
 
 
-async def test_form_that_holds_for_the_thoughts_is_the_callers_error(thinking: Api) -> None:
+async def test_structured_output_without_reasoning_is_a_client_error(thinking: Api) -> None:
     body = {**ASK, **ASK["extra_body"], "include_reasoning": False, "thinking_token_budget": 0}
     del body["extra_body"]
     job = await thinking.runsync({"openai_route": CHAT, "openai_input": body})
@@ -143,7 +145,7 @@ async def test_form_that_holds_for_the_thoughts_is_the_callers_error(thinking: A
     assert "retryable" not in error
 
 
-async def test_decisions_are_taken(thinking: Api) -> None:
+async def test_system_one_route_answers_each_question(thinking: Api) -> None:
     options = {"dry": None, "wet": "as rain makes it"}
     question = {"type": "choice", "instructions": "How is it?", "criteria": options}
     body = {"state": "It rains.", "questions": {"street": question}}

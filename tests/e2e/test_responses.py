@@ -37,7 +37,7 @@ async def test_response_streamed_is_put_together_by_the_client(client: openai.As
     assert "".join(deltas) == response.output_text
 
 
-async def test_response_has_the_form(client: openai.AsyncOpenAI) -> None:
+async def test_response_obeys_the_json_schema(client: openai.AsyncOpenAI) -> None:
     form: Any = {"format": {"type": "json_schema", "name": "x", "schema": SCHEMA, "strict": True}}
     response = await client.responses.create(**{**ASK, "max_output_tokens": 400}, text=form)
     assert json.loads(response.output_text) == {"at": 7}

@@ -66,7 +66,7 @@ def test_is_public_refuses_both_ends_of_each_special_range(network):
 
 
 @pytest.mark.parametrize("network", [n for n in NETWORKS if ":" in n])
-def test_special_ipv6_ranges_are_parts_of_the_global_one(network):
+def test_special_ipv6_ranges_are_within_the_global_one(network):
     assert ipaddress.IPv6Network(network).subnet_of(GLOBAL_IPV6)
 
 

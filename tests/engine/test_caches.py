@@ -32,7 +32,7 @@ def test_fetch_then_store_carries_what_is_new_each_way(tmp_path):
     assert mirror.store() == 0
 
 
-def test_what_is_there_stays(tmp_path):
+def test_fetch_keeps_local_files(tmp_path):
     kept, local = tmp_path / "kept", tmp_path / "local"
     write(kept, a="theirs")
     write(local, a="ours")
@@ -48,7 +48,7 @@ def test_locks_parts_links_and_assets_stay_behind(tmp_path):
     assert read(kept) == {"e": "1"}
 
 
-def test_no_cache_yet_is_no_error(tmp_path):
+def test_fetch_without_a_cache_copies_nothing(tmp_path):
     assert CacheMirror(tmp_path / "absent", tmp_path / "local").fetch() == 0
 
 
@@ -68,7 +68,7 @@ def test_cache_that_is_far_too_large_is_left(tmp_path, monkeypatch, caplog):
     assert "above" in caplog.text
 
 
-def test_stopped_copy_ends(tmp_path):
+def test_fetch_after_stop_copies_nothing(tmp_path):
     write(tmp_path / "kept", a="1")
     mirror = CacheMirror(tmp_path / "kept", tmp_path / "local")
     mirror.stop()

@@ -68,7 +68,7 @@ def test_build_environment_chooses_where_media_comes_from(packages, environ, pri
         ),
     ],
 )
-def test_find_preloads(packages, files, found):
+def test_find_preloads_returns_the_libraries_that_exist(packages, files, found):
     touch(packages, *files)
     assert find_preloads() == [packages / name for name in found]
 

@@ -185,7 +185,7 @@ async def test_check_machine_with_a_local_model_needs_no_disk_space(
         ({"HOME": "/d"}, "/d/.cache/huggingface/hub"),
     ],
 )
-def test_cache_folder(environ, folder):
+def test_cache_folder_follows_hugging_faces_variables(environ, folder):
     assert cache_folder(environ) == Path(folder)
 
 

@@ -143,7 +143,7 @@ async def test_start_in_too_little_time_ends_the_engine_and_says_so(build):
         ),
     ],
 )
-async def test_start_of_an_engine_that_dies_tells_the_reason(build, do, words):
+async def test_start_of_an_engine_that_dies_raises_with_the_reason(build, do, words):
     engine = build(f"report(phase='import')\n{do}")
     assert words in await fail_to_start(engine)
     assert engine.phases == ["import"]
@@ -277,14 +277,14 @@ async def test_output_arrives_line_by_line(build, do, lines):
 
 
 @pytest.mark.parametrize("end", ["\\n", ""], ids=["long-line", "no-line-end-at-all"])
-async def test_output_of_a_very_long_line_arrives_in_pieces_and_whole(build, end):
+async def test_very_long_line_of_output_arrives_in_chunks_without_loss(build, end):
     engine = build(f"sys.stdout.write('x' * 1_000_000 + '{end}')\nsys.stdout.flush()\nexit(1)")
     await fail_to_start(engine)
     assert "".join(engine.output) == "x" * 1_000_000
     assert max(map(len, engine.output)) <= 2 * process_module.LINE_LIMIT_BYTES
 
 
-async def test_report_longer_than_a_line_may_be_still_tells_the_reason(build):
+async def test_failure_report_longer_than_a_line_has_the_reason(build):
     engine = build("report(error='ValueError', message='cause ' + 'x' * 300_000)\nexit(1)")
     assert "ValueError: cause x" in await fail_to_start(engine)
 

@@ -233,7 +233,7 @@ def test_explain_startup_failure_returns_cause_and_remedy(reported, output, stat
     ("status", "words"),
     [(0, "status 0"), (1, "status 1"), (-9, "SIGKILL"), (-15, "SIGTERM"), (-40, "signal 40")],
 )
-def test_describe_exit(status, words):
+def test_describe_exit_names_statuses_and_signals(status, words):
     assert describe_exit(status) == words
 
 

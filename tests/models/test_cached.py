@@ -154,7 +154,7 @@ def test_cached_model_with_code_of_its_own_may_ask_the_hub(volume):
     assert "HF_HUB_OFFLINE" not in load(environ).engine_environment()
 
 
-def test_incomplete_copy_is_downloaded_and_told(volume):
+def test_incomplete_copy_is_downloaded_with_a_warning(volume):
     base, snapshot = volume
     (snapshot / "model-1.safetensors").unlink()
 
@@ -166,7 +166,7 @@ def test_incomplete_copy_is_downloaded_and_told(volume):
     assert warning.message.endswith("model-1.safetensors")
 
 
-def test_model_that_is_nowhere_is_left_to_the_hub(volume):
+def test_model_without_a_copy_is_left_to_the_hub(volume):
     base, _snapshot = volume
     shutil.rmtree(base / "huggingface-cache")
 
@@ -176,7 +176,7 @@ def test_model_that_is_nowhere_is_left_to_the_hub(volume):
     assert settings.warnings == ()
 
 
-def test_docs_and_plans_do_not_look_at_this_machine(volume):
+def test_load_for_another_machine_ignores_the_cached_model(volume):
     environ = {"MODEL_NAME": REPOSITORY, "BASE_PATH": str(volume[0])}
 
     assert load(environ, machine=MachineInfo(1, GIB)).model.name == REPOSITORY

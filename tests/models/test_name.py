@@ -19,11 +19,11 @@ from worker.models.name import served_model_name
         ("/cache/hub/models--Qwen--Qwen3-8B/snapshots/abc", "Qwen/Qwen3-8B"),
     ],
 )
-def test_public_name(model, name):
+def test_served_model_name_of_a_path_or_id_is_short(model, name):
     assert served_model_name(model) == name
 
 
-def test_public_name_of_an_existing_folder(tmp_path, monkeypatch):
+def test_served_model_name_of_an_existing_folder_is_the_folders(tmp_path, monkeypatch):
     (tmp_path / "org" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
 

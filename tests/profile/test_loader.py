@@ -94,7 +94,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_load_profile_refuses(folder, name):
+def test_load_profile_of_a_broken_file_names_file_and_mistake(folder, name):
     text, message = BROKEN[name]
 
     with pytest.raises(BrokenProfileError) as caught:

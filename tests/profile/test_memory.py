@@ -137,7 +137,7 @@ def test_request_bytes_of_a_model_that_keeps_nothing():
         ("nvfp4", 0.5625),
     ],
 )
-def test_kv_element_bytes(kind, expected):
+def test_kv_element_bytes_follows_the_type_of_the_cache(kind, expected):
     assert kv_element_bytes(kind) == expected
 
 

@@ -23,7 +23,7 @@ from worker.profile.pools import POOLS, SLICES, PoolName, find_gpu, find_pool, k
         ("B300", None),
     ],
 )
-def test_find_pool(name, pool):
+def test_find_pool_knows_names_and_spellings(name, pool):
     found = find_pool(name)
 
     assert (found and found.name) == pool

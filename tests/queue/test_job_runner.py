@@ -28,7 +28,7 @@ async def test_outputs_arrive_in_order_and_the_result_is_complete(queue):
     assert not any(post.late for post in job.metrics.posts)
 
 
-async def test_more_jobs_than_places_are_all_served_and_never_more_at_once(queue):
+async def test_jobs_above_the_concurrency_wait_and_are_all_served(queue):
     jobs = [queue.submit(sleep_s=0.05, report=True) for _ in range(3 * PLACES)]
     for job in jobs:
         assert await job.finished(15)

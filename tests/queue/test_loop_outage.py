@@ -176,7 +176,7 @@ async def test_names_that_stop_to_resolve_cost_neither_chunks_nor_results(networ
     assert whole.chunks == CHUNKS
 
 
-async def test_platform_that_stands_still_for_a_while_loses_and_repeats_nothing(network):
+async def test_platform_that_hangs_for_a_while_loses_and_repeats_nothing(network):
     job = network.submit(**STREAM)
     await network.wait_for(lambda: len(job.chunks) > 2)
     network.proxy.flowing.clear()

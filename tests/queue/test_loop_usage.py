@@ -63,11 +63,16 @@ async def test_failed_job_has_a_record_with_the_model_that_it_asked_for(logged):
 
 
 async def test_jobs_share_the_gpu_until_each_ends(logged):
-    meter = UsageMeter(1, "served")
+    """A job whose end is not recorded would take a share of the GPU's time for ever."""
+    now = [0.0]
+    meter = UsageMeter(1, "served", clock=lambda: now[0])
     scaler = EventDrivenScaler(answer, 2, meter)
     for job_id in ("a", "b"):
         await scaler._answer(RUNNER, {"id": job_id, "input": None})
-    assert meter.start().meter._running == 1
+    alone = meter.start()
+    now[0] += 10
+    alone.end()
+    assert alone.gpu_s == 10
 
 
 async def test_job_without_a_meter_has_no_record(logged):

@@ -67,6 +67,7 @@ def test_split_job_ids_counts_what_the_url_will_hold():
 
 
 async def test_fitness_checks_are_the_registered_ones_only(monkeypatch):
+    """The SDK adds its own checks, which take seconds and test what the preflight has tested."""
     ran = []
     monkeypatch.setattr(rp_fitness, "_fitness_checks", [lambda: ran.append("custom")])
     monkeypatch.setattr(

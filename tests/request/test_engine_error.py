@@ -293,7 +293,7 @@ def test_codes_table_covers_every_code():
 
 
 @pytest.mark.parametrize("code", Code)
-def test_fail_takes_status_and_family_from_the_table(code):
+def test_request_error_takes_status_and_family_from_the_table(code):
     error = request_error(code, "text", "path")
 
     assert isinstance(error, RequestError)

@@ -38,7 +38,9 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistake_reads_as_agreed(name: str, snapshot: SnapshotAssertion) -> None:
+def test_parse_job_error_of_each_mistake_matches_the_snapshot(
+    name: str, snapshot: SnapshotAssertion
+) -> None:
     with pytest.raises(RequestError) as caught:
         parse_job(MISTAKES[name], DEFAULTS)
 

@@ -74,5 +74,5 @@ def test_check_json_what_passes_can_be_encoded():
         ((), "something else"),
     ],
 )
-def test_kind_of_names_json_types(value, name):
+def test_json_type_name_of_each_type(value, name):
     assert json_type_name(value) == name

@@ -100,7 +100,7 @@ def test_native_reply_chat_adds_what_the_message_has():
     ("sampling", "finish", "warned"),
     [({}, "length", True), ({}, "stop", False), ({"max_tokens": 16}, "length", False)],
 )
-def test_native_reply_default_limit_that_cut_is_told(sampling, finish, warned):
+def test_native_reply_cut_by_the_default_limit_has_a_warning(sampling, finish, warned):
     reply = build_reply(call_for(False, sampling), body([text(0, "a", finish_reason=finish)]))
 
     assert ("warnings" in reply) is warned
@@ -199,7 +199,7 @@ def test_stream_logprobs_and_token_ids_follow_the_deltas():
     ]
 
 
-def test_stream_default_limit_that_cut_is_told_once():
+def test_native_stream_cut_by_the_default_limit_has_one_warning():
     stream = NativeStream(call_for(sampling={"n": 2}))
 
     first = stream.feed([event([text(0, "a", finish_reason="length")])])
@@ -269,7 +269,7 @@ def test_stream_any_split_of_any_text_joins_to_the_same(seed):
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_thoughts_before_a_form_are_left_out_by_the_worker(stream):
+def test_reasoning_before_structured_output_is_left_out_by_the_worker(stream):
     # vLLM would constrain them too if it omitted them.
     form = {"structured_outputs": {"choice": ["a"]}}
     call = call_for(stream, messages="Hi", include_reasoning=False, **form)
@@ -283,7 +283,7 @@ def test_thoughts_before_a_form_are_left_out_by_the_worker(stream):
     assert "reasoning" not in reply["choices"][0]
 
 
-def test_thoughts_without_a_form_are_left_out_by_vllm():
+def test_reasoning_without_structured_output_is_left_out_by_vllm():
     call = call_for(messages="Hi", include_reasoning=False)
     assert call.body["include_reasoning"] is False
     assert not call.drop_reasoning
@@ -292,13 +292,13 @@ def test_thoughts_without_a_form_are_left_out_by_vllm():
 TIMES = {"time_to_first_token_ms": 9.0, "queue_time_ms": 1.5}
 
 
-def test_native_reply_keeps_the_times_of_a_deployment_that_tells_them():
+def test_native_reply_keeps_the_times_if_vllm_sends_them():
     answer = body([text(0, "a", finish_reason="stop")], metrics=TIMES)
 
     assert build_reply(call_for(False), answer)["metrics"] == TIMES
 
 
-def test_native_stream_ends_with_the_times_of_a_deployment_that_tells_them():
+def test_native_stream_ends_with_the_times_if_vllm_sends_them():
     stream = NativeStream(call_for())
     stream.feed([event([text(0, "a", finish_reason="stop")], (3, 1))])
 

@@ -103,7 +103,7 @@ async def test_form_within_the_limit_reaches_vllm_unchanged(limited):
     assert limited.engine.requests[0].content_type == "multipart/form-data"
 
 
-async def test_slow_body_is_refused_in_time_and_takes_no_place(limited, dial):
+async def test_slow_body_is_refused_in_time_and_uses_no_slot(limited, dial):
     slow = [await dial(HEAD + b"Content-Length: 1000\r\n\r\n{") for _ in range(3)]
 
     status, _body = await limited.ask("POST", CHAT, json={"messages": "Hi"})

@@ -54,7 +54,9 @@ async def test_preflight_is_answered_without_the_key_in_every_state(harness, pat
         pytest.param("OPTIONS", CHAT, ORIGIN, {}, 401, id="no preflight"),
     ],
 )
-async def test_answer_of_the_worker_can_be_read(harness, method, path, headers, more, status):
+async def test_cors_headers_are_on_an_answer_of_the_worker(
+    harness, method, path, headers, more, status
+):
     await harness.open(api_key=KEY, cors=Cors([PAGE]))
     harness.begin()
     async with harness.request(method, path, headers=headers, **more) as response:
@@ -63,7 +65,7 @@ async def test_answer_of_the_worker_can_be_read(harness, method, path, headers, 
         assert response.headers["Access-Control-Expose-Headers"] == "*"
 
 
-async def test_body_beyond_the_limit_can_be_read(harness):
+async def test_cors_headers_are_on_the_refusal_of_a_large_body(harness):
     await harness.open(cors=Cors([PAGE]))
     harness.begin()
     body = io.BytesIO(b" " * 30_000_001)
@@ -72,7 +74,7 @@ async def test_body_beyond_the_limit_can_be_read(harness):
 
 
 @pytest.mark.parametrize("status", [400, 429, 500, 503])
-async def test_error_of_vllm_can_be_read(harness, status):
+async def test_cors_headers_are_on_an_error_of_vllm(harness, status):
     await harness.open(cors=Cors([PAGE]))
     harness.begin()
     harness.engine.answer = say({"error": {"message": "no", "code": status}}, status=status)
@@ -81,7 +83,7 @@ async def test_error_of_vllm_can_be_read(harness, status):
         assert response.headers[ALLOW] == PAGE
 
 
-async def test_refusal_for_lack_of_room_can_be_read(harness):
+async def test_cors_headers_are_on_the_refusal_of_a_full_worker(harness):
     await harness.open(max_concurrency=1, cors=Cors([PAGE]))
     async with harness.request("POST", CHAT, json=BODY, headers=ORIGIN) as response:
         assert (response.status, response.headers[ALLOW]) == (503, PAGE)  # the model is loading
@@ -94,7 +96,7 @@ async def test_refusal_for_lack_of_room_can_be_read(harness):
             assert response.headers[ALLOW] == PAGE
 
 
-async def test_health_on_a_port_of_its_own_can_be_read(harness):
+async def test_cors_headers_are_on_the_health_port(harness):
     await harness.open(two_ports=True, cors=Cors([PAGE]))
     for path, status in (("/ping", 204), ("/nothing", 404)):
         async with harness.request(
@@ -154,7 +156,7 @@ async def test_without_allowed_origins_no_answer_has_cors_headers(harness):
         assert not [name for name in response.headers if name.startswith("Access-Control")]
 
 
-def test_options_of_vllm_become_the_rules():
+def test_cors_rules_follow_vllms_options():
     environ = {"MODEL_NAME": "a/b", "ALLOWED_ORIGINS": f"{PAGE}, http://localhost:3000"}
     cors = build_cors(load_settings({**environ, "ALLOW_CREDENTIALS": "true"}))
     assert cors == Cors([PAGE, "http://localhost:3000"], credentials=True)

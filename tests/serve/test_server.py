@@ -56,7 +56,7 @@ async def test_port_that_is_taken_is_named(harness):
 # Requests
 
 
-async def test_request_before_the_model_is_loaded_is_told_to_come_again(harness):
+async def test_request_before_the_model_is_loaded_gets_503(harness):
     await harness.open()
     async with harness.request("POST", CHAT, json=BODY) as response:
         assert response.status == 503
@@ -91,7 +91,7 @@ async def test_route_by_every_name_that_a_job_may_use(ready, path):
     assert ready.engine.requests[0].path == CHAT
 
 
-async def test_get_route_with_a_query(ready):
+async def test_query_of_a_get_route_reaches_vllm(ready):
     ready.engine.answer = say({"data": []})
     assert await ready.ask("GET", "/v1/models?limit=1") == (200, {"data": []})
     assert ready.engine.requests[0].path_qs == "/v1/models?limit=1"
@@ -198,7 +198,7 @@ async def test_body_beyond_the_limit_is_refused(ready):
     assert (got, code_of(body)) == (413, Code.INVALID_REQUEST)
 
 
-async def test_control_routes_if_opened(harness):
+async def test_control_route_is_served_if_the_setting_opens_it(harness):
     await harness.open()
     harness.begin(open_control=True)
     harness.engine.answer = say({})
@@ -212,7 +212,7 @@ async def test_error_of_vllm_keeps_its_status(ready):
     assert (status, code_of(body)) == (400, Code.CONTEXT_LENGTH_EXCEEDED)
 
 
-async def test_more_requests_than_allowed_are_told_to_come_again(harness):
+async def test_request_above_the_concurrency_is_refused_as_overload(harness):
     await harness.open(max_concurrency=1)
     harness.begin()
     harness.engine.answer = stream(EVENT, hang=True)
@@ -238,7 +238,7 @@ async def test_more_requests_than_allowed_are_told_to_come_again(harness):
         pytest.param({"x-api-key": KEY}, 200, id="as Anthropic's client sends it"),
     ],
 )
-async def test_key_is_asked_for(harness, headers, status):
+async def test_request_without_the_right_key_is_refused_with_401(harness, headers, status):
     await harness.open(api_key=KEY)
     harness.begin()
     harness.engine.answer = say({"data": []})

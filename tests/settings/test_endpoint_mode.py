@@ -27,7 +27,7 @@ SERVERLESS = {ENDPOINT: "e1", POD: "p1"}
         pytest.param("queue", QUEUE, "queue", id="queue, said"),
     ],
 )
-def test_choose_mode(mode, environ, chosen):
+def test_choose_mode_follows_setting_and_platform(mode, environ, chosen):
     assert choose_mode(EndpointSettings(mode=mode), environ) == chosen
 
 
@@ -50,5 +50,5 @@ def test_choose_mode_without_a_source_says_what_to_do(mode, environ):
         ({"health_port": 81}, "load-balancer", (80, 81)),
     ],
 )
-def test_choose_ports(settings, mode, ports):
+def test_choose_ports_takes_settings_or_the_modes_defaults(settings, mode, ports):
     assert choose_ports(EndpointSettings(**settings), mode) == ports

@@ -32,7 +32,7 @@ def refusal(**environ):
     return problem
 
 
-def test_speculation_unset_changes_nothing():
+def test_speculation_unset_leaves_the_options_unchanged():
     assert config_of(load(PROFILE="smollm2-135m")) is None
     assert config_of(load(PROFILE="smollm2-135m", SPECULATION="off")) is None
 

@@ -93,7 +93,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("environ", "where", "fragment"), WRONG.values(), ids=WRONG)
-def test_check_refuses(run_check, environ, where, fragment):
+def test_check_mistake_names_the_setting_and_the_remedy(run_check, environ, where, fragment):
     status, data = run_check({"MODEL_NAME": "org/name", **environ})
     assert status == ExitCode.CONFIGURATION
     assert [problem["where"] for problem in data["problems"]] == [where]
@@ -173,7 +173,7 @@ def test_check_finds_the_profile_of_a_model_named_by_its_address(run_check):
         (["readme.txt"], "holds no model"),
     ],
 )
-def test_check_refuses_a_folder_that_vllm_cannot_load(run_check, tmp_path, files, fragment):
+def test_check_folder_that_vllm_cannot_load_is_refused(run_check, tmp_path, files, fragment):
     for name in files:
         (tmp_path / name).touch()
     status, data = run_check({"MODEL_NAME": str(tmp_path)})

@@ -80,7 +80,7 @@ def test_model_of_the_configuration_file_chooses_its_profile(tmp_path):
     ],
     ids=["switched-off", "unknown-model", "nothing"],
 )
-def test_no_profile_is_chosen(environ):
+def test_settings_without_a_matching_profile_have_none(environ):
     settings = load(environ)
 
     assert settings.profile is None
@@ -142,5 +142,5 @@ def test_broken_built_in_profile_stops_no_start_that_did_not_ask(tmp_path):
     ],
     ids=["named", "chosen", "none"],
 )
-def test_profile_is_told_at_start(environ, text):
+def test_start_logs_the_profile(environ, text):
     assert load(environ).profile_text() == text

@@ -130,7 +130,7 @@ def test_validate_value_rejects(name, raw, message):
         ("STREAM_MAX_DELAY_MS", "0", True, False),
     ],
 )
-def test_is_unset(name, raw, from_form, unset):
+def test_is_unset_knows_empty_values_and_zeros_of_forms(name, raw, from_form, unset):
     assert is_unset(raw, option(name), from_form=from_form) is unset
 
 

@@ -32,7 +32,7 @@ def fit(name=None, gpus=(), count=None, environ=None):
     ],
     ids=["all-pools", "needs-several", "fits-one", "advice", "too-large", "keeps-nothing"],
 )
-def test_fit_says(name, gpus, snapshot):
+def test_fit_table_matches_the_snapshot(name, gpus, snapshot):
     code, text = fit(name, gpus)
 
     assert code == (ExitCode.FAILURE if "To make it fit" in text else ExitCode.OK)
@@ -110,7 +110,7 @@ def test_fit_of_fp8_on_an_older_gpu_says_so():
     ],
     ids=["unknown-model", "unknown-profile", "unknown-gpu"],
 )
-def test_fit_refuses(name, gpus, code, message):
+def test_fit_of_an_unknown_model_or_gpu_is_an_error(name, gpus, code, message):
     ended, text = fit(name, gpus)
 
     assert ended == code

@@ -44,7 +44,7 @@ def warnings_of(environ, gpu, gpus=1):
         "smaller-cache",
     ],
 )
-def test_no_warning(environ, gpu, gpus):
+def test_requirement_that_fits_has_no_warning(environ, gpu, gpus):
     assert warnings_of(environ, gpu, gpus) == []
 
 

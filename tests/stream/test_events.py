@@ -65,7 +65,7 @@ def test_event_buffer_byte_by_byte_counts_each_event_once():
         pytest.param(b"x: 1\ny: 2\n\n", [b"x: 1\ny: 2\n\n"], id="event-of-two-lines"),
     ],
 )
-def test_split_events(data, events):
+def test_split_events_cuts_at_empty_lines(data, events):
     assert split_events(data) == events
 
 

@@ -45,7 +45,7 @@ def sizes(batch: GrowingBatch, count: int) -> list[float]:
         pytest.param((1, 1, 3.0), [1, 1], id="token-by-token"),
     ],
 )
-def test_growing_batch_sizes(batch, expected):
+def test_growing_batch_grows_by_its_factor_up_to_the_largest(batch, expected):
     assert sizes(GrowingBatch(*batch), len(expected)) == expected
 
 
@@ -215,7 +215,7 @@ def test_flush_does_not_measure_at_the_end_of_a_stream():
     assert stream_load.token_s == TYPICAL_TOKEN_S
 
 
-def test_flush_measures_from_the_last_post_that_told_the_speed():
+def test_flush_measures_from_the_last_measured_post():
     stream_load = StreamLoad(MAX_DELAY_S)
     flush = FlushTimer(stream_load, GrowingBatch(1, 1, 1.0))
     for post in range(200):

@@ -52,7 +52,7 @@ class Inner:
     ],
     ids=str,
 )
-def test_describe(annotation, schema):
+def test_annotation_schema_is_json_schema(annotation, schema):
     assert annotation_schema(annotation) == schema
 
 
@@ -75,12 +75,12 @@ def test_bounded_reaches_the_numeric_branches():
         ("One.\n\nParse human-readable integers like 1k.\n\n- more", "One."),
     ],
 )
-def test_clean_text(text, clean):
+def test_clean_text_removes_markup_and_line_breaks(text, clean):
     assert clean_text(text) == clean
 
 
 @pytest.mark.parametrize(
     ("default", "plain"), [(Level.LOW, 0), ({2, 1}, [1, 2]), ((1,), [1]), ({}, {}), (None, None)]
 )
-def test_plain_default(default, plain):
+def test_json_default_is_plain_json(default, plain):
     assert json_default(default) == plain

@@ -156,7 +156,7 @@ def test_read_native_reply_joins_the_chunks() -> None:
     ],
     ids=["streamed", "whole"],
 )
-def test_timing_text(timing: Timing, text: str) -> None:
+def test_timing_is_written_in_seconds_and_rate(timing: Timing, text: str) -> None:
     assert str(timing) == text
 
 
@@ -183,7 +183,7 @@ def test_run_demo_no_model_ends_with_its_status(
     assert capsys.readouterr().err == "worker demo: no room\n"
 
 
-def test_run_demo_worker_that_fails_shows_its_words_and_status(
+def test_run_demo_worker_that_fails_shows_its_output_and_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     dying = "import sys; print('the GPU is on fire'); sys.exit(3)"

@@ -68,7 +68,7 @@ def list_names(directory: Path) -> list[str]:
     ],
     ids=["home", "xdg", "xdg-empty", "xdg-relative-is-ignored"],
 )
-def test_find_cache_dir(environ: dict[str, str], expected: str) -> None:
+def test_find_cache_dir_follows_the_environment(environ: dict[str, str], expected: str) -> None:
     assert find_cache_dir(environ) == Path(expected)
 
 
@@ -83,7 +83,7 @@ def test_prepare_first_time_builds_the_model(source: Source, tmp_path: Path) -> 
     assert "  converting" in said
 
 
-def test_prepare_second_time_neither_downloads_nor_speaks(source: Source, tmp_path: Path) -> None:
+def test_prepare_second_time_downloads_and_prints_nothing(source: Source, tmp_path: Path) -> None:
     prepare_demo_model(tmp_path, lambda _: None)
     said: list[str] = []
     prepare_demo_model(tmp_path, said.append)
@@ -203,7 +203,7 @@ def test_run_demo_model_prints_only_the_directory(
     assert "Downloading" in err
 
 
-def test_run_demo_model_failure_is_said_and_not_zero(
+def test_run_demo_model_failure_prints_the_error_and_exits_nonzero(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()

@@ -159,7 +159,9 @@ def test_execute_as_json_is_one_object(deploy, api):
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize(("fault", "status", "words"), REFUSED)
-def test_refusal(deploy, api, method, fault, status, words, as_json):
+def test_rejection_by_runpod_is_repeated_and_creates_nothing(
+    deploy, api, method, fault, status, words, as_json
+):
     api.faults[method] = fault
     code, text = deploy(api.environ, execute=True, as_json=as_json)
 
@@ -255,7 +257,7 @@ def test_access_is_checked_with_everything_else(deploy, environ, words):
     assert words in text
 
 
-def test_problems_as_json(deploy):
+def test_problems_of_the_command_line_are_json_if_asked(deploy):
     code, text = deploy({}, as_json=True, image=None, gpu=["nothing"])
 
     data = json.loads(text)
@@ -274,7 +276,7 @@ def test_problems_as_json(deploy):
     ],
     ids=["created", "refused", "failed", "lost"],
 )
-def test_key_is_in_no_output(deploy, api, fault, as_json, caplog, capfd):
+def test_api_key_is_in_no_output(deploy, api, fault, as_json, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     if fault is not None:
         api.faults["POST"] = fault

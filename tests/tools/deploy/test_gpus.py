@@ -52,7 +52,7 @@ def choose(environ, **options):
         "no-older-generation-than-the-profiles",
     ],
 )
-def test_gpus_of(environ, options, pools, count):
+def test_choose_gpus_takes_the_named_pools_or_those_that_fit(environ, options, pools, count):
     gpus, problems = choose(environ, **options)
 
     assert problems == []

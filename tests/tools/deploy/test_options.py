@@ -20,11 +20,11 @@ def parse(*line):
     return got[0] if got else result.output
 
 
-def test_no_option_gives_the_defaults():
+def test_command_line_without_options_has_the_defaults():
     assert parse() == DeployOptions()
 
 
-def test_every_option_arrives():
+def test_every_option_is_parsed():
     line = (
         "p --image i --name n --mode load-balancer --gpu a --gpu b --gpus 2 "
         "--workers-min 1 --workers-max 5 --scale-by delay --scale-value 2.5 --idle-timeout 7 "

@@ -67,7 +67,7 @@ def problems(environ=None, **options):
         ),
     ],
 )
-def test_request_of(options, snapshot):
+def test_request_body_is_valid_and_matches_the_snapshot(options, snapshot):
     sent = body(**options)
 
     assert [error.message for error in VALIDATOR.iter_errors(sent)] == []
@@ -95,7 +95,7 @@ def test_schema_of_the_api_refuses_what_the_api_refuses():
     assert [VALIDATOR.is_valid(item) for item in wrong] == [False] * len(wrong)
 
 
-def test_environment_of_the_shell_stays_here():
+def test_variables_of_the_shell_are_not_sent():
     shell = {"HF_TOKEN": CANARY, "MODEL_NAME": "org/other", "MAX_MODEL_LEN": "x", "TEAM": "red"}
 
     assert body(shell, profile="qwen3-8b", env=["TEAM"])["env"] == {
@@ -159,7 +159,7 @@ def test_secrets_are_references():
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_problem_with(options, where, words):
+def test_wrong_option_is_a_problem_at_its_place(options, where, words):
     found = problems({"HF_TOKEN": CANARY}, **{"profile": "qwen3-8b", **options})
 
     text = str(found[where])
@@ -252,7 +252,7 @@ def test_all_problems_are_found_at_once():
         ),
     ],
 )
-def test_warning_about(options, words):
+def test_plan_warns_of_what_may_not_work(options, words):
     [warning] = deployment(**{"profile": "qwen3-8b", **options}).warnings
 
     assert words in str(warning)
@@ -266,7 +266,7 @@ def test_warning_about(options, words):
         {"profile": "llama-3.1-8b", "secret": ["HF_TOKEN"]},
     ],
 )
-def test_no_warning_about(options):
+def test_plan_of_a_fitting_deployment_has_no_warning(options):
     assert deployment(**{"profile": "qwen3-8b", **options}).warnings == ()
 
 
@@ -281,7 +281,7 @@ def test_no_warning_about(options):
     ],
     ids=["weights", "quantised-at-start", "variant", "volume", "chosen"],
 )
-def test_disk_of(options, disk):
+def test_disk_has_room_for_the_weights(options, disk):
     assert body(**{"profile": "qwen3-8b", **options})["disk"] == disk
 
 
@@ -295,14 +295,14 @@ def test_disk_of(options, disk):
     ],
     ids=["small", "large", "chosen", "chosen-by-the-platforms-name"],
 )
-def test_time_to_start(profile, env, seconds):
+def test_init_timeout_follows_the_size_of_the_model(profile, env, seconds):
     assert body(profile=profile, env=env)["env"].get("RUNPOD_INIT_TIMEOUT") == seconds
 
 
 @pytest.mark.parametrize(
     ("env", "milliseconds"), [([], 600_000), (["REQUEST_TIMEOUT_S=1800"], 1_800_000)]
 )
-def test_execution_timeout(env, milliseconds):
+def test_execution_timeout_is_that_of_the_request_timeout(env, milliseconds):
     assert body(profile="qwen3-8b", env=env)["timeout"] == milliseconds
 
 
@@ -317,7 +317,7 @@ def test_execution_timeout(env, milliseconds):
     ],
     ids=["cache", "chosen", "worker-takes-fewer", "vllm-runs-fewer", "keeps-no-cache"],
 )
-def test_requests_of_one_worker(options, requests):
+def test_scale_value_is_what_one_worker_takes_at_once(options, requests):
     sent = body(**{"profile": "qwen3-8b", **options})
 
     assert sent["scaling"] == {"type": "REQUEST_COUNT", "requestCount": requests}

@@ -267,7 +267,7 @@ async def test_ttl_deletes_job_even_while_it_runs(start):
     assert (await api.call("GET", f"/status/{job_id}"))[0] == 404
 
 
-async def test_dev_job_tells_times_and_posts(api):
+async def test_dev_job_has_times_and_posts(api):
     job_id = await api.run()
     await api.take()
     await api.stream(job_id, "ab")

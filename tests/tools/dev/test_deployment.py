@@ -170,7 +170,7 @@ async def test_job_of_a_killed_worker_goes_to_another_one(stock_deployment, conn
             assert job.worker_id != first
 
 
-async def test_wait_ready_worker_that_exits_tells_its_status(stock_deployment):
+async def test_wait_ready_worker_that_exits_raises_with_its_status(stock_deployment):
     class ExitingDeployment(stock_deployment):  # type: ignore[misc, valid-type]
         command = (*stock_deployment.command, "--exit")
 

@@ -15,8 +15,11 @@ async def test_endpoint_urls_name_port_and_path(api):
 
 
 async def test_endpoint_listens_on_loopback_only(api):
-    runner = api.endpoint._runner
-    assert [address[0] for address in runner.addresses] == ["127.0.0.1"]
+    async with api.session.get(f"http://127.0.0.1:{api.endpoint.port}/v2/local/health") as response:
+        assert response.status == 200
+    with pytest.raises(aiohttp.ClientConnectionError):
+        # Another address of this machine, on which a server of all addresses would answer.
+        await api.session.get(f"http://127.0.0.2:{api.endpoint.port}/v2/local/health")
 
 
 @pytest.mark.parametrize(

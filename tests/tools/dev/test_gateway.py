@@ -79,7 +79,7 @@ def test_join_outputs_unwraps_what_stands_for_one_body(output, joined):
         pytest.param({"code": "x"}, {"error": {"code": "x"}}, id="json"),
     ],
 )
-async def test_gateway_failed_job_is_500_with_the_workers_words(api, stream, error, body):
+async def test_gateway_failed_job_is_500_with_the_workers_error(api, stream, error, body):
     waiting = ask(api, {**CHAT, "stream": stream})
     job = await api.take()
     await api.done(job["id"], {"error": error})
@@ -169,7 +169,7 @@ async def test_gateway_worker_lost_mid_stream_ends_the_stream_and_the_job(api):
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["waiting", "streaming"])
-async def test_gateway_client_gone_cancels_the_job_and_tells_the_worker(api, stream):
+async def test_gateway_client_gone_cancels_the_job_and_stops_the_worker(api, stream):
     async with aiohttp.ClientSession() as leaving:
         url = api.endpoint.openai_url + "/chat/completions"
         asking = asyncio.create_task(leaving.post(url, json={**CHAT, "stream": stream}))

@@ -127,7 +127,7 @@ async def test_lose_worker_twice_loses_its_job_once(store):
     assert (job.status, job.losses) == (JobStatus.IN_QUEUE, 1)
 
 
-async def test_finished_tells_whether_the_job_ended_in_time(store):
+async def test_finished_returns_whether_the_job_ended_in_time(store):
     job = store.submit(request())
     assert not await job.finished(0.01)
     store.cancel(job)

@@ -176,7 +176,7 @@ def test_hub_schema_accepts_every_form_of_entry():
         "type", "category", "space", "unknown-key", "version", "no-gpu", "name", "kind", "step"
     ],
 )  # fmt: skip
-def test_hub_schema_rejects(change):
+def test_hub_schema_rejects_a_wrong_entry(change):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**LISTING, **change}, schema("hub"))
 

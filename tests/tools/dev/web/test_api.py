@@ -68,9 +68,14 @@ async def test_job_has_timeline_request_reply_and_log(page):
 
 
 async def test_job_that_the_endpoint_has_deleted_stays_in_the_history(page):
-    job_id = await page.api.run({"prompt": "x"})
+    request = JobRequest(
+        {"prompt": "x"}, sync=False, execution_timeout_ms=9000, ttl_ms=9000, retention_s=0.05
+    )
+    job_id = page.endpoint.store.submit(request).id
     await finish(page, job_id, {"output": "y"})
-    page.endpoint.store._delete(page.endpoint.jobs[job_id])
+    async with asyncio.timeout(5):
+        while job_id in page.endpoint.jobs:
+            await asyncio.sleep(0.02)
     status, job = await page.get(f"jobs/{job_id}")
     assert status == 200
     assert job["output"]["value"] == "y"
@@ -143,8 +148,11 @@ async def test_nothing_is_kept_for_pages_while_none_is_open(page):
         while page.console.feed.opened.is_set():
             await asyncio.sleep(0.02)
     page.console.feed.publish("sample", [1])
-    await page.api.run({"prompt": "x"})
-    assert page.console.feed._listeners == set()
+    async with page.events() as read:
+        await read()
+        job_id = await page.api.run({"prompt": "x"})
+        name, jobs = await read()
+    assert (name, [job["id"] for job in jobs]) == ("jobs", [job_id])
 
 
 async def test_stream_sends_chunks_and_a_page_that_connects_again_gets_the_rest(page):

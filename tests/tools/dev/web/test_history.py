@@ -71,15 +71,18 @@ async def test_job_that_was_dropped_is_not_recorded_again(changed):
 
 
 async def test_bytes_of_a_retried_job_are_counted_once(changed):
-    history = JobHistory(changed.append)
-    job = make_job(size_bytes=100)
-    record(history, job, posted=50)
-    job.status = JobStatus.IN_QUEUE
-    history.record(job)
-    assert history._bytes == 0
-    end(job, posted=50)
-    history.record(job)
-    assert history._bytes == 200
+    """Counted twice, they would push other jobs out of the history."""
+    history = JobHistory(changed.append, most_bytes=400)
+    retried, other = make_job(size_bytes=100), make_job(size_bytes=100)
+    record(history, retried, posted=50)
+    retried.status = JobStatus.IN_QUEUE
+    history.record(retried)
+    end(retried, posted=50)
+    history.record(retried)
+    record(history, other, posted=100)
+    assert len(history) == 2
+    record(history, make_job(size_bytes=1))
+    assert history.get(retried.id) is None
 
 
 async def test_count_posts_reads_each_post_once(changed):
