@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, expect
+from typer.testing import CliRunner
 
 from tests.support.browser import find_barriers, launch_browser
 from tests.tools.tune.test_choice import measure
 from worker.profile.pools import find_pool
+from worker_tools.cli import app
 from worker_tools.tune.choice import Rent, Targets
-from worker_tools.tune.report import Report, describe_missed, write_page
+from worker_tools.tune.report import Report, deploy_options, describe_missed, write_page
 
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
 TITLES = [
@@ -112,3 +114,12 @@ def test_missed_target_names_the_best_measurement(tmp_path):
     assert text.startswith(
         "No load keeps the target (at most 8 ms per token): 1 at once, the first"
     )
+
+
+def test_options_are_those_of_worker_deploy(tmp_path):
+    options = deploy_options(make_report(tmp_path).choices[0])
+    command = ["deploy", "qwen3-8b", "--image", "you/worker:1.0", *options.split(), "--json"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert '"requestCount": 16' in done.output
+    assert '"MAX_NUM_SEQS": "16"' in done.output

@@ -108,8 +108,6 @@ def make_sample(body: dict[str, Any]) -> Any:
 
     # vLLM's client sends a limit of its own unless the body has one; null is no limit.
     limits = {"max_completion_tokens": None} if "messages" in body else {"max_tokens": None}
-    if "max_tokens" in body:
-        limits = {}
     overrides = {name: value for name, value in body.items() if name not in BODY_MEMBERS}
     return SampleRequest(
         prompt=body.get("prompt", ""),
