@@ -28,7 +28,9 @@ class Handler(BaseHTTPRequestHandler):
         self.answer()
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if b"too long" in body:
+            self.path = "/rejected"
         self.answer()
 
     def answer(self) -> None:
@@ -43,6 +45,10 @@ class Handler(BaseHTTPRequestHandler):
     def choose(self) -> tuple[int, str]:
         routes: dict[str, tuple[int, Any]] = {
             "/v1/models": (200, MODELS),
+            "/v1/completions": (200, {"choices": []}),
+            "/v1/chat/completions": (200, {"choices": []}),
+            "/v2/cold/openai/v1/completions": (200, {"choices": []}),
+            "/rejected": (400, {"error": {"message": "90000 tokens are too many"}}),
             "/empty/v1/models": (200, {"data": []}),
             "/locked/v1/models": (401, {"error": {"message": "invalid key"}}),
             "/v2/cold/health": (200, {"workers": self.health}),

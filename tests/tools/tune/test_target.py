@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.ports import free_port
 from worker.errors import ExitCode, WorkerError
-from worker_tools.tune.target import ask_models, find_model, find_target
+from worker_tools.tune.target import ask_models, find_model, find_target, try_request
 
 RUNPOD = {"RUNPOD_API_KEY": "rp-secret", "OPENAI_API_KEY": "sk-secret"}
 
@@ -92,6 +92,13 @@ async def test_first_request_to_a_queue_has_its_delay(server):
 async def test_endpoint_that_cannot_be_used(server, path, said):
     with pytest.raises(WorkerError, match=said):
         await ask_models(find_target({}, server + path), 1)
+
+
+async def test_request_that_is_rejected(server):
+    target = find_target({}, server)
+    await try_request(target, "/v1/completions", {"prompt": "x"}, 5)
+    with pytest.raises(WorkerError, match="answered 400: 90000 tokens are too many; the model"):
+        await try_request(target, "/v1/completions", {"prompt": "too long"}, 5)
 
 
 async def test_endpoint_that_is_dead():

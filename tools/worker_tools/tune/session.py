@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from rich.console import Console
@@ -18,7 +19,14 @@ from worker_tools.tune.choice import Rent
 from worker_tools.tune.load import LoadGenerator, Result, Workload
 from worker_tools.tune.measurement import Load
 from worker_tools.tune.options import WorkloadOptions
-from worker_tools.tune.target import FirstRequest, Model, Target, ask_models, find_model
+from worker_tools.tune.target import (
+    FirstRequest,
+    Model,
+    Target,
+    ask_models,
+    find_model,
+    try_request,
+)
 from worker_tools.tune.workers import WorkerWatch
 
 MAX_LINE_BYTES = 20 * 1024**2
@@ -87,6 +95,13 @@ def check_inputs(options: WorkloadOptions) -> Inputs:
     return Inputs(requests, routes.pop(), pool)
 
 
+def read_bodies(inputs: Inputs) -> Iterator[dict[str, Any]]:
+    """Yield the bodies of the user's own requests."""
+    if inputs.requests is not None:
+        for line in inputs.requests.read(inputs.requests.lines):
+            yield orjson.loads(line)["body"]
+
+
 @asynccontextmanager
 async def open_session(
     environ: Mapping[str, str],
@@ -105,6 +120,8 @@ async def open_session(
         first = await ask_models(target, options.timeout)
         model = find_model(first.models, options.model)
         workload = make_workload(options, inputs, model)
+        body = next(read_bodies(inputs), {"prompt": "Hello", "max_tokens": 1})
+        await try_request(target, inputs.route, {**body, "model": workload.model}, options.timeout)
         notes.print("Importing vLLM for its client")
         async with LoadGenerator(environ, target, workload) as generator:
             # The first request of a new process or worker is slower than any later one.

@@ -127,8 +127,12 @@ async def ask_models(target: Target, timeout_s: float) -> FirstRequest:
     """
     began_s = time.perf_counter()
     delay_s: float | None = None
+    base = target.queue_url or target.base_url
     try:
-        async with asyncio.timeout(timeout_s), EndpointClient(target, timeout_s) as client:
+        async with (
+            asyncio.timeout(timeout_s),
+            EndpointClient(base, target.key, timeout_s) as client,
+        ):
             if target.queue_url is None:
                 found = await client.call("GET", "/v1/models")
             else:
@@ -139,6 +143,24 @@ async def ask_models(target: Target, timeout_s: float) -> FirstRequest:
     if not models:
         raise UnavailableError(f"{target.base_url} listed no models; is it an OpenAI API?")
     return FirstRequest(models, time.perf_counter() - began_s, delay_s)
+
+
+async def try_request(
+    target: Target, route: str, body: Mapping[str, Any], timeout_s: float
+) -> None:
+    """Send one request of the load: vLLM's client would tell only the status of a rejection.
+
+    Raises:
+        WorkerError: It was rejected or not answered; the message has the next step.
+    """
+    try:
+        async with EndpointClient(target.base_url, target.key, timeout_s) as client:
+            await client.call("POST", route, {**body, "stream": False})
+    except TimeoutError:
+        raise UnavailableError(
+            f"one request took more than {timeout_s:g} s; raise --timeout, or ask for shorter "
+            "answers"
+        ) from None
 
 
 async def _run_models(client: EndpointClient) -> tuple[Any, float]:
@@ -163,9 +185,9 @@ class RejectedError(WorkerError):
 class EndpointClient(RunpodClient):
     """Client of an endpoint's own routes. Use it as an asynchronous context manager."""
 
-    def __init__(self, target: Target, timeout_s: float) -> None:
-        self._base = target.queue_url or target.base_url
-        super().__init__(self._base, target.key, timeout_s)
+    def __init__(self, base: str, key: str | None, timeout_s: float) -> None:
+        self._base = base
+        super().__init__(base, key, timeout_s)
 
     async def call(self, method: str, path: str, data: Any = None) -> Any:
         """Send one request and return the JSON of its answer.
@@ -181,7 +203,9 @@ class EndpointClient(RunpodClient):
             raise UnavailableError(
                 f"{url} cannot be reached: {error}; start the endpoint, or check the address"
             ) from None
-        if reply.status >= 300:
+        # RunPod's OpenAI route can answer 200 for a job that failed.
+        failed = isinstance(reply.data, dict) and isinstance(reply.data.get("error"), dict)
+        if reply.status >= 300 or failed:
             raise _reject(url, reply)
         if isinstance(reply.data, str):
             raise UnavailableError(f"{url} answered without JSON; is it an OpenAI API?")
@@ -192,6 +216,7 @@ def _reject(url: str, reply: Reply) -> WorkerError:
     host = urlsplit(url).hostname or ""
     variable = KEY_VARIABLE if host.endswith(RUNPOD_HOSTS) else CLIENT_KEY
     advice = {
+        400: "the model takes no such request",
         401: f"set {variable} to a valid key of this endpoint",
         403: f"the key in {variable} has no permission for this endpoint",
         404: "check the URL: /v1 or /v2/ID belongs at its end",

@@ -48,12 +48,13 @@ class WorkerWatch:
 
     def __init__(self, target: Target) -> None:
         self._target = target
+        self._queue_url = target.queue_url or ""
         self._times_s: list[float] = []
         self._ready: list[int] = []
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        if self._target.queue_url is not None:
+        if self._queue_url:
             await self._read()
             self._task = asyncio.create_task(self._follow())
         return self
@@ -95,7 +96,7 @@ class WorkerWatch:
                 await self._read()
 
     async def _read(self) -> None:
-        async with EndpointClient(self._target, TIMEOUT_S) as client:
+        async with EndpointClient(self._queue_url, self._target.key, TIMEOUT_S) as client:
             found = await client.call("GET", "/health")
         self._times_s.append(time.perf_counter())
         self._ready.append(count_ready(found))
