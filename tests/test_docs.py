@@ -199,7 +199,7 @@ def test_line_of_a_job_is_as_the_worker_writes_it() -> None:
 
 
 def test_startup_timings_are_as_the_worker_writes_them() -> None:
-    timings = StartupTimings(0)
+    timings = StartupTimings(0, usd_per_s=0.00116)
     for page in ("observability", "cold-start"):
         text = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
         [shown] = re.findall(r"^start: \{(.*)\}$", text, re.MULTILINE)

@@ -10,9 +10,10 @@ import pytest
 
 from worker.engine.parent_death import group_is_alive
 from worker.errors import ExitCode
+from worker.machine import MachineInfo
 from worker.request import Code
 from worker.settings.endpoint import JOB_SOURCE
-from worker.start import run_worker
+from worker.start import find_price, run_worker
 from worker_tools.dev import LocalDeployment, LocalEndpoint
 from worker_tools.dev.deployment import DEFAULTS
 from worker_tools.dev.job import Job, JobRequest, JobStatus
@@ -214,3 +215,16 @@ async def test_worker_whose_output_nobody_reads_serves_on(tmp_path):
             process.kill()
             await process.wait()
         await endpoint.stop()
+
+
+@pytest.mark.parametrize(
+    ("gpu", "count", "expected"),
+    [
+        ("NVIDIA H100 80GB HBM3", 2, 2 * 0.00116),
+        ("NVIDIA GeForce RTX 5090", 1, None),  # RunPod publishes no price of its pool.
+        ("NVIDIA GeForce GTX 1080", 1, None),
+        (None, 0, None),
+    ],
+)
+def test_price_of_a_start_is_that_of_all_gpus(gpu, count, expected):
+    assert find_price(MachineInfo(count, memory_bytes=0, gpu_name=gpu)) == expected

@@ -23,6 +23,8 @@ from worker.engine.watchdog import WatchdogLimits
 from worker.errors import ExitCode
 from worker.failure import end_start
 from worker.logs import configure_logging, ignore_broken_output, redact_output
+from worker.machine import MachineInfo
+from worker.profile.pools import find_device_pool
 from worker.redaction import Redactor
 from worker.settings import Settings, load_settings
 from worker.settings.endpoint import Mode, choose_mode
@@ -89,6 +91,14 @@ def writes_json(settings: Settings, environ: Mapping[str, str]) -> bool:
     return chosen == "json" or (chosen == "auto" and bool(environ.get(ON_PLATFORM)))
 
 
+def find_price(machine: MachineInfo) -> float | None:
+    """Return the price of the machine's GPUs, US dollars per second; None if it is not known."""
+    pool = find_device_pool(machine.gpu_name or "")
+    if pool is None or pool.usd_per_s is None:
+        return None
+    return pool.usd_per_s * max(machine.gpus, 1)
+
+
 def find_failure(jobs: asyncio.Task[str | None], failed: asyncio.Task[str]) -> str | None:
     """Return the failure that ends the worker; None for a regular shutdown.
 
@@ -125,6 +135,7 @@ class Worker:
             process_age_s(),
             keeps_caches=settings.cache is not None,
             has_bytecode=has_bytecode("vllm"),
+            usd_per_s=find_price(settings.machine),
         )
         variables = settings.engine_environment()
         if settings.cache is not None:

@@ -44,6 +44,14 @@ def test_to_dict_phases_add_up_to_the_total():
     assert data["background"]["weights"]["from_s"] >= 1.0
 
 
+@pytest.mark.parametrize(("price", "expected"), [(0.00116, 0.0232), (None, None)])
+def test_start_has_a_price_where_the_price_of_the_gpu_is_known(monkeypatch, price, expected):
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    timings = StartupTimings(20.0, usd_per_s=price)
+
+    assert timings.to_dict().get("usd") == expected
+
+
 def test_load_steps_divide_the_phase_of_loading(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])

@@ -69,10 +69,16 @@ class StartupTimings:
         began_s_ago: Age of the process, seconds.
         keeps_caches: Whether the next start finds the code that is compiled now.
         has_bytecode: Whether vLLM's modules are compiled to Python's bytecode.
+        usd_per_s: Price of the GPUs, US dollars per second; None if it is not known.
     """
 
     def __init__(
-        self, began_s_ago: float, *, keeps_caches: bool = False, has_bytecode: bool = True
+        self,
+        began_s_ago: float,
+        *,
+        keeps_caches: bool = False,
+        has_bytecode: bool = True,
+        usd_per_s: float | None = None,
     ) -> None:
         self._origin = time.monotonic() - began_s_ago
         self._phases: list[tuple[str, float]] = [("interpreter and imports", 0.0)]
@@ -81,6 +87,7 @@ class StartupTimings:
         self._step_ends: dict[str, float] = {}
         self._keeps_caches = keeps_caches
         self._has_bytecode = has_bytecode
+        self._usd_per_s = usd_per_s
 
     def start_phase(self, phase: str) -> None:
         """End the current phase and start the next one, unless it goes on.
@@ -128,12 +135,16 @@ class StartupTimings:
         return {
             "event": "ready",
             "seconds": round(ends[-1], 2),
+            **self._price(ends[-1]),
             "phases": phases,
             "load_steps": self._load_steps(ends[-1]),
             "vllm_phases": self._vllm_phases,
             "background": self._background,
             "suggestions": self._suggestions(),
         }
+
+    def _price(self, seconds: float) -> dict[str, float]:
+        return {} if self._usd_per_s is None else {"usd": round(seconds * self._usd_per_s, 4)}
 
     def _load_steps(self, now: float) -> dict[str, float]:
         """Return the duration of each step of loading; they add up to the phase."""
