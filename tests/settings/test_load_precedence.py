@@ -116,7 +116,7 @@ def test_file_accepts_every_spelling_of_a_name(text, config_file):
     ("text", "fragments"),
     [
         ("max_modle_len: 1", ["file settings.yaml:max_modle_len", "max_model_len"]),
-        ("api_key: x", ["cannot be set", "the platform checks API keys"]),
+        ("api_key: x", ["cannot be set", "RunPod checks API keys"]),
         ("profile: x", ["can only be set as an environment variable"]),
         ("- a", ["not a mapping"]),
         ("a: [", ["not valid YAML in line"]),

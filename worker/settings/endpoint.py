@@ -1,4 +1,4 @@
-"""How requests reach the worker: mode, ports and limits of HTTP, the machines of a cluster."""
+"""How requests reach the worker: mode, HTTP ports and limits, machines of a cluster."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ class EndpointSettings(SettingsModel):
 
     mode: Annotated[Literal["auto", Mode], Meta("WORKER_MODE")] = "auto"
     """Where requests come from: RunPod's job queue, its load balancer, or HTTP on a pod. `auto`
-    takes the queue where RunPod names one, else the load balancer on an endpoint, else the pod;
-    `worker start --mode` sets it on the command line."""
+    detects it from RunPod's variables. `worker start --mode` sets it on the command line."""
     http_port: Annotated[
         Port | None,
         Meta(
@@ -46,35 +45,35 @@ class EndpointSettings(SettingsModel):
             default_text="80 behind a load balancer, 8000 on a pod",
         ),
     ] = None
-    """Port for HTTP behind a load balancer and on a pod. RunPod's `PORT` counts."""
+    """HTTP port behind a load balancer and on a pod. RunPod sets it as `PORT`."""
     health_port: Annotated[
         Port | None,
         Meta("PORT_HEALTH", unit="port number", example="8001", default_text="the HTTP port"),
     ] = None
-    """Port that answers health checks; it may be the one for HTTP."""
+    """Port for health checks; it can be the HTTP port."""
     health_path: Annotated[
         str,
         Meta("HEALTH_CHECK_PATH"),
         Field(pattern=r"^/[A-Za-z0-9._~/-]{1,199}$"),
     ] = "/ping"
-    """Path of the health check: 204 while the model loads, 200 when it answers, 503 when the worker
-    ends."""
+    """Path of the health check. It returns 204 while the model loads, 200 when the worker is ready,
+    and 503 while it stops."""
     api_key: Annotated[
         SecretStr | None,
         Meta(
             "WORKER_API_KEY",
             aliases=("VLLM_API_KEY",),
             example="sk-...",
-            default_text="no key is asked for",
+            default_text="no key is required",
         ),
         Field(min_length=8),
     ] = None
-    """Key that every HTTP request must bring, as a Bearer token or in `x-api-key`. Behind RunPod's
-    queue and load balancer the platform checks its own; on a pod nobody else does."""
+    """API key that HTTP requests must send, as a Bearer token or in `x-api-key`. Set it on a pod.
+    Behind the queue and the load balancer, RunPod checks its own key."""
 
 
 class HttpSettings(SettingsModel):
-    """How many clients connect over HTTP, and how long they may take."""
+    """Limits of HTTP connections."""
 
     max_connections: Annotated[
         int | None,
@@ -83,27 +82,25 @@ class HttpSettings(SettingsModel):
         ),
         Field(ge=1, le=100_000),
     ] = None
-    """Most open connections of the HTTP port. One more replaces the connection that is idle for
-    longest, or is answered 503 where none is idle."""
+    """Maximum number of open connections to the HTTP port. A further connection replaces the one that
+    has been idle longest, or gets 503 if none is idle."""
     header_timeout_s: Annotated[float, Meta(unit="seconds"), Field(gt=0, le=3600)] = 20.0
-    """Longest time that the head of an HTTP request may take to arrive. The connection is then
-    closed."""
+    """Maximum time to receive the head of an HTTP request. The connection is then closed."""
     body_timeout_s: Annotated[float, Meta(unit="seconds"), Field(gt=0, le=86_400)] = 120.0
-    """Longest time that the body of an HTTP request may take to arrive. The request is then
-    answered 408."""
+    """Maximum time to receive the body of an HTTP request. The request then gets 408."""
     write_timeout_s: Annotated[float, Meta(unit="seconds"), Field(gt=0, le=86_400)] = 60.0
-    """Longest time that a client may read nothing of its answer. The connection is then closed and
-    the request is aborted in vLLM."""
+    """Maximum time that a client may stop reading its answer. The connection is then closed and the
+    request is aborted in vLLM."""
 
 
 class ClusterSettings(SettingsModel):
     """How several machines serve one model."""
 
     multi_node: Annotated[bool, Meta(title="Several machines")] = False
-    """Serve one model with all machines of a cluster, such as RunPod's Instant Clusters. Every
-    machine starts the worker with the same settings; the first answers over HTTP, as a pod does,
-    the others follow it and end with it. Unset, a machine serves alone, and nothing else of this
-    group has an effect."""
+    """Serve one model on all machines of a cluster, such as RunPod's Instant Clusters. Start the
+    worker with the same settings on every machine. Node 0 answers over HTTP, as a pod does; the
+    other nodes exit with it. If false, a machine serves alone, and the other settings of this group
+    have no effect."""
     nodes: Annotated[
         int,
         Meta(
@@ -111,13 +108,13 @@ class ClusterSettings(SettingsModel):
         ),
         Field(ge=1, le=512),
     ] = 1
-    """Machines of the cluster. RunPod sets it."""
+    """Number of machines in the cluster. RunPod sets it."""
     rank: Annotated[
         int,
         Meta("NODE_RANK", vllm_name="node_rank", title="Machine number", unit="machine number"),
         Field(ge=0, le=511),
     ] = 0
-    """Number of this machine, from 0; the one with 0 answers requests. RunPod sets it."""
+    """Number of this node, starting from 0; node 0 answers requests. RunPod sets it."""
     first_address: Annotated[
         str | None,
         Meta(
@@ -126,11 +123,11 @@ class ClusterSettings(SettingsModel):
             vllm_name="master_addr",
             title="Address of node 0",
             example="10.65.0.2",
-            default_text="needed on a cluster",
+            default_text="required on a cluster",
         ),
         Field(min_length=1),
     ] = None
-    """Address of node 0 in the cluster's own network. RunPod sets it."""
+    """Address of node 0 in the cluster's network. RunPod sets it."""
     first_port: Annotated[
         Port,
         Meta(
@@ -152,8 +149,8 @@ class ClusterSettings(SettingsModel):
         ),
         Field(min_length=1),
     ] = None
-    """Address of this machine in the cluster's own network. RunPod sets it; unset, vLLM takes the
-    one that leads to the internet, which on RunPod does not reach the other machines."""
+    """Address of this machine in the cluster's network. RunPod sets it. If unset, vLLM uses the
+    address of the internet connection, which cannot reach the other machines on RunPod."""
     gpus: Annotated[
         int | None,
         Meta(
@@ -161,12 +158,12 @@ class ClusterSettings(SettingsModel):
             title="GPUs of each machine",
             unit="GPUs",
             example="8",
-            default_text="those that are visible",
+            default_text="the visible GPUs",
         ),
         Field(ge=1, le=64),
     ] = None
-    """GPUs of each machine. RunPod sets it; a machine that sees another number does not start,
-    because the others would wait for it for ever."""
+    """GPUs per machine. RunPod sets it. A machine with another number of GPUs does not start,
+    because the others would wait for it forever."""
 
     @property
     def size(self) -> int:
