@@ -41,7 +41,7 @@ def error_of(**values):
         ({"share": 2}, "out of range", "a number below 1.5"),
         ({"share": "x"}, "not a number", "a number"),
         ({"name": ""}, "too short", "at least 1 character"),
-        ({"name": "b"}, "not of the right form", "text that matches ^a"),
+        ({"name": "b"}, "not in the right format", "text that matches ^a"),
         ({"items": ["a", "b"]}, "too long", "at most 1 item"),
         ({"items": 1}, "not a list", "an array"),
         ({"flag": "x"}, "not a boolean", "true, 1, yes, on or false, 0, no, off"),

@@ -124,12 +124,14 @@ def start(
         str, typer.Option(help="Where requests come from: auto, queue, load-balancer or pod.")
     ] = "",
 ) -> None:
-    """Run the production worker: answer jobs or HTTP requests until a stop signal.
+    """Run the production worker: process jobs or HTTP requests until a stop signal.
 
-    The container's entry point. Checks the whole configuration first and exits with 2 and a list
-    of all problems if something is wrong; with 3 if vLLM cannot start; with 4 if it dies later;
-    with 1 after a fault of the worker itself. Each reason is reported to RunPod.
-    SIGTERM lets running jobs finish. --mode is WORKER_MODE on the command line.
+    This is the entry point of the container. It checks the whole configuration first. After
+    SIGTERM, running jobs finish. --mode overrides WORKER_MODE.
+
+    Exit status: 2 with a list of all problems if the configuration is invalid, 3 if vLLM cannot
+    start, 4 if it dies later, 5 if the machine is not suitable, 1 after a bug in the worker. The
+    reason is reported to RunPod.
     """
     chosen = {"WORKER_MODE": mode} if mode else {}
     environ = {**os.environ, **chosen}
@@ -145,20 +147,20 @@ def start(
 @app.command()
 def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    show_all: Annotated[bool, typer.Option("--all", help="List the defaults, too.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="List the defaults as well.")] = False,
     engine: Annotated[
-        bool, typer.Option("--engine", help="Build vLLM's own configuration for the model, too.")
+        bool, typer.Option("--engine", help="Also build vLLM's own configuration for the model.")
     ] = False,
 ) -> None:
-    """Print the settings that differ from the defaults, or everything that is wrong with them.
+    """Print the settings that differ from the defaults, or all problems with them.
 
-    Then come vLLM's arguments. Reads the same environment as `worker start`, which makes this
-    check first; starts nothing and takes less than a second. Secrets are hidden. Exits with 2 if
-    something is wrong.
+    Also prints vLLM's arguments. The settings come from the same environment as for `worker start`,
+    which runs this check first. The check takes less than a second and starts nothing. Secrets are
+    hidden. Exits with 2 if there are problems.
 
-    With --engine, vLLM then builds its whole configuration for the model, which takes about 20
-    seconds and reads the model's small files, not its weights. Exits with 3 if vLLM refuses, with
-    5 if it is not installed. Needs no GPU where vLLM is the CPU build:
+    With --engine, vLLM also builds its configuration for the model. This takes about 20 seconds and
+    reads the model's small files, but not its weights. Exits with 3 if vLLM rejects the
+    configuration, with 5 if vLLM is not installed. Needs no GPU with vLLM's CPU build:
 
     MODEL_NAME=Qwen/Qwen3-0.6B worker check --engine
     """
@@ -174,7 +176,7 @@ def check(
 
 
 profiles_app = typer.Typer(
-    help="List the profiles: what PROFILE takes, with model, size and hardware.",
+    help="List all profiles with model, size and hardware.",
     invoke_without_command=True,
     add_completion=False,
 )
@@ -183,7 +185,7 @@ app.add_typer(profiles_app, name="profiles")
 
 @profiles_app.callback()
 def profiles(context: typer.Context) -> None:
-    """List the profiles: what PROFILE takes, with model, size and hardware."""
+    """List all profiles with model, size and hardware."""
     if context.invoked_subcommand is None:
         from worker.sizing.listing import run_profiles
 
@@ -192,9 +194,9 @@ def profiles(context: typer.Context) -> None:
 
 @profiles_app.command("show")
 def show_profile(
-    name: Annotated[str, typer.Argument(help="A profile, or the path of its file.")],
+    name: Annotated[str, typer.Argument(help="Name or path of a profile.")],
 ) -> None:
-    """Print all about one profile: settings, vLLM's arguments, hardware, facts and sources."""
+    """Print one profile: settings, vLLM's arguments, hardware, facts and sources."""
     from worker.sizing.listing import run_show
 
     raise typer.Exit(run_show(name))
@@ -204,19 +206,19 @@ def show_profile(
 def fit(
     name: Annotated[
         str | None,
-        typer.Argument(help="A profile or a model's repository id; default: the environment."),
+        typer.Argument(help="Profile or repository id of a model. Default: the environment's."),
     ] = None,
     gpu: Annotated[
         list[str] | None,
-        typer.Option(help="A RunPod pool or GPU, e.g. H100; several are possible."),
+        typer.Option(help="RunPod pool or GPU, e.g. H100. Repeatable."),
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option(min=1, max=8, help="GPUs per worker; default: as few as fit.")
+        int | None, typer.Option(min=1, max=8, help="GPUs per worker. Default: as few as fit.")
     ] = None,
 ) -> None:
-    """Show whether a model fits on a GPU, the size of its cache, and what to change if not.
+    """Show whether a model fits a GPU, the size of its KV cache, and what to change if not.
 
-    Without --gpu it checks this machine's GPU, or all of RunPod's pools on a machine without one.
+    Without --gpu it checks this machine's GPU, or all RunPod pools if there is none.
     Exits with 1 if nothing fits.
     """
     from worker.sizing.fit_command import run_fit
@@ -225,7 +227,7 @@ def fit(
 
 
 cache_app = typer.Typer(
-    help="Carry compiled code to another machine with the same GPU.",
+    help="Copy compiled code to another machine with the same GPU.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -236,7 +238,7 @@ app.add_typer(cache_app, name="cache")
 def export_cache(
     archive: Annotated[Path, typer.Argument(help="File to write, e.g. cache.tar.gz.")],
 ) -> None:
-    """Write the compiled code in CACHE_PATH into one file, after a start with these settings."""
+    """Export the compiled code in CACHE_PATH to a file, after a start with these settings."""
     from worker.engine import cache_archive
 
     raise typer.Exit(cache_archive.run_cache(cache_archive.export_cache, archive, os.environ))
@@ -244,11 +246,12 @@ def export_cache(
 
 @cache_app.command("import")
 def import_cache(
-    archive: Annotated[Path, typer.Argument(help="File of `worker cache export`.")],
+    archive: Annotated[Path, typer.Argument(help="File from `worker cache export`.")],
 ) -> None:
-    """Add an exported file's compiled code to CACHE_PATH; only for files that you trust.
+    """Import compiled code from a file into CACHE_PATH. Import only files that you trust.
 
-    Refuses a file of another GPU, another vLLM, PyTorch or Triton, or other settings of vLLM.
+    Rejects files for another GPU, for other versions of vLLM, PyTorch or Triton, or for other
+    settings of vLLM.
     """
     from worker.engine import cache_archive
 

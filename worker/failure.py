@@ -27,7 +27,7 @@ FRAMES = 4
 MIN_PART_CHARS = 6
 """Characters of a secret that must not be shown in one piece."""
 
-WITHHELD = "its message is not shown, because it repeats a part of a secret"
+WITHHELD = "its message is not shown, because it contains part of a secret"
 
 
 class UnforeseenError(WorkerError):
@@ -46,8 +46,8 @@ class UnforeseenError(WorkerError):
             f"{Path(place.filename).name}:{place.lineno} {place.name}" for place in reversed(places)
         )
         super().__init__(
-            f"{type(error).__name__} at {way}: {_message(error, environ)}. This is a fault of the "
-            "worker: please report it with this line and the names of the variables that are set"
+            f"{type(error).__name__} at {way}: {_message(error, environ)}. This is a bug in the "
+            "worker. Please report this line and the names of the variables that are set"
         )
 
 
@@ -104,7 +104,11 @@ def _report_unhealthy(error: WorkerError, redact: Callable[[str], str]) -> None:
         sdk.set_log_level("error")
         sdk.report_unhealthy(check, redact(str(error)))
     except Exception as failure:  # noqa: BLE001  the first error is the one that counts
-        print(f"error: no report to RunPod: {type(failure).__name__}", file=sys.stderr, flush=True)
+        print(
+            f"error: the failure was not reported to RunPod: {type(failure).__name__}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def end_command(error: Exception, environ: Mapping[str, str]) -> int:

@@ -259,16 +259,12 @@ def describe_failure(error: Exception, path: str = "", job_id: object = None) ->
     if isinstance(error, RequestError):
         return error.detached()
     if isinstance(error, TimeoutError):
-        return request_error(
-            Code.ENGINE_UNAVAILABLE, "The engine took no connection; send it again."
-        )
+        return request_error(Code.ENGINE_UNAVAILABLE, "The engine refused the connection; retry.")
     where = f"{path}: " if path else ""
     extra = job_extra(job_id)
     if isinstance(error, aiohttp.ClientError | OSError):
         log.error("%sthe engine did not answer: %s", where, type(error).__name__, extra=extra)
-        return request_error(
-            Code.ENGINE_DIED, "The engine ended before the answer did; send it again."
-        )
+        return request_error(Code.ENGINE_DIED, "The engine exited during the request; retry.")
     # The client gets a code only; the cause is logged.
     log.error("%sthe worker failed", where, exc_info=error, extra=extra)
     return request_error(Code.INTERNAL_ERROR, "The worker failed; its log has the cause.")

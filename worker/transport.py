@@ -345,7 +345,7 @@ async def finish_jobs(scaler: Any, jobs: asyncio.Task[None], timeout_s: float) -
     """
     await asyncio.wait({jobs}, timeout=timeout_s)
     if not jobs.done():
-        message = f"The worker was stopped and the job did not end within {timeout_s:g} s."
+        message = f"The worker was stopped, and the job did not finish within {timeout_s:g} s."
         scaler.abort_jobs(request_error(Code.WORKER_STOPPING, message))
         await asyncio.wait({jobs}, timeout=ABORT_S)
     if not jobs.done():

@@ -48,7 +48,7 @@ MESSAGES: Mapping[str, str] = {
     **{kind: message for kind, (message, _) in TYPES.items()},
     **dict.fromkeys(BOUNDS, "out of range"),
     **{kind: f"too {kind.rpartition('_')[2]}" for kind in LENGTHS},
-    "string_pattern_mismatch": "not of the right form",
+    "string_pattern_mismatch": "not in the right format",
     "missing": "a member is missing",
 }
 """What is wrong, by the error's type."""

@@ -38,7 +38,7 @@ def check(model: Path, **variables: str) -> tuple[int, dict[str, Any]]:
         pytest.param(
             {"MAX_MODEL_LEN": "99999"},
             ExitCode.ENGINE_START,
-            "not made for a context that long",
+            "does not support a context of this length",
             id="too-long-for-the-model",
         ),
         pytest.param(

@@ -41,7 +41,7 @@ CORE = "(EngineCore pid=4711) ERROR 11-23 10:00:00 [core.py:1100] "
             ),
             [],
             1,
-            "There is no such model: check MODEL_NAME (an id like org/name, or a folder that "
+            "The model was not found: check MODEL_NAME (an id like org/name, or a folder that "
             "exists in this container), and HF_TOKEN if the model is private. vLLM said: OSError: "
             "org/nope is not a local folder and is not a valid model identifier listed on "
             "'https://huggingface.co/models'",
@@ -51,7 +51,7 @@ CORE = "(EngineCore pid=4711) ERROR 11-23 10:00:00 [core.py:1100] "
             ("ValidationError", MODEL_CONFIG),
             [],
             1,
-            "There is no such model: check MODEL_NAME (an id like org/name, or a folder that "
+            "The model was not found: check MODEL_NAME (an id like org/name, or a folder that "
             "exists in this container), and HF_TOKEN if the model is private. vLLM said: "
             "ValidationError: Invalid repository ID or local directory specified: '/nope'.",
             id="folder-absent",
@@ -163,8 +163,8 @@ CORE = "(EngineCore pid=4711) ERROR 11-23 10:00:00 [core.py:1100] "
             ("ValidationError", TOO_LONG),
             [],
             1,
-            "The model is not made for a context that long: lower MAX_MODEL_LEN, or unset it. "
-            "vLLM said: ValidationError: User-specified max_model_len (9) is greater than the "
+            "The model does not support a context of this length: lower MAX_MODEL_LEN, or unset "
+            "it. vLLM said: ValidationError: User-specified max_model_len (9) is greater than the "
             "derived max_model_len (8).",
             id="pydantic-finding-without-its-input",
         ),

@@ -28,7 +28,10 @@ WRONG = {
         {"WORKER_MODE": "auto", "RUNPOD_WEBHOOK_GET_JOB": "http://x"},
         "MULTI_NODE: a worker of a serverless",
     ),
-    "one-machine": ({"NUM_NODES": "1", "NODE_RANK": "0"}, "NUM_NODES: one machine is no cluster"),
+    "one-machine": (
+        {"NUM_NODES": "1", "NODE_RANK": "0"},
+        "NUM_NODES: a cluster needs several machines",
+    ),
     "rank": ({"NODE_RANK": "2"}, "NODE_RANK: no such machine; got '2'; expected 0 to 1"),
     "address": ({"PRIMARY_ADDR": ""}, "PRIMARY_ADDR: not set"),
     "a-gpu-is-missing": ({"NUM_TRAINERS": "7"}, "NUM_TRAINERS: another number of GPUs"),

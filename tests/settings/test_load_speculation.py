@@ -76,7 +76,7 @@ def test_speculation_without_a_preset_is_refused_with_the_reason(name):
 
     reasons = {
         True: f"the profile {name} has no preset",
-        False: f"the model of the profile {name} is not for generating text",
+        False: f"the profile {name} is not for text generation",
     }
     reason = reasons[profile.about.task == "generate"]
     assert (problem.where, problem.message) == ("SPECULATION", reason)
@@ -86,7 +86,7 @@ def test_speculation_without_a_preset_is_refused_with_the_reason(name):
 def test_speculation_without_a_profile_is_refused():
     problem = refusal(MODEL_NAME="org/unknown", SPECULATION="on")
 
-    assert problem.message == "there is no profile of this model, and so no preset"
+    assert problem.message == "this model has no profile and therefore no preset"
 
 
 def test_speculation_beside_another_draft_is_refused():
@@ -96,4 +96,4 @@ def test_speculation_beside_another_draft_is_refused():
         SPECULATIVE_CONFIG='{"method": "suffix"}',
     )
 
-    assert problem.message == "SPECULATIVE_CONFIG chooses a draft, too"
+    assert problem.message == "SPECULATIVE_CONFIG also chooses a draft"

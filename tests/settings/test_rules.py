@@ -35,7 +35,7 @@ WRONG = {
         },
         "too few tokens without chunked prefill",
     ),
-    "active-sequences": ({"MAX_NUM_ACTIVE_SEQS": "300"}, "more than may run at all"),
+    "active-sequences": ({"MAX_NUM_ACTIVE_SEQS": "300"}, "more than the maximum that can run"),
     "gpus": ({"TENSOR_PARALLEL_SIZE": "4"}, "need 4 GPUs together"),
     "gpus-pipelined": ({"PIPELINE_PARALLEL_SIZE": "3"}, "need 3 GPUs together"),
     "speculation-nothing": ({"SPECULATIVE_CONFIG": "{}"}, "neither method nor model"),

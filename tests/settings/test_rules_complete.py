@@ -42,7 +42,7 @@ WRONG = {
         "not the Hugging Face hub",
     ),
     "model-space": ({"MODEL_NAME": "Qwen/Qwen3 8B"}, "MODEL_NAME", "has no spaces"),
-    "model-tag": ({"MODEL_NAME": "org/name:Q4_K_M"}, "MODEL_NAME", "follows the colon"),
+    "model-tag": ({"MODEL_NAME": "org/name:Q4_K_M"}, "MODEL_NAME", "after the colon"),
     "model-ollama": ({"MODEL_NAME": "qwen3:8b"}, "MODEL_NAME", "has no colon"),
     "model-gguf": ({"MODEL_NAME": "org/name-GGUF"}, "MODEL_NAME", "GGUF"),
     "model-revisions": (
@@ -84,7 +84,11 @@ WRONG = {
         "LIMIT_MM_PER_PROMPT",
         "out of range",
     ),
-    "health-path": ({"HEALTH_CHECK_PATH": "health"}, "HEALTH_CHECK_PATH", "not of the right form"),
+    "health-path": (
+        {"HEALTH_CHECK_PATH": "health"},
+        "HEALTH_CHECK_PATH",
+        "not in the right format",
+    ),
     "api-key": ({"VLLM_API_KEY": "EMPTY"}, "VLLM_API_KEY", "too short"),
     "engine-variable": ({"VLLM_LOGING_LEVEL": "DEBUG"}, "VLLM_LOGING_LEVEL", "no such variable"),
     "engine-alias": ({"VLLM_ATTENTION_BACKEN": "X"}, "VLLM_ATTENTION_BACKEN", "no such variable"),

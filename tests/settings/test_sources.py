@@ -136,7 +136,7 @@ def test_broken_built_in_profile_stops_no_start_that_did_not_ask(tmp_path):
         ({"PROFILE": "qwen3-8b"}, "profile qwen3-8b"),
         (
             {"MODEL_NAME": "Qwen/Qwen3-8B"},
-            "profile qwen3-8b, from MODEL_NAME; AUTO_PROFILE=false switches it off",
+            "profile qwen3-8b, from MODEL_NAME; AUTO_PROFILE=false turns it off",
         ),
         ({}, ""),
     ],

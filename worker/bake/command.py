@@ -70,7 +70,7 @@ def bake(settings: Settings, environ: Mapping[str, str]) -> ImageManifest:
     values = settings.values
     base = settings.storage.base_path or BASE_PATH
     if base == VOLUME or VOLUME in base.parents:
-        _say(f"Warning: a network volume would hide {base}; BASE_PATH=/models is always seen")
+        _say(f"Warning: a network volume would hide {base}; BASE_PATH=/models is never hidden")
     refuse_folder(settings.model.name)
     token = settings.model.hf_token
     hub = Hub(

@@ -147,7 +147,9 @@ def compare(archived: Mapping[str, Any], here: Mapping[str, Any]) -> None:
         if archived.get(name) != value
     ]
     if differences:
-        raise ArchiveError("the archive was made for something else: " + "; ".join(differences))
+        raise ArchiveError(
+            "the archive does not match this machine or these settings: " + "; ".join(differences)
+        )
 
 
 def _show(value: Any) -> str:
@@ -156,5 +158,5 @@ def _show(value: Any) -> str:
 
 def _find_folder(settings: Settings) -> Path:
     if settings.cache is None:
-        raise UnavailableError("no folder keeps caches: set CACHE_PATH or attach a volume")
+        raise UnavailableError("there is no cache folder: set CACHE_PATH or attach a volume")
     return settings.cache

@@ -63,5 +63,5 @@ async def run_self_test(client: EngineClient, model: str, timeout_s: float) -> s
     except TimeoutError:
         raise SelfTestError(f"no answer within {timeout_s:.0f} s") from None
     except aiohttp.ClientError as error:
-        raise SelfTestError(f"the answer broke off ({type(error).__name__})") from error
+        raise SelfTestError(f"the response was interrupted ({type(error).__name__})") from error
     return None

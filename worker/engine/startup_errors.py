@@ -38,8 +38,8 @@ REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
             r"|404 Client Error|Repo(sitory)? id must|HFValidationError"
             r"|Invalid repository ID or local directory"
         ),
-        "There is no such model: check MODEL_NAME (an id like org/name, or a folder that exists in "
-        "this container), and HF_TOKEN if the model is private",
+        "The model was not found: check MODEL_NAME (an id like org/name, or a folder that exists "
+        "in this container), and HF_TOKEN if the model is private",
     ),
     (
         re.compile(
@@ -103,17 +103,16 @@ REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(r"Cannot find any model weights"),
-        "The model's folder has no weights: complete it, or set LOAD_FORMAT to the form in which "
-        "it has them",
+        "The model's folder has no weights: add them, or set LOAD_FORMAT to their format",
     ),
     (
         re.compile(r"weights were not initialized from checkpoint|exceeds dimension size"),
-        "The weights are not those that config.json describes: the model's files are incomplete "
-        "or of different versions; delete them from the cache to download them again",
+        "The weights do not match config.json: the model's files are incomplete or of different "
+        "versions; delete them from the cache to download them again",
     ),
     (
         re.compile(r"contains custom code which must be executed"),
-        "The model contains custom code: set TRUST_REMOTE_CODE=true if you trust who "
+        "The model contains custom code: set TRUST_REMOTE_CODE=true if you trust "
         "wrote it, or choose another model",
     ),
     (
@@ -123,11 +122,11 @@ REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(r"greater than the derived max_model_len"),
-        "The model is not made for a context that long: lower MAX_MODEL_LEN, or unset it",
+        "The model does not support a context of this length: lower MAX_MODEL_LEN, or unset it",
     ),
     (
         re.compile(r"on kv cache allocation is less than requested"),
-        "The machine has less memory (RAM) than was asked for: lower VLLM_CPU_KVCACHE_SPACE",
+        "The machine has less memory (RAM) than requested: lower VLLM_CPU_KVCACHE_SPACE",
     ),
     (
         re.compile(r"Cannot find the config file for|Quantization method specified in the model"),

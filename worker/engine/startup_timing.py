@@ -44,18 +44,18 @@ SLOW_S: Mapping[str, float] = {DOWNLOAD: 2, READ: 10, COMPILE: 5, GRAPHS: 5}
 """A phase that takes longer gets a suggestion, seconds."""
 
 SUGGESTIONS: Mapping[str, str] = {
-    DOWNLOAD: "The weights were downloaded: bake the model into the image, or attach a volume, so "
-    "that the next start finds them.",
+    DOWNLOAD: "The weights were downloaded: bake the model into the image, or attach a volume to "
+    "keep them.",
     READ: "The weights were read slowly: bake the model into the image, or set "
     "SAFETENSORS_LOAD_STRATEGY=eager or LOAD_FORMAT=runai_streamer for a network volume.",
-    GRAPHS: "CUDA graphs were captured: fewer sizes in CUDAGRAPH_CAPTURE_SIZES take less; "
-    "STARTUP_PROFILE=fast captures nine.",
+    GRAPHS: "Capturing CUDA graphs took long: set fewer sizes in CUDAGRAPH_CAPTURE_SIZES, or "
+    "STARTUP_PROFILE=fast, which captures nine.",
 }
 COMPILE_NOT_CACHED = (
-    "The model was compiled, and no cache keeps the result: attach a volume or set CACHE_PATH; "
-    "STARTUP_PROFILE=fast compiles nothing and answers a little slower."
+    "The model was compiled and the code is not cached: attach a volume or set CACHE_PATH; "
+    "STARTUP_PROFILE=fast compiles nothing and decodes a little slower."
 )
-COMPILE_CACHED = "The model was compiled; the next start finds the result in the cache."
+COMPILE_CACHED = "The model was compiled; the next start uses the cached code."
 NO_BYTECODE = (
     "vLLM's modules are not compiled to bytecode: run `python -m compileall` on the image's "
     "packages when it is built."

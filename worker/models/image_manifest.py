@@ -19,12 +19,12 @@ class ManifestEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    repo: str = Field(description="Repository id, as it was asked for.", min_length=1)
-    revision: str | None = Field(None, description="Branch, tag or commit that was asked for.")
-    commit: str = Field(description="Commit that the files are of.", min_length=1)
+    repo: str = Field(description="Repository id, as requested.", min_length=1)
+    revision: str | None = Field(None, description="Requested branch, tag or commit.")
+    commit: str = Field(description="Commit of the files.", min_length=1)
     path: Path = Field(description="Folder with the files.")
     files: int = Field(description="Files that were verified, count.", ge=1)
-    size_bytes: int = Field(description="Their sizes together, bytes.", ge=0)
+    size_bytes: int = Field(description="Their total size, bytes.", ge=0)
 
     def is_meant(self, name: str, revision: str | None) -> bool:
         """Return whether a setting that names a repository means this one."""

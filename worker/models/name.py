@@ -89,7 +89,7 @@ def _read_url(scheme: str, url: str, rest: str) -> ModelName:
         return _read_hub_path(rest)
     if scheme not in ("http", "https"):
         stores = ", ".join(f"{name}://" for name in STORES)
-        raise invalid_value(f"{scheme}:// is no place for models", f"{EXPECTED}, or {stores}")
+        raise invalid_value(f"{scheme}:// is not supported for models", f"{EXPECTED}, or {stores}")
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()
@@ -131,7 +131,7 @@ def _read_id(text: str) -> ModelName:
         return ModelName(name, revision)
     if "/" in name and revision:
         wanted = f"{name}, and the revision {revision!r} in MODEL_REVISION if it is one"
-        raise invalid_value("what follows the colon is no commit, no main and no version", wanted)
+        raise invalid_value("the text after the colon is not a commit, main or a version", wanted)
     raise invalid_value("a repository id has no colon", EXPECTED)
 
 

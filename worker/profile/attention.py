@@ -39,7 +39,7 @@ class SlidingWindowAttention(Attention):
     layers: Layers
     kv_heads: Heads
     head_size: HeadSize
-    window: int = Field(ge=1, description="Tokens that a layer looks back, tokens.")
+    window: int = Field(ge=1, description="Size of the window, tokens.")
 
     def __str__(self) -> str:
         heads = f"{self.kv_heads} KV heads of {self.head_size}"

@@ -44,7 +44,7 @@ class Facts(Part):
     )
     parameters: int | None = Field(None, ge=1, description="All parameters, count.")
     active_parameters: int | None = Field(
-        None, ge=1, description="Parameters that one token passes, count."
+        None, ge=1, description="Parameters that are active for one token, count."
     )
     weight_bytes: int | None = Field(
         None, ge=1, description="Weights of `model_name` as they are loaded, bytes."
@@ -52,11 +52,11 @@ class Facts(Part):
     encoder_bytes: int | None = Field(
         None,
         ge=1,
-        description="Of the weights, those of the encoders for images and sound, bytes; "
-        "LANGUAGE_MODEL_ONLY leaves them out.",
+        description="Weights of the image and audio encoders, bytes; LANGUAGE_MODEL_ONLY omits "
+        "them.",
     )
     context: int | None = Field(
-        None, ge=1, description="Longest context without changing the model, tokens."
+        None, ge=1, description="Maximum context length of the model, tokens."
     )
     attention: tuple[Annotated[AnyAttention, BeforeValidator(_default_kind)], ...] | None = Field(
         None,
@@ -154,7 +154,7 @@ class ModelInfo(Part):
         RecommendedHardware(), description="Recommended hardware."
     )
     speculation: Speculation | None = Field(
-        None, description="The preset of SPECULATION=on; unset, that setting is refused."
+        None, description="Preset for SPECULATION=on, which is rejected without one."
     )
     facts: tuple[Facts, ...] = Field((), description="Facts of the model, by source.")
     checked: tuple[Checked, ...] = Field((), description="Tests on real hardware.")

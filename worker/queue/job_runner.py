@@ -199,10 +199,9 @@ def _too_large(size: int, chunks: int) -> RequestError:
     """
     if chunks > 1:
         message = (
-            f"The answer was streamed in {chunks} chunks, which readers of the stream have; "
-            f"together they are {size} bytes, and RunPod keeps no more than {MAX_RESULT_BYTES} as "
-            "a job's result. Ask for fewer tokens, choices or log-probabilities, or read only the "
-            "stream."
+            f"The stream of {chunks} chunks was delivered, but its {size} bytes exceed RunPod's "
+            f"limit of {MAX_RESULT_BYTES} for a job's result. Ask for fewer tokens, choices or "
+            "log-probabilities, or read only the stream."
         )
     else:
         message = (

@@ -283,7 +283,7 @@ def _explain_unknown(job_input: Mapping[str, Any]) -> RequestError:
     if not job_input:
         return _unknown_shape("the input is empty")
     if "input" in job_input:
-        return _unknown_shape("`input` does not say which route it is for; name it in `route`")
+        return _unknown_shape("`input` is for an unknown route; send `route` as well")
     starts = sorted(_GATEWAY | _BATCH_LINE | _GENERIC | _START)
     for name in sorted(job_input)[:32]:
         near = suggest(name, starts)

@@ -76,22 +76,40 @@ ROUTES: tuple[Route, ...] = (
     Route("/rerank", _POST, "open", "Orders documents by relevance."),
     Route("/v1/rerank", _POST, "open", "Orders documents by relevance."),
     Route("/v2/rerank", _POST, "open", "Orders documents by relevance."),
-    Route("/tokenize", _POST, "open", "Text or messages to token ids."),
-    Route("/detokenize", _POST, "open", "Token ids to text."),
+    Route("/tokenize", _POST, "open", "Converts text or messages to token ids."),
+    Route("/detokenize", _POST, "open", "Converts token ids to text."),
     Route("/tokenizer_info", _GET, "open", "The tokenizer's configuration.", _TOKENIZER_INFO),
-    Route("/v1/audio/transcriptions", _POST, "open", "Speech to text in its language."),
-    Route("/v1/audio/translations", _POST, "open", "Speech to English text."),
+    Route("/v1/audio/transcriptions", _POST, "open", "Transcribes speech."),
+    Route("/v1/audio/translations", _POST, "open", "Translates speech to English text."),
     Route("/v1/systemone", _POST, "open", "Structured decisions."),
-    Route("/generative_scoring", _POST, "open", "Scores of labels by generation."),
-    Route("/v1/chat/completions/render", _POST, "open", "Messages to their prompt.", _SCALE_OUT),
-    Route("/v1/completions/render", _POST, "open", "A prompt to its tokens.", _SCALE_OUT),
-    Route("/v1/messages/render", _POST, "open", "Anthropic messages to their prompt.", _SCALE_OUT),
-    Route("/v1/responses/render", _POST, "open", "A Responses request to its prompt.", _SCALE_OUT),
-    Route("/v1/chat/completions/derender", _POST, "open", "Tokens to a chat answer.", _SCALE_OUT),
-    Route("/v1/completions/derender", _POST, "open", "Tokens to a completion.", _SCALE_OUT),
-    Route("/inference/v1/generate", _POST, "open", "Generation from tokens to tokens.", _SCALE_OUT),
-    Route("/health", _GET, "open", "Whether the engine works."),
-    Route("/ping", ("GET", "POST"), "open", "Whether the engine works."),
+    Route("/generative_scoring", _POST, "open", "Scores labels by generation."),
+    Route(
+        "/v1/chat/completions/render", _POST, "open", "Renders messages as a prompt.", _SCALE_OUT
+    ),
+    Route("/v1/completions/render", _POST, "open", "Converts a prompt to tokens.", _SCALE_OUT),
+    Route(
+        "/v1/messages/render", _POST, "open", "Renders Anthropic messages as a prompt.", _SCALE_OUT
+    ),
+    Route(
+        "/v1/responses/render",
+        _POST,
+        "open",
+        "Renders a Responses request as a prompt.",
+        _SCALE_OUT,
+    ),
+    Route(
+        "/v1/chat/completions/derender",
+        _POST,
+        "open",
+        "Converts tokens to a chat answer.",
+        _SCALE_OUT,
+    ),
+    Route(
+        "/v1/completions/derender", _POST, "open", "Converts tokens to a completion.", _SCALE_OUT
+    ),
+    Route("/inference/v1/generate", _POST, "open", "Generates tokens from tokens.", _SCALE_OUT),
+    Route("/health", _GET, "open", "Whether the engine is healthy."),
+    Route("/ping", ("GET", "POST"), "open", "Whether the engine is healthy."),
     Route("/version", _GET, "open", "vLLM's version."),
     Route("/openapi.json", _GET, "open", "OpenAPI description of vLLM's server."),
     Route("/metrics", _GET, "closed", "Metrics of all requests."),
@@ -115,9 +133,9 @@ ROUTES: tuple[Route, ...] = (
     Route("/is_scaling_elastic_ep", _POST, "closed", "Whether the number is changing."),
     Route("/fault_tolerance/apply", _POST, "closed", "Fault handling of the engine.", _FAULTS),
     Route("/fault_tolerance/status", _GET, "closed", "Fault state of the engine.", _FAULTS),
-    Route("/abort_requests", _POST, "closed", "Aborts requests, others' too.", _SCALE_OUT),
+    Route("/abort_requests", _POST, "closed", "Aborts requests of all users.", _SCALE_OUT),
     Route(
-        "/inference/v1/abort_requests", _POST, "closed", "Aborts requests, others' too.", _SCALE_OUT
+        "/inference/v1/abort_requests", _POST, "closed", "Aborts requests of all users.", _SCALE_OUT
     ),
     Route("/pause", _POST, "closed", "Pauses generation.", _DEVELOPMENT),
     Route("/resume", _POST, "closed", "Resumes generation.", _DEVELOPMENT),

@@ -249,9 +249,11 @@ class HttpServer:
         if self._state is State.STARTING:
             raise _still_loading()
         if self._state is State.STOPPING:
-            raise request_error(Code.WORKER_STOPPING, "The worker is stopping; send it again.")
+            raise request_error(
+                Code.WORKER_STOPPING, "The worker is stopping; send the request again."
+            )
         if self._state is State.FAILED:
-            raise request_error(Code.ENGINE_DIED, "The engine has ended; send it again.")
+            raise request_error(Code.ENGINE_DIED, "The engine has exited; send the request again.")
         if len(self._timers) >= self._config.max_concurrency:
             raise request_error(
                 Code.ENGINE_OVERLOADED,
@@ -261,7 +263,7 @@ class HttpServer:
     def _timeout_error(self) -> RequestError:
         """Return the error for a request that was ended by its timer."""
         if self._state is State.STOPPING:
-            message = "The worker is stopping, and the answer did not end in time; send it again."
+            message = "The worker stopped before the answer was complete; retry the request."
             return request_error(Code.WORKER_STOPPING, message)
         return timeout_error(self._timeout_s)
 
@@ -273,4 +275,4 @@ class HttpServer:
 
 
 def _still_loading() -> RequestError:
-    return request_error(Code.ENGINE_UNAVAILABLE, "The model is still loading; send it again.")
+    return request_error(Code.ENGINE_UNAVAILABLE, "The model is still loading; retry later.")

@@ -82,8 +82,8 @@ class HttpSettings(SettingsModel):
         ),
         Field(ge=1, le=100_000),
     ] = None
-    """Maximum number of open connections to the HTTP port. A further connection replaces the one that
-    has been idle longest, or gets 503 if none is idle."""
+    """Maximum number of open connections to the HTTP port. A further connection replaces the one
+    that has been idle longest, or gets 503 if none is idle."""
     header_timeout_s: Annotated[float, Meta(unit="seconds"), Field(gt=0, le=3600)] = 20.0
     """Maximum time to receive the head of an HTTP request. The connection is then closed."""
     body_timeout_s: Annotated[float, Meta(unit="seconds"), Field(gt=0, le=86_400)] = 120.0

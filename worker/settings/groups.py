@@ -56,8 +56,8 @@ class ModelSettings(SettingsModel):
             default_text="public models only",
         ),
     ] = None
-    """Hugging Face access token, for gated and private models. It is never printed. Without it, only
-    public models can be downloaded."""
+    """Hugging Face access token, for gated and private models. It is never printed. Without it,
+    only public models can be downloaded."""
     speculation: bool = False
     """Turn on speculative decoding with the preset of the model's profile. The preset uses a draft
     head in the checkpoint, a draft model, or n-grams of the prompt. Answers are faster while few
@@ -82,14 +82,14 @@ class ServingSettings(SettingsModel):
     request_timeout_s: Annotated[
         float, Meta(aliases=("REQUEST_TIMEOUT",), unit="seconds"), Field(gt=0, le=604_800)
     ] = 3600.0
-    """Maximum time of one job, after which it is stopped with an error. The execution timeout of the
-    endpoint (600 s unless changed) applies as well."""
+    """Maximum time of one job, after which it is stopped with an error. The execution timeout of
+    the endpoint (600 s unless changed) applies as well."""
     drain_timeout_s: Annotated[float, Meta(unit="seconds"), Field(gt=0, le=3600)] = 30.0
     """Time that running jobs get to finish after the worker is asked to stop. Jobs that are still
     running then fail."""
     self_test: Annotated[bool, Meta(title="Self-test")] = True
-    """Send vLLM one short request after loading, before the first job. If it fails, the worker exits
-    instead of failing jobs."""
+    """Send vLLM one short request after loading, before the first job. If it fails, the worker
+    exits instead of failing jobs."""
     engine_silence_timeout_s: Annotated[float, Meta(unit="seconds"), Field(ge=1, le=86_400)] = 60.0
     """Time without a response from vLLM's server after which it counts as hung. Running jobs then
     fail with a retryable error, and the worker exits."""
@@ -133,8 +133,9 @@ class RequestSettings(SettingsModel):
     Anybody who can send a job can then affect other users. Some routes also need a setting of
     vLLM."""
     allow_private_media: Annotated[bool, Meta(console=False)] = False
-    """Allow media URLs in requests that point to private, loopback and link-local addresses. Anybody
-    who can send a job can then reach services in the worker's network and the cloud's metadata."""
+    """Allow media URLs in requests that point to private, loopback and link-local addresses.
+    Anybody who can send a job can then reach services in the worker's network and the cloud's
+    metadata."""
     max_grammar_bytes: Annotated[
         int, Meta(title="Max grammar size", unit="bytes"), Field(ge=1000, le=100_000_000)
     ] = 65_536
@@ -146,12 +147,12 @@ class RequestSettings(SettingsModel):
         Meta("VLLM_MAX_STOP_STRINGS", unit="strings"),
         Field(ge=1, le=10_000),
     ] = 64
-    """Maximum number of stop strings in one request. vLLM's own limit is 4, as in OpenAI's API. Each
-    string is searched for in all generated text, so many strings cost speed."""
+    """Maximum number of stop strings in one request. vLLM's own limit is 4, as in OpenAI's API.
+    Each string is searched for in all generated text, so many strings cost speed."""
     reject_unknown_parameters: bool = False
-    """Reject requests with parameters that have no effect, such as those of other servers. Otherwise
-    such parameters are ignored, as in vLLM, and reported in the log and in the response header
-    `X-Ignored-Parameters`."""
+    """Reject requests with parameters that have no effect, such as those of other servers.
+    Otherwise such parameters are ignored, as in vLLM, and reported in the log and in the response
+    header `X-Ignored-Parameters`."""
 
 
 class StreamingSettings(SettingsModel):
@@ -197,8 +198,8 @@ class StreamingSettings(SettingsModel):
         Meta("STREAM_MAX_DELAY_MS", unit="milliseconds", title="Streaming: longest delay"),
         Field(ge=0, le=60_000),
     ] = 50.0
-    """Maximum time between two chunks of a stream while tokens are available. With 0, every event is
-    sent at once. Under load, the time can be longer."""
+    """Maximum time between two chunks of a stream while tokens are available. With 0, every event
+    is sent at once. Under load, the time can be longer."""
     raw_openai_output: bool = True
     """Send OpenAI-compatible streams as raw server-sent events. RunPod's OpenAI gateway needs this.
     Set it to false to send parsed objects to clients that read the job's stream themselves."""
@@ -220,9 +221,9 @@ class LoggingSettings(SettingsModel):
     ] = "INFO"
     """Log level of vLLM. `DEBUG` is verbose and slows down the engine."""
     usage_records: Annotated[bool, Meta("USAGE_RECORDS", title="Usage records")] = False
-    """Log one JSON object per request: model, tokens, seconds, GPU time and price. GPU time is shared
-    equally among the requests that run at the same time. No content is logged. Over HTTP, answers
-    without streaming have the same object in the header `X-Worker-Usage`."""
+    """Log one JSON object per request: model, tokens, seconds, GPU time and price. GPU time is
+    shared equally among the requests that run at the same time. No content is logged. Over HTTP,
+    answers without streaming have the same object in the header `X-Worker-Usage`."""
     otlp_metrics_endpoint: Annotated[
         str | None,
         Meta("OTLP_METRICS_ENDPOINT", example="http://collector:4318", title="OTLP metrics"),
@@ -279,8 +280,8 @@ class SourceSettings(SettingsModel):
         str | None,
         Meta("WORKER_ALLOWED_VARIABLES", example="MODEL_NAMES,TEAM_*", default_text="none"),
     ] = None
-    """Environment variables that look like misspelt settings but are not. Comma-separated names; `*`
-    matches any characters."""
+    """Environment variables that look like misspelt settings but are not. Comma-separated names;
+    `*` matches any characters."""
 
 
 class WorkerSettings(BaseSettings):

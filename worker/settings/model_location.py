@@ -1,4 +1,4 @@
-"""From the names of models to where they are: plain ids, cached copies, the image's files."""
+"""Find the files of models by their names: repository ids, cached copies, the image."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ CACHED = "cached"
 CACHE_ANCHOR = "model-location.md"
 
 OFFLINE = "HF_HUB_OFFLINE"
-"""Makes Hugging Face's libraries send no request to the hub."""
+"""Disables requests of Hugging Face's libraries to the hub."""
 
 HUB_CACHE = "HF_HUB_CACHE"
-"""Where they keep what they have fetched: `models--org--name/snapshots/commit`."""
+"""Folder of their downloads: `models--org--name/snapshots/commit`."""
 
 HUB_OPTIONS = ("speculative_config", "lora_modules", "hf_config_path")
-"""Options that may name another repository; with one of them a start stays online."""
+"""Options that may name another repository; with one of them, the hub must be reachable."""
 
 REVISIONS = {"model": "revision", "tokenizer": "tokenizer_revision"}
 """Options that name a repository, each with the one that names its revision."""
@@ -39,11 +39,11 @@ NAMES = (*REVISIONS, "hf_config_path", "spec_model")
 
 
 def locate_models(values: Values, inputs: Inputs) -> None:
-    """Replace the names of models: by their plain form, then by what is on this machine.
+    """Replace the names of models by repository ids, and these by folders on this machine.
 
-    In the order that RunPod advises: the platform's cached model, the image's own, a network volume
-    or other cache; what is in none of them comes from the hub. That replaces what any source named
-    and is therefore a step after the sources.
+    The order is the one that RunPod recommends: RunPod's cached model, the image, a network volume
+    or another cache, then the Hugging Face Hub. It applies to values of all sources, and therefore
+    runs after them.
     """
     for key in NAMES:
         _read_name(values, key, inputs)
@@ -63,7 +63,7 @@ def locate_models(values: Values, inputs: Inputs) -> None:
 
 
 def _read_name(values: Values, key: str, inputs: Inputs) -> None:
-    """Replace a name in another form by the plain one; a revision that it has is set, too."""
+    """Replace a name in another form by the repository id; set its revision, if it has one."""
     written = values.find(key)
     if written is None or (inputs.is_local and exists(written.value)):
         return
@@ -90,15 +90,15 @@ def _set_revision(values: Values, written: ResolvedValue, name: str, revision: s
     """Set the revision that a name has.
 
     Raises:
-        PydanticCustomError: It contradicts the one that is set, or there is no option for it.
+        PydanticCustomError: Another revision is set, or the option supports none.
     """
     key = REVISIONS.get(written.option.vllm_name or "")
     if key is None:
-        raise invalid_value("names a revision, and has none of its own", name)
+        raise invalid_value("contains a revision, which this option does not support", name)
     pinned = values.find(key)
     if pinned is not None and pinned.value != revision:
         wanted = f"{name}, and the revision in {pinned.option.name} only"
-        message = f"names revision {revision!r}, and {pinned.location} another one"
+        message = f"contains revision {revision!r}, but {pinned.location} has another one"
         raise invalid_value(message, wanted)
     values.set(key, revision, f"from {written.option.name}", written.location)
 
@@ -149,8 +149,8 @@ def _use_baked(values: Values, key: str, entry: ManifestEntry) -> Problem | None
     wanted = revision.value if revision else None
     if not entry.is_meant(named.value if named else entry.repo, wanted):
         message = (
-            f"the image holds {entry.repo} at {entry.revision or entry.commit}, which these "
-            "settings do not use; what they name is downloaded at every cold start"
+            f"the image has {entry.repo} at {entry.revision or entry.commit}, but the settings "
+            "select another model, which is downloaded at every cold start"
         )
         location = named.location if named else values.location(pin)
         return Problem(location, message, anchor=MANIFEST_ANCHOR)
@@ -161,14 +161,14 @@ def _use_baked(values: Values, key: str, entry: ManifestEntry) -> Problem | None
     if is_there:
         return None
     message = (
-        f"the image's {entry.repo} is hidden: {entry.path} is not there, most likely under "
-        "a mounted volume; build the image with BASE_PATH=/models"
+        f"the image's {entry.repo} is not at {entry.path}, most likely because a mounted volume "
+        "hides it; build the image with BASE_PATH=/models"
     )
     return dataclasses.replace(values.problem(key, message), got=None, anchor=MANIFEST_ANCHOR)
 
 
 def offline_variables(values: Values, inputs: Inputs) -> dict[str, str]:
-    """Return the variables that keep the engine off the hub, if all it needs is on the machine."""
+    """Return the variables that disable requests to the hub, if all files are on the machine."""
     model, tokenizer = values.find("model"), values.find("tokenizer")
     origins = [found.origin for found in (model, tokenizer) if found is not None]
     if not all(origin == BAKED or origin.startswith(CACHED) for origin in origins):
@@ -186,7 +186,7 @@ def offline_variables(values: Values, inputs: Inputs) -> dict[str, str]:
 
 
 def set_served_names(values: Values) -> None:
-    """Set the public names, the one that answers carry first; several are comma-separated."""
+    """Set the public names, which are comma-separated; responses have the first."""
     served = values.find("served_model_name")
     names = [name.strip() for name in str(served.value if served else "").split(",")]
     names = [name for name in names if name]

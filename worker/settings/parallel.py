@@ -82,7 +82,9 @@ def _check_cluster(values: Values, inputs: Inputs) -> Iterator[Problem]:
         yield values.problem("multi_node", message, wanted)
     nodes = values.get("num_nodes")
     if nodes < 2:
-        yield values.problem("num_nodes", "one machine is no cluster", "at least 2; RunPod sets it")
+        yield values.problem(
+            "num_nodes", "a cluster needs several machines", "at least 2; RunPod sets it"
+        )
     elif values.get("node_rank") >= nodes:
         yield values.problem("node_rank", "no such machine", f"0 to {nodes - 1}, by NUM_NODES")
     if values.get("primary_addr") is None:
@@ -91,7 +93,7 @@ def _check_cluster(values: Values, inputs: Inputs) -> Iterator[Problem]:
     stated, machine = values.get("num_trainers"), inputs.machine
     if stated is not None and machine.has_gpu and stated != machine.gpus:
         wanted = f"{machine.gpus}, the GPUs that this machine sees"
-        yield values.problem("num_trainers", "another number of GPUs than there are", wanted)
+        yield values.problem("num_trainers", "not the number of visible GPUs", wanted)
 
 
 def _check_gpus(values: Values, inputs: Inputs) -> Iterator[Problem]:

@@ -40,8 +40,13 @@ Setting an option without the other is a problem, unless it is set to vLLM's def
 
 LIMITS = (
     ("max_num_batched_tokens", "at least", "max_num_seqs", "fewer tokens than sequences"),
-    ("max_num_active_seqs", "at most", "max_num_seqs", "more than may run at all"),
-    ("data_parallel_size_local", "at most", "data_parallel_size", "more replicas here than in all"),
+    ("max_num_active_seqs", "at most", "max_num_seqs", "more than the maximum that can run"),
+    (
+        "data_parallel_size_local",
+        "at most",
+        "data_parallel_size",
+        "more local replicas than replicas in total",
+    ),
     ("max_cpu_loras", "at least", "max_loras", "fewer adapters cached than active"),
 )
 """Options that another one limits, and what is wrong beyond the limit."""
@@ -127,7 +132,7 @@ def _check_quantization(values: Values, inputs: Inputs) -> Iterator[Problem]:
     is_deprecated = values.get("quantization") in read_schema().deprecated_quantization
     if is_deprecated and not values.get("allow_deprecated_quantization"):
         allow = _name("allow_deprecated_quantization", inputs)
-        message = "vLLM is about to remove this method"
+        message = "vLLM will remove this method"
         yield values.problem("quantization", message, f"another method, or {allow}=true as well")
 
 

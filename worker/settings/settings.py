@@ -89,7 +89,7 @@ class Settings(WorkerSettings):
             return ""
         found = self.values.find("profile")
         origin = found.origin if found else ""
-        automatic = f", {origin}; AUTO_PROFILE=false switches it off"
+        automatic = f", {origin}; AUTO_PROFILE=false turns it off"
         return f"profile {self.profile.name}" + ("" if origin == "environment" else automatic)
 
     def with_values(self, values: Values) -> Settings:

@@ -70,7 +70,7 @@ def find_unknown(
         elif not near:
             continue
         if near:
-            expected = f"the name of a setting, or {ALLOW}={name} if it is meant"
+            expected = f"the name of a setting, or {ALLOW}={name} if the name is correct"
             option = registry.by_variable.get(near[0])
             anchor = option.anchor if option else PAGE
             yield Problem(name, message, expected=expected, suggestions=near, anchor=anchor)

@@ -136,7 +136,7 @@ def decode_json(text: str) -> Any:
             return json.loads("".join(parts))
         except ValueError:
             message = f"not valid JSON: {error.msg} at character {error.pos + 1}"
-            hint = " (JSON wants double quotes)" if "'" in text else ""
+            hint = " (JSON needs double quotes)" if "'" in text else ""
             raise invalid_value(message, f'JSON, for example {{"key": 1}}{hint}') from None
 
 
@@ -198,7 +198,7 @@ def _plain_integer(text: str) -> str:
 def _match(pattern: str, text: str) -> str:
     if re.fullmatch(pattern, text):
         return text
-    raise invalid_value(f"{text!r} is not of the right form", f"texts that match {pattern}")
+    raise invalid_value(f"{text!r} is not in the right format", f"texts that match {pattern}")
 
 
 def split_adapters(value: Any) -> list[Any]:

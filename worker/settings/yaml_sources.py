@@ -31,7 +31,7 @@ from worker.suggest import HINT, suggest
 PAGE = "configuration.md"
 SOURCES_ANCHOR = f"{PAGE}#precedence"
 A_FILE = "the path of a YAML file"
-NO_PROFILE = "there is no profile of this model, and so no preset"
+NO_PROFILE = "this model has no profile and therefore no preset"
 
 
 class YamlSource(WrittenSource):
@@ -133,8 +133,8 @@ class ProfileSource(YamlSource):
             reason = _no_preset(profile)
             expected = f"off, or {target.name}, e.g. {target.example}"
         elif written is not None and not {"method", "model"}.isdisjoint(written.value):
-            reason = f"{written.location} chooses a draft, too"
-            expected = f"one of the two; beside a preset, {target.name} may set other members"
+            reason = f"{written.location} also chooses a draft"
+            expected = f"one of the two; with a preset, {target.name} can only set other fields"
         else:
             origin = f"preset of profile {profile.name}"
             config = dict(preset.config)
@@ -167,7 +167,7 @@ def _no_preset(profile: Profile | None) -> str:
     if profile is None:
         return NO_PROFILE
     if profile.about.task != "generate":
-        return f"the model of the profile {profile.name} is not for generating text"
+        return f"the profile {profile.name} is not for text generation"
     return f"the profile {profile.name} has no preset"
 
 
