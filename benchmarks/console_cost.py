@@ -129,7 +129,7 @@ async def measure_burst(
 
 
 async def measure(options: argparse.Namespace) -> None:
-    """Measure by turns and print each figure."""
+    """Alternate the measurements and print each figure."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         sys.exit("no Chromium; `make browser` installs it")

@@ -1,4 +1,4 @@
-"""Batch jobs only: the worker beside `vllm bench throughput`, by turns, on the same prompts."""
+"""Batch jobs: compare the worker with `vllm bench throughput` on the same prompts."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def build_prompts(load: Load) -> list[str]:
 async def measure_offline(
     load: Load, rounds: int, settings: dict[str, str], say: Callable[[str], None]
 ) -> list[Timing]:
-    """Run both systems by turns and return all timings.
+    """Run both systems alternately and return all timings.
 
     Args:
         load: What is generated.

@@ -190,7 +190,7 @@ class Choice:
 async def measure_comparison(
     comparison: Comparison, choice: Choice, keep: Callable[[], None], report: Say
 ) -> None:
-    """Measure systems by turns with `vllm serve`, and store the results in `comparison`.
+    """Measure systems alternately with `vllm serve`, and store the results in `comparison`.
 
     Two engines fit on a GPU at a time. `vllm serve` stays, and the others take turns in the place
     beside it. The first start compiles, and all others take what it has compiled: two compilations

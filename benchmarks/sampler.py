@@ -4,7 +4,7 @@
 nothing until SIGUSR1; at SIGUSR2 what was found is in the folder, as `PID.json`.
 
 Of ready profilers, cProfile burdens each call, and from Python 3.12 on every thread's; py-spy reads
-from outside, where a compiled event loop's last function seems to go on while the process waits.
+from outside, where a compiled event loop's last function appears to run while the process waits.
 """
 
 from __future__ import annotations

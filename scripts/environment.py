@@ -227,7 +227,7 @@ def run(command: Sequence[str | Path], project: Project, environ: Mapping[str, s
         raise InstallError(
             f"`{' '.join([Path(words[0]).name, *words[1:4]])} …` ended with status "
             f"{done.returncode}; what it said is above. Once that is put right, run the same "
-            "again: it goes on where it stopped."
+            "again: it resumes."
         )
 
 

@@ -28,6 +28,15 @@ BANNED = {
     r"\bin jerks\b": "`unevenly`",
     r"\b(the )?peer('s)?\b|\bthe original (worker|'s)": "`worker-vllm`",
     r"\b(machine 0|catalogue|retells?|lifeline|wishes)\b": "the standard term",
+    r"\bgo(es|ing)? on\b": "`continue` or `resume`",
+    r"\bfor ever\b": "`forever`",
+    r"\bby turns\b": "`alternately`, `take turns`",
+    r"\bthe one before\b": "`the previous one`",
+    r"\bswitch(es|ed)? (it|this|them) off\b": "`turn off`",
+    r"\b(some|no)body (set|asked)\b": "`is set`, `is not set`",
+    r"\ba fault of the (worker|model|engine)\b": "`a bug in`",
+    r"\bin any case of letters\b": "`in upper or lower case`",
+    r"\bis no (place|cluster|identifier|commit|folder|model|JSON)\b": "`is not a`",
 }
 """Pattern, and what to write instead."""
 

@@ -12,7 +12,7 @@ from worker.transport import ABORT_S, SDK_VERSION, build_transport, check_sdk_ve
 
 
 class Scaler:
-    """Runs until its jobs are aborted, or for ever."""
+    """Runs until its jobs are aborted, or forever."""
 
     def __init__(self, *, ends: bool) -> None:
         self.ends = ends

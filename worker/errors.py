@@ -72,7 +72,7 @@ class Problem:
         if self.suggestions:
             text += f".{did_you_mean(self.suggestions[:3])}"
         if self.anchor is not None:
-            text += f"{'' if self.suggestions else '.'} See docs/{self.anchor}"
+            text += f"{'' if text.endswith(('.', '?')) else '.'} See docs/{self.anchor}"
         return text
 
 

@@ -31,7 +31,7 @@ WITHHELD = "its message is not shown, because it contains part of a secret"
 
 
 class UnforeseenError(WorkerError):
-    """An error that the worker has no text for: a fault of the worker itself.
+    """An unexpected error: a bug in the worker.
 
     Args:
         error: The error. Its message and places are shown, neither source nor values.

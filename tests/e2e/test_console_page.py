@@ -115,7 +115,7 @@ async def test_stream_arrives_before_its_end_and_is_cancelled(
     await page.locator('[data-path="ignore_eos"]').select_option("true")
     await set_parameter(page, "max_tokens", "1900")
     await set_parameter(page, "n", "8")
-    await page.get_by_label("Message", exact=True).fill("Go on.")
+    await page.get_by_label("Message", exact=True).fill("Continue.")
     await page.get_by_role("button", name="Send").click()
     await expect(page.locator(".choice > .text").first).not_to_be_empty()
     await page.get_by_role("button", name="Stop").click()

@@ -67,7 +67,7 @@ async def test_stream_above_the_result_limit_is_not_kept_in_memory(runner, post_
     assert len(post_sizes) == count, "the reader of the stream gets everything"
     error = json.loads(result["error"])["error"]
     assert error["code"] == Code.RESULT_TOO_LARGE
-    assert f"in {count} chunks" in error["message"]
+    assert f"of {count} chunks" in error["message"]
 
 
 async def test_stream_below_the_result_limit_is_the_result(runner, post_sizes):

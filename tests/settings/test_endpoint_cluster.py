@@ -34,7 +34,7 @@ WRONG = {
     ),
     "rank": ({"NODE_RANK": "2"}, "NODE_RANK: no such machine; got '2'; expected 0 to 1"),
     "address": ({"PRIMARY_ADDR": ""}, "PRIMARY_ADDR: not set"),
-    "a-gpu-is-missing": ({"NUM_TRAINERS": "7"}, "NUM_TRAINERS: another number of GPUs"),
+    "a-gpu-is-missing": ({"NUM_TRAINERS": "7"}, "NUM_TRAINERS: not the number of visible GPUs"),
     "ray": ({"DISTRIBUTED_EXECUTOR_BACKEND": "ray"}, "starts vLLM on each machine itself"),
     "uneven": (
         {"TENSOR_PARALLEL_SIZE": "3", "PIPELINE_PARALLEL_SIZE": "3"},

@@ -48,7 +48,7 @@ WRONG = {
     "model-revisions": (
         {"MODEL_NAME": "org/name@v1", "MODEL_REVISION": "v2"},
         "MODEL_NAME",
-        "names revision 'v1'",
+        "contains revision 'v1'",
     ),
     "seed": ({"SEED": "-1"}, "SEED", "out of range"),
     "tokenizer": ({"TOKENIZER": "/nowhere/t"}, "TOKENIZER", "no such folder"),

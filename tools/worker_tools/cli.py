@@ -27,7 +27,7 @@ def dev(
         float, typer.Option(min=0, help="Artificial round trip to the platform, milliseconds.")
     ] = 0,
 ) -> None:
-    """Run a RunPod endpoint on this machine, with the real worker under it.
+    """Run a RunPod endpoint on this machine, with the real worker.
 
     Serves RunPod's API, OpenAI routes included, at http://127.0.0.1:PORT/v2/local until Ctrl-C.
     Settings are the same environment variables as in production. If they name no model, it serves
@@ -79,14 +79,14 @@ def demo_model() -> None:
 def deploy(options: DeployOptions) -> None:
     """Show the RunPod endpoint that a profile needs and its cost; create it with --execute.
 
-    Image, variables, disk, GPU pools, CUDA, scaling and time limits follow from the profile, the
-    settings and the options. The command checks all of them first, as `worker check` does, and
-    checks that the model fits the GPUs. It creates nothing without --execute:
+    The profile, the settings and the options determine image, variables, disk, GPU pools, CUDA
+    version, scaling and time limits. The command first checks all of them, and that the model fits
+    the GPUs. Without --execute, it creates nothing:
 
     worker deploy qwen3-8b --image you/worker:1.0
 
-    Secrets stay in RunPod: --secret HF_TOKEN. Exits with 2 and a list of all problems if something
-    is wrong, with 1 if RunPod refuses, with 5 if it cannot be reached.
+    Refer to RunPod secrets with --secret HF_TOKEN. Exits with 2 and a list of all problems, with 1
+    if RunPod rejects the request, with 5 if RunPod cannot be reached.
     """
     from worker_tools.deploy.command import run_deploy
 
@@ -96,16 +96,16 @@ def deploy(options: DeployOptions) -> None:
 @app.command(rich_help_panel=USERS)
 @with_options(BatchOptions)
 def batch(options: BatchOptions) -> None:
-    """Send a file of requests through RunPod's batches, and write the answers in its order.
+    """Send a file of requests through RunPod's batches, and write the answers in the same order.
 
     FILE and the results are in OpenAI's batch format: chat, completions, embeddings, rerank and
-    every other route that takes POST. All lines are checked before anything is sent. Run the same
-    command again after an interruption: it goes on, and sends nothing twice.
+    every other route that takes POST. All lines are checked before anything is sent. After an
+    interruption, run the same command again: it resumes, and no request is processed twice.
 
     worker batch requests.jsonl --endpoint ID
 
-    The key is read from RUNPOD_API_KEY. Exits with 1 if requests have failed, with 2 and all
-    problems if the file is wrong, with 5 if RunPod cannot be reached, with 130 after Ctrl-C.
+    The key is read from RUNPOD_API_KEY. Exits with 1 if requests failed, with 2 and a list of all
+    problems in the file, with 5 if RunPod cannot be reached, with 130 after Ctrl-C.
     """
     from worker_tools.batch.command import run_batch
 

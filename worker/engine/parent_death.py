@@ -45,7 +45,7 @@ def set_pdeathsig_on_fork(*, close_sockets: bool = False) -> None:
     Args:
         close_sockets: Whether a process that `multiprocessing` forks closes its inherited sockets.
             An open copy hides from the other side that this process has closed the socket, and vLLM
-            would go on generating for a client that has disconnected.
+            would continue to generate for a client that has disconnected.
     """
     if close_sockets:
         # Not `os.register_at_fork`: uvloop runs those hooks also in a child that is about to

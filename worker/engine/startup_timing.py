@@ -90,7 +90,7 @@ class StartupTimings:
         self._usd_per_s = usd_per_s
 
     def start_phase(self, phase: str) -> None:
-        """End the current phase and start the next one, unless it goes on.
+        """End the current phase and start the next one, unless it is the same.
 
         Each of vLLM's API servers reports the phase that it finds.
         """

@@ -1,8 +1,8 @@
-"""Finds a model that is already on this machine, in a cache of Hugging Face's layout.
+"""Find models on this machine, in caches with Hugging Face's layout.
 
-RunPod's cached models are in such a cache on the mounted volume, with names that may be in lower
-case; so are the models of a network volume or a base image. A complete model is served from its
-folder, without a request to the hub, under its public name.
+RunPod's cached models are in such a cache on the mounted volume, with names in lower case. Models
+on a network volume or in a base image use the same layout. A complete model is served from its
+folder, without requests to the hub, under its public name.
 
 Source:
     https://docs.runpod.io/serverless/endpoints/model-caching;
@@ -47,7 +47,7 @@ def cache_roots(
 
     Args:
         environ: The environment, for the variables of Hugging Face's libraries.
-        base_path: BASE_PATH, if somebody set it.
+        base_path: BASE_PATH, if it is set.
         root: Root of the file system, for tests.
     """
     roots = [root / VOLUME.relative_to("/") / HUB]

@@ -41,7 +41,7 @@ class BatchingInput(Parameters):
         Meta(unit="ratio", setting="DEFAULT_BATCH_SIZE_GROWTH_FACTOR"),
         Field(ge=0, le=1000),
     ] = None
-    """Factor by which each chunk may be larger than the one before, up to `max_batch_size`."""
+    """Factor by which each chunk may be larger than the previous one, up to `max_batch_size`."""
 
 
 class GatewayInput(BatchingInput):

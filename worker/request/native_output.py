@@ -108,7 +108,7 @@ def _native_usage(usage: Mapping[str, Any]) -> dict[str, int]:
 
 
 class NativeStream:
-    """Converts one streamed response; each output holds what is new since the last one.
+    """Converts one streamed response; each output has the new part since the last one.
 
     Attributes:
         error: The error that vLLM reported within the stream; check it after each `feed`.

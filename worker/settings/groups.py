@@ -106,9 +106,10 @@ class StartupSettings(SettingsModel):
     ] = "balanced"
     """Trade-off between a fast start and fast decoding. `fast` compiles nothing and captures CUDA
     graphs of 9 sizes; use it for frequent starts without cached compiled code. `throughput`
-    optimizes most and starts slowest. `balanced` uses vLLM's default. The last two start several of
-    vLLM's API servers if MAX_CONCURRENCY, cores and main memory allow. OPTIMIZATION_LEVEL,
-    COMPILATION_CONFIG, CUDAGRAPH_CAPTURE_SIZES and API_SERVER_COUNT override it."""
+    optimizes most and starts slowest. `balanced` compiles as vLLM chooses. The last two start
+    several of vLLM's API servers if MAX_CONCURRENCY, cores and main memory allow.
+    OPTIMIZATION_LEVEL, COMPILATION_CONFIG, CUDAGRAPH_CAPTURE_SIZES and API_SERVER_COUNT override
+    it."""
     prefetch_weights: bool = True
     """Read the weights into memory while vLLM is imported. It helps if they are on a volume or a
     cold disk. It uses at most half of the free memory."""
@@ -127,7 +128,7 @@ class RequestSettings(SettingsModel):
     """Defaults and limits of requests."""
 
     default_max_tokens: Annotated[int, Meta(unit="tokens"), Field(ge=1, le=10_000_000)] = 16
-    """Default of `max_tokens` in native requests. OpenAI routes use vLLM's defaults."""
+    """Value of `max_tokens` in native requests without it. OpenAI routes follow vLLM's rules."""
     open_control_routes: Annotated[bool, Meta(console=False)] = False
     """Allow jobs to call the routes that control or inspect the server: metrics, sleep, adapters.
     Anybody who can send a job can then affect other users. Some routes also need a setting of

@@ -1,4 +1,4 @@
-"""The source of last resort: options of vLLM that nobody set; some depend on the machine."""
+"""The source with the lowest precedence: defaults of vLLM options; some depend on the machine."""
 
 from __future__ import annotations
 

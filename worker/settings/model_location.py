@@ -125,7 +125,7 @@ def use_cached_models(values: Values, roots: Sequence[Path]) -> list[Problem]:
             origin = f"{CACHED}, for {named.origin}"
             values.add(dataclasses.replace(named, value=str(whole.path), origin=origin))
             if key == "model" and values.find("served_model_name") is None:
-                # Clients go on using the repository's id.
+                # Clients still use the repository's id.
                 origin = f"from {named.option.name}"
                 values.set("served_model_name", named.value, origin, named.location)
         elif copies:

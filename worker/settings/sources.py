@@ -236,7 +236,7 @@ def validate_value(settings_cls: type[BaseSettings], option: Option, raw: Any) -
 
 
 def is_unset(raw: Any, option: Option, *, from_form: bool) -> bool:
-    """Whether a value means that nobody set it.
+    """Whether a value means unset.
 
     Args:
         raw: What was written.

@@ -29,7 +29,7 @@ class ResolvedValue:
 
     @property
     def is_default(self) -> bool:
-        """Whether nobody set it."""
+        """Whether this is a default."""
         return self.origin.startswith("default")
 
     def problem(self, message: str, expected: str | None = None) -> Problem:

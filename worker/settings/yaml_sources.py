@@ -158,7 +158,7 @@ class ProfileSource(YamlSource):
         try:
             return find_by_model(model, self.inputs.profiles), location
         except BrokenProfileError:
-            # Nobody asked for a profile: a broken one must not prevent a start.
+            # The profile is automatic: a broken one must not prevent a start.
             return None, location
 
 

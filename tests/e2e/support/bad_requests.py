@@ -166,7 +166,7 @@ SAMPLING: dict[str, tuple[dict[str, Any], str, str]] = {
         "invalid_request",
         "",
     ),
-    "schema that is no JSON": ({"structured_outputs": {"json": "{"}}, "invalid_request", ""),
+    "schema that is not JSON": ({"structured_outputs": {"json": "{"}}, "invalid_request", ""),
     "two forms": (
         {"structured_outputs": {"regex": "a", "choice": ["a"]}},
         "invalid_request",

@@ -156,7 +156,7 @@ class BatchClient(RunpodClient):
             except UnansweredError as error:
                 if clock() + wait_s > deadline:
                     raise UnavailableError(
-                        f"{error}; run the same command again to go on"
+                        f"{error}; run the same command again to resume"
                     ) from None
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, MAX_RETRY_S)

@@ -87,8 +87,8 @@ def run_batch(
         return ExitCode.UNAVAILABLE
     except KeyboardInterrupt:
         notes.print(
-            "\nInterrupted. What was submitted goes on; run the same command again to follow it, "
-            "or add --cancel."
+            "\nInterrupted. RunPod still processes submitted batches. Run the same command again "
+            "to follow them, or add --cancel."
         )
         return INTERRUPTED
 

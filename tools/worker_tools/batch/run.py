@@ -24,7 +24,7 @@ MOST_ACTIVE = 10
 
 FIRST_POLL_S = 0.5
 MAX_POLL_S = 15.0
-"""Waits between two polls of the batches; each is longer by half than the one before."""
+"""Waits between two polls of the batches; each is 50 % longer than the previous one."""
 
 SETTLE_S = 2.0
 """Wait after a lost reply: the call may still be under way."""
@@ -46,7 +46,7 @@ INCOMPLETE_LISTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """What a run calls while it goes on.
+    """Callbacks of a run.
 
     Attributes:
         count: Called with ended and failed requests of the whole file, when they change.
@@ -101,7 +101,7 @@ class BatchRun:
             if limit is None or self._running():
                 blocked_since = clock()
             elif clock() - blocked_since > WAIT_FOR_OTHERS_S:
-                raise UnavailableError(f"{limit}; run the same command again to go on")
+                raise UnavailableError(f"{limit}; run the same command again to resume")
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 1.5, MAX_POLL_S)
 
@@ -144,7 +144,7 @@ class BatchRun:
                 lost += 1
                 if lost >= LOST_REPLIES:
                     raise UnavailableError(
-                        f"{error}; run the same command again to go on"
+                        f"{error}; run the same command again to resume"
                     ) from None
                 await asyncio.sleep(SETTLE_S)
 

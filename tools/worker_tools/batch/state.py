@@ -1,4 +1,4 @@
-"""The progress of a file, kept on disk: a command that was killed goes on where it stopped."""
+"""The progress of a file, stored on disk, to resume a killed command."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class StateFolder:
         """Keep other commands out.
 
         Raises:
-            StateError: Another one works on the same file.
+            StateError: Another command works on the same file.
         """
         self._path.mkdir(parents=True, exist_ok=True)
         with (self._path / "lock").open("w") as file:

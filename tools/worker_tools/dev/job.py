@@ -196,7 +196,7 @@ class Job:
         """Wait for a final state.
 
         Args:
-            timeout_s: Longest wait in seconds; None waits for ever.
+            timeout_s: Maximum wait, seconds; None waits forever.
 
         Returns:
             Whether the job has ended.

@@ -63,7 +63,7 @@ async def the_likeliest_of_best_of_come_back(ask: Asker) -> None:
     answer = await ask(n=2, best_of=6, seed=5, ignore_eos=True)
     assert [s.text for s in answer.sequences] == [s.text for s in ranked[:2]]
     assert answer.usage["output"] == 6 * 8
-    assert not answer.first.chosen, "log-probabilities that nobody asked for"
+    assert not answer.first.chosen, "unrequested log-probabilities"
 
 
 @effect("use_beam_search")
