@@ -63,7 +63,7 @@ async def test_failed_job_has_a_record_with_the_model_that_it_asked_for(logged):
 
 
 async def test_jobs_share_the_gpu_until_each_ends(logged):
-    """A job whose end is not recorded would take a share of the GPU's time for ever."""
+    """A job whose end is not recorded would take a share of the GPU's time forever."""
     now = [0.0]
     meter = UsageMeter(1, "served", clock=lambda: now[0])
     scaler = EventDrivenScaler(answer, 2, meter)

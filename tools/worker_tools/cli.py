@@ -141,7 +141,7 @@ def tune(options: TuneOptions) -> None:
 
     worker tune http://127.0.0.1:8000 --max-time-per-token 30
 
-    Run the same command again after an interruption: it goes on with what is missing. Exits with 1
+    Run the same command again after an interruption: it resumes with what is missing. Exits with 1
     if no load keeps the targets or all have failed, with 2 if the command line is wrong, with 5 if
     the endpoint cannot be reached, with 130 after Ctrl-C.
     """

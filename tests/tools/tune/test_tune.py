@@ -190,7 +190,7 @@ def test_interrupt_keeps_what_was_measured(server, environ, page):
     os.kill(process.pid, signal.SIGINT)
     printed = process.communicate(timeout=30)[0].decode()
     assert process.returncode == INTERRUPTED, printed
-    assert "Interrupted. The same command goes on" in printed
+    assert "Interrupted. The same command resumes" in printed
     assert "MAX_NUM_SEQS=" in printed
     assert "MAX_NUM_SEQS=" in page.read_text()
 

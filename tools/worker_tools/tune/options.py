@@ -97,5 +97,5 @@ class TuneOptions(WorkloadOptions):
         Path, typer.Option(help="The page; the measurements lie beside it, as .json.")
     ] = Path("tune.html")
     again: Annotated[
-        bool, typer.Option("--again", help="Discard earlier measurements instead of going on.")
+        bool, typer.Option("--again", help="Discard earlier measurements instead of resuming.")
     ] = False

@@ -173,7 +173,7 @@ def _run(environ: Mapping[str, str], options: TuneOptions, out: Console, notes: 
         asyncio.run(_measure(environ, inputs, sweep, about, notes))
     except KeyboardInterrupt:
         status = INTERRUPTED
-        notes.print("\nInterrupted. The same command goes on with what is missing.")
+        notes.print("\nInterrupted. The same command resumes with what is missing.")
     except WorkerError as error:
         if not sweep.points:
             raise
