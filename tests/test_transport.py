@@ -6,9 +6,19 @@ from pathlib import Path
 import pytest
 
 from worker.errors import ExitCode, UnavailableError
+from worker.machine import MachineInfo
+from worker.profile.pools import find_pool
 from worker.request import Code
 from worker.settings import load_settings
-from worker.transport import ABORT_S, SDK_VERSION, build_transport, check_sdk_version, finish_jobs
+from worker.transport import (
+    ABORT_S,
+    SDK_VERSION,
+    build_meter,
+    build_options,
+    build_transport,
+    check_sdk_version,
+    finish_jobs,
+)
 
 
 class Scaler:
@@ -89,3 +99,31 @@ async def test_queue_with_another_sdk_fails_at_start_with_both_versions(monkeypa
     assert raised.value.exit_code is ExitCode.UNAVAILABLE
     assert SDK_VERSION in str(raised.value)
     assert (installed or "none") in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("gpu_name", "gpus", "priced"),
+    [
+        pytest.param("NVIDIA H100 80GB HBM3", 2, "H100", id="known"),
+        pytest.param("NVIDIA Unheard Of", 1, None, id="unknown"),
+        pytest.param(None, 0, None, id="no-gpu"),
+    ],
+)
+def test_usage_record_has_the_price_of_the_machines_gpus(monkeypatch, gpu_name, gpus, priced):
+    settings = load_settings({"MODEL_NAME": "a/b", "USAGE_RECORDS": "true"})
+    machine = MachineInfo(gpus, 2**36, 2**36, gpu_name)
+    meter = build_meter(settings.model_copy(update={"machine": machine}))
+    span = meter.start()
+    monkeypatch.setattr(meter, "_clock", lambda: span.began_s + 10)
+    span.end()
+
+    usd = span.record("job", {})["usd"]
+
+    price = None if priced is None else 10 * gpus * find_pool(priced).usd_per_s
+    assert usd == (price if price is None else pytest.approx(price))
+
+
+@pytest.mark.parametrize("endpoint", [None, "http://collector:4317"])
+def test_jobs_are_traced_where_vllm_traces_requests(endpoint):
+    environ = {"MODEL_NAME": "a/b"} | ({"OTLP_TRACES_ENDPOINT": endpoint} if endpoint else {})
+    assert (build_options(load_settings(environ)).tracer is None) is (endpoint is None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,50 @@ async def test_rerank_puts_the_same_text_first(pooling: Api, route: str) -> None
     job = await pooling.runsync({"route": route, "body": body})
     results = job["output"][0]["results"]
     assert [results[0]["index"], len(results)] == [2, 2]
+
+
+async def test_batch_file_of_embeddings_and_ranks_is_answered_line_by_line(
+    embedder: LocalDeployment, pooling: Api, tmp_path: Path
+) -> None:
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        *(("/v1/embeddings", {"model": MODEL, "input": text}) for text in TEXTS),
+        *(("/v1/rerank", {"query": text, "documents": TEXTS}) for text in TEXTS),
+        ("/v1/embeddings", {"model": MODEL, "input": "x " * 5000}),
+    ]
+    lines = [
+        {"custom_id": f"line-{number}", "method": "POST", "url": url, "body": body}
+        for number, (url, body) in enumerate(bodies)
+    ]
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", "batch", str(path), "--json"),
+        *("--endpoint", embedder.endpoint.url),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        out, _ = await process.communicate()
+    summary = json.loads(out)
+    answers = read_lines(tmp_path / "in.output.jsonl")
+    [failure] = read_lines(tmp_path / "in.errors.jsonl")
+
+    assert [each["custom_id"] for each in answers] == [f"line-{n}" for n in range(6)]
+    replies = [each["response"]["body"] for each in answers]
+    for text, reply in zip(TEXTS, replies[:3], strict=True):
+        job = await pooling.runsync(
+            {"route": "/v1/embeddings", "body": {"model": MODEL, "input": text}}
+        )
+        expected = job["output"][0]["data"][0]["embedding"]
+        assert reply["data"][0]["embedding"] == pytest.approx(expected, abs=1e-2)
+    assert [reply["results"][0]["index"] for reply in replies[3:]] == [0, 1, 2]
+    assert failure["custom_id"] == "line-6"
+    assert failure["response"]["body"]["error"]["code"] == "context_length_exceeded", failure
+    assert summary["tokens"]["input"] >= sum(r["usage"]["prompt_tokens"] for r in replies[:3]) > 0
+    assert summary["tokens"]["output"] == 0
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 async def test_tokenize_counts_the_tokens_of_an_embedding_model(pooling: Api) -> None:
