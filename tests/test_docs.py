@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -243,3 +244,9 @@ def test_pages_are_linked_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for page in ("deployment", "troubleshooting"):
         assert os.path.join("docs", f"{page}.md") in readme
+
+
+def test_pages_that_the_search_ranks_exist() -> None:
+    site = runpy.run_path(str(ROOT / "scripts/site.py"))
+    assert [page for page in site["BOOST"] if not (ROOT / "docs" / page).is_file()] == []
+    assert (ROOT / "docs" / site["PROFILES"]).is_dir()

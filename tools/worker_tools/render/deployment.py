@@ -20,6 +20,10 @@ from worker_tools.render.build_arguments import BUILD_ARGUMENTS
 from worker_tools.render.markdown import render_template
 
 
+EXAMPLE = "qwen3-8b"
+"""Profile of the example on the page of sizes, as in the guides."""
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
     """What a worker with a profile needs, on the cheapest GPUs that hold it.
@@ -78,6 +82,7 @@ def sizes_page(_registry: OptionRegistry) -> str:
     return render_template(
         "sizes.md.j2",
         sizes=sizes,
+        example=next(size for size in sizes if size.profile == EXAMPLE),
         absent=sorted(set(names(builtin_folder())) - {size.profile for size in sizes}),
         formatting=formatting,
         sizing=sizing,
