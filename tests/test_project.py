@@ -26,7 +26,6 @@ READS_ENVIRONMENT = {
     "worker/engine/child.py",
     "worker/engine/forking.py",
     "worker/engine/prepared.py",
-    "worker/engine/vllm_import.py",
     "worker/tracing.py",
     "tools/worker_tools/cli.py",
     "tools/worker_tools/capture",

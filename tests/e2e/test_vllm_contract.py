@@ -156,7 +156,7 @@ print(json.dumps({
     "events": list_events(),
     "missing_modules": [name for name in (*vllm_import.CONFIGURATION_MODULES,
         *vllm_import.ENGINE_MODULES, *vllm_import.CPU_MODULES, *vllm_import.GPU_MODULES,
-        *vllm_import.SERVER_MODULES, *vllm_import.MODULES_WITHOUT_TORCH)
+        *vllm_import.SERVER_MODULES)
         if importlib.util.find_spec(name) is None],
     "startup_plans": count_startup_plans(),
     "dump_goes_through_prepare": "prepare_object_to_dump(scheduler_output)" in dump_source,

@@ -46,11 +46,11 @@ def test_prepare_engine_leaves_a_spawned_engine_to_vllm(forked, tmp_path, monkey
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("--seed", "0", ["import", "patch", "context"]),
-        ("--tensor-parallel-size", "1", ["import", "patch", "context"]),
+        ("--seed", "0", {"import", "patch", "context"}),
+        ("--tensor-parallel-size", "1", {"import", "patch", "context"}),
         # The engine forks or spawns the processes that use the GPUs.
-        ("--tensor-parallel-size", "2", ["import", "patch"]),
-        ("--data-parallel-size", "2", ["import", "patch"]),
+        ("--tensor-parallel-size", "2", {"import", "patch"}),
+        ("--data-parallel-size", "2", {"import", "patch"}),
     ],
 )
 def test_only_an_engine_that_computes_itself_uses_the_gpu(
@@ -66,5 +66,5 @@ def test_only_an_engine_that_computes_itself_uses_the_gpu(
     prepared, done[:] = list(done), []
     prepare_here()
 
-    assert prepared == expected
+    assert set(prepared) == expected
     assert done == ["import", "patch"], "this process serves, and must not use the GPU"

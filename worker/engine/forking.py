@@ -92,8 +92,10 @@ def prepare_engine(arguments: Sequence[str], patch: Callable[[], None]) -> Prepa
         patch()
 
     def prepare_and_use_gpu() -> None:
+        thread = threading.Thread(target=vllm_import.create_cuda_context, name="context")
+        thread.start()
         prepare()
-        vllm_import.create_cuda_context()
+        thread.join()
 
     return PreparedProcess(prepare_and_use_gpu if alone else prepare, "EngineCore", prepare)
 

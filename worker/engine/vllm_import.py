@@ -16,7 +16,6 @@ import importlib.util
 import marshal
 import os
 import sys
-import threading
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -53,12 +52,6 @@ SERVER_MODULES = (
 )
 """What an API server imports once the engine is ready."""
 
-MODULES_WITHOUT_TORCH = ("openai.types.responses", "sympy", "fastapi", "prometheus_client")
-"""What vLLM imports later and can be imported while PyTorch's libraries are loaded."""
-
-TORCH_LIBRARIES = ("libtorch_global_deps.so", "libtorch.so")
-"""PyTorch's libraries without its Python bindings, in the order in which PyTorch loads them."""
-
 INDUCTOR = "torch._inductor"
 FALLBACK_PATCH = "_patch_inductor_fallback_allow_list"
 """The only function of `vllm.env_override` that imports Inductor with vLLM's own PyTorch."""
@@ -78,7 +71,6 @@ def import_configuration() -> None:
     """Import what vLLM's API server and its engine both need."""
     remember_packages()
     remember_transformers()
-    load_torch()
     defer_inductor()
     import_all(CONFIGURATION_MODULES)
 
@@ -122,29 +114,6 @@ class AfterImport(importlib.abc.MetaPathFinder):
 
             spec.loader.exec_module = execute_then_call  # type: ignore[method-assign]
         return spec
-
-
-def load_torch() -> None:
-    """Load PyTorch's libraries in a thread, and meanwhile import what does not need them."""
-    spec = importlib.util.find_spec("torch")
-    # With this variable, vLLM chooses other CUDA libraries before PyTorch loads its own.
-    if spec is None or spec.origin is None or "VLLM_ENABLE_CUDA_COMPATIBILITY" in os.environ:
-        return
-    folder = Path(spec.origin).parent / "lib"
-    # Called without the lock of the interpreter, unlike Python's own functions for it.
-    load = ctypes.CDLL(None).dlopen
-    load.restype = ctypes.c_void_p
-
-    def load_all() -> None:
-        for name in TORCH_LIBRARIES:
-            # PyTorch reports what is missing.
-            mode = os.RTLD_GLOBAL if name == TORCH_LIBRARIES[0] else os.RTLD_LOCAL
-            load(os.fsencode(folder / name), mode | os.RTLD_LAZY)
-
-    thread = threading.Thread(target=load_all, name="libraries")
-    thread.start()
-    import_all(MODULES_WITHOUT_TORCH)
-    thread.join()
 
 
 def defer_inductor() -> None:
@@ -193,7 +162,8 @@ def compile_at_first_call() -> None:
 def create_cuda_context() -> None:
     """Create the CUDA context of the first GPU in this process, which must not fork afterwards.
 
-    PyTorch takes it when it begins to use the GPU, and knows nothing of it before.
+    PyTorch takes it when it begins to use the GPU, and knows nothing of it before. The driver's
+    functions need no lock of Python's: another thread imports modules meanwhile.
     """
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
