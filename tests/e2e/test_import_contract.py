@@ -20,6 +20,16 @@ load_cli_args()
 import vllm.entrypoints.cli.serve
 inductor = [name for name in sys.modules if name == "torch._inductor.lowering"]
 
+import torch
+
+@torch.compile(dynamic=True, backend="eager")
+def double(tensor):
+    return 2 * tensor
+
+@torch.compile(fullgraph=True, backend="eager")
+def quadruple(tensor):
+    return double(double(tensor))
+
 from torch._inductor.lowering import FALLBACK_ALLOW_LIST as fallbacks
 from transformers.utils import import_utils
 
@@ -31,6 +41,7 @@ print(json.dumps({
     "operators_of_vllm": ["vllm::anything" in fallbacks, "aten::anything" in fallbacks],
     "models_are_read_once": read(models) is read(models + "/__init__.py"),
     "names_of_models": read(models) == own(models),
+    "compiled_in_another_function": quadruple(torch.ones(2)).tolist(),
 }))
 """
 
@@ -58,6 +69,7 @@ def contract() -> dict[str, object]:
         ),
         ("operators_of_vllm", [True, False], "vLLM's patch of Inductor is applied when it comes"),
         ("models_are_read_once", True, "transformers reads 2,000 files twice otherwise"),
+        ("compiled_in_another_function", [4.0, 4.0], "PyTorch traces what it would compile later"),
         ("names_of_models", True, "the list of the image is what transformers reads itself"),
     ],
 )

@@ -154,6 +154,8 @@ def compile_at_first_call() -> None:
         def call(*args: Any, **kwargs: Any) -> Any:
             return compiled()(*args, **kwargs)
 
+        # Where another function is compiled that calls this one, PyTorch traces the original.
+        call._torchdynamo_inline = model  # type: ignore[attr-defined]
         return call
 
     torch.compile = compile_later
