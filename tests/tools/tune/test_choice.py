@@ -63,7 +63,13 @@ def names(points, targets=ANY) -> dict[str, int]:
 
 
 def test_sweep_ends_where_throughput_stops_growing():
-    assert [point.at_once for point in sweep()] == [1, 2, 4, 8, 16, 32, 64]
+    assert [point.at_once for point in sweep()] == [1, 2, 4, 8, 16, 32, 64, 128]
+
+
+def test_one_measurement_without_growth_does_not_end_the_sweep():
+    points = [measure(1), measure(2), measure(4), measure(8, noise=0.4)]
+    assert next_concurrency(points, 256, ANY) == 16
+    assert next_concurrency([*points, measure(16, noise=0.2)], 256, ANY) is None
 
 
 def test_knee_is_where_latency_starts_to_cost_more_than_throughput_gains():
@@ -85,7 +91,7 @@ def test_one_measurement_is_every_choice():
 
 def test_server_that_is_full_with_the_first_request():
     points = sweep(seqs=1)
-    assert [point.at_once for point in points] == [1, 2]
+    assert [point.at_once for point in points] == [1, 2, 4]
     assert names(points) == {KNEE: 1, CHEAPEST: 1}
 
 

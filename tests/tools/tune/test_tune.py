@@ -44,7 +44,7 @@ def loads(page: Path) -> list[int]:
 def test_choices_and_page(server, environ, page):
     status, printed = tune(environ, server, page)
     assert status == ExitCode.OK, printed
-    assert loads(page) == [1, 2, 4, 8, 16, 32, 64]
+    assert loads(page) == [1, 2, 4, 8, 16, 32, 64, 128]
     assert "knee (the most throughput for its latency" in printed
     assert "MAX_NUM_SEQS=32\nMAX_CONCURRENCY=32\n" in printed
     assert "RunPod's request count (REQUEST_COUNT): 32" in printed
@@ -118,7 +118,7 @@ def test_same_command_goes_on_and_measures_failures_again(server, environ, page)
     del environ["FAKE_FAIL_FROM"]
     status, printed = tune(environ, server, page)
     assert printed.count("(measured before)") == 3
-    assert loads(page) == [1, 2, 4, 8, 16, 32, 64]
+    assert loads(page) == [1, 2, 4, 8, 16, 32, 64, 128]
 
 
 def test_measurements_of_another_workload_are_not_mixed_in(server, environ, page):

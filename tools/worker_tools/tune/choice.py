@@ -16,7 +16,10 @@ SAME_THROUGHPUT = 0.03
 """The same for the throughput alone."""
 
 LEAST_GAIN = 0.05
-"""A doubling that adds less throughput than this share is the last one."""
+"""Share of throughput that a larger load has to add."""
+
+MOST_FLAT = 2
+"""Loads in a row without that gain, after which no larger one is tried; one may be noise."""
 
 CLOSE = 1.3
 """Ratio of two neighbouring loads between which nothing more is measured."""
@@ -140,10 +143,19 @@ def _smallest(
     return next(point for point, value in zip(valid, values, strict=True) if value >= least)
 
 
+def _count_flat(points: Sequence[Measurement]) -> int:
+    """Return how many of the last loads have added no throughput."""
+    best, flat = 0.0, 0
+    for point in points:
+        grows = point.is_valid and point.output_per_s > best * (1 + LEAST_GAIN)
+        best, flat = (point.output_per_s, 0) if grows else (best, flat + 1)
+    return flat
+
+
 def next_concurrency(points: Sequence[Measurement], most: int, targets: Targets) -> int | None:
     """Return the concurrency to measure next; None when enough is known.
 
-    Doubles until throughput hardly grows, a target is missed or requests fail. Then it measures
+    Doubles until throughput grows no more, a target is missed or requests fail. Then it measures
     between the last that keeps the targets and the first that does not.
 
     Args:
@@ -155,9 +167,7 @@ def next_concurrency(points: Sequence[Measurement], most: int, targets: Targets)
         return 1
     points = sorted(points, key=lambda p: p.at_once)
     last = points[-1]
-    earlier = max((p.output_per_s for p in points[:-1] if p.is_valid), default=0.0)
-    grows = last.is_valid and last.output_per_s > earlier * (1 + LEAST_GAIN)
-    if grows and targets.are_met(last):
+    if last.is_valid and targets.are_met(last) and _count_flat(points) < MOST_FLAT:
         return min(last.at_once * 2, most) if last.at_once < most else None
     if not targets:
         return None
