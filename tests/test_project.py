@@ -23,6 +23,7 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"
 
 READS_ENVIRONMENT = {
     "worker/cli.py",
+    "worker/engine/adapter_patches.py",
     "worker/engine/child.py",
     "worker/engine/forking.py",
     "worker/engine/prepared.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -27,6 +28,10 @@ class Repository:
     branches: tuple[str, ...] = ("main",)
     token: str | None = None
     gated: bool = False
+    outage: int | None = None
+    """Status of every answer while the hub cannot serve it."""
+    held: threading.Event | None = None
+    """Where there is one, the answers about its files wait for it."""
 
 
 @dataclass
@@ -105,6 +110,11 @@ class _Handler(BaseHTTPRequestHandler):
         if repository is None:
             self._refuse(404, "RepoNotFound")
             return None
+        if repository.held is not None:
+            repository.held.wait()
+        if repository.outage is not None:
+            self._refuse(repository.outage, "")
+            return None
         if repository.token is not None:
             sent = self.headers.get("Authorization")
             if sent != f"Bearer {repository.token}":
@@ -135,9 +145,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, rest: str) -> None:
         name, _, tail = rest.partition("/resolve/")
-        _revision, _, file = tail.partition("/")
+        revision, _, file = tail.partition("/")
         repository = self._find(name)
         if repository is None:
+            return
+        if revision not in (*repository.branches, repository.commit):
+            self._refuse(404, "RevisionNotFound")
             return
         if file not in repository.files:
             self._refuse(404, "EntryNotFound")

@@ -154,6 +154,14 @@ def test_cached_model_with_code_of_its_own_may_ask_the_hub(volume):
     assert "HF_HUB_OFFLINE" not in load(environ).engine_environment()
 
 
+@pytest.mark.parametrize(("allowed", "offline"), [("org/*", False), ("{}", True)])
+def test_cached_model_asks_the_hub_for_adapters_of_the_hub_only(volume, allowed, offline):
+    base = str(volume[0])
+    environ = {"MODEL_NAME": REPOSITORY, "BASE_PATH": base, "LORA_ALLOWED": allowed.format(base)}
+
+    assert ("HF_HUB_OFFLINE" in load(environ).engine_environment()) is offline
+
+
 def test_incomplete_copy_is_downloaded_with_a_warning(volume):
     base, snapshot = volume
     (snapshot / "model-1.safetensors").unlink()

@@ -138,6 +138,30 @@ def engine_body(message: str, kind: str = "BadRequestError", param: str | None =
             id="503",
         ),
         pytest.param(
+            404,
+            engine_body("The model `org/x` does not exist: the hub has none.", "NotFoundError"),
+            OPENAI,
+            "model_not_found",
+            "model",
+            id="adapter absent",
+        ),
+        pytest.param(
+            400,
+            engine_body("The adapter `org/x` cannot be used: its rank is 64."),
+            OPENAI,
+            "adapter_unusable",
+            "model",
+            id="adapter unusable",
+        ),
+        pytest.param(
+            503,
+            engine_body("The adapter `org/x` could not be fetched: no.", "Service Unavailable"),
+            OPENAI,
+            "adapter_unavailable",
+            "model",
+            id="adapter unavailable",
+        ),
+        pytest.param(
             500,
             engine_body("EngineCore encountered an issue. See stack trace", "InternalServerError"),
             OPENAI,
@@ -169,6 +193,15 @@ def test_map_engine_error_keeps_vllms_message_and_type():
 
     assert error.message == "top_p must be in (0, 1], got 5."
     assert error.type == "BadRequestError"
+
+
+def test_map_engine_error_of_an_adapter_says_why_and_that_it_may_pass():
+    text = "The adapter `org/x` could not be fetched: the hub answered with status 500."
+
+    error = map_engine_error(503, engine_body(text, "Service Unavailable"), OPENAI)
+
+    assert error.message == text
+    assert error.extra == {"retryable": True}
 
 
 def test_map_engine_error_server_failure_hides_its_text():

@@ -12,6 +12,7 @@ WORKER = Path(__file__).parents[2] / "worker"
 PACKAGE = WORKER / "settings"
 
 WITHIN = {
+    ("adapters", "lora_allowed"): "becomes a variable of vLLM's process",
     ("cluster", "gpus"): "checked against the GPUs that are visible",
     ("cluster", "own_address"): "becomes variables of vLLM and NCCL",
     ("cluster", "multi_node"): "decides `size` and `is_follower`",

@@ -13,6 +13,15 @@ WRONG = {
     "log-outputs": ({"ENABLE_LOG_OUTPUTS": "1"}, "without ENABLE_LOG_REQUESTS"),
     "lora-rank": ({"MAX_LORA_RANK": "64"}, "has no effect without ENABLE_LORA"),
     "lora-modules": ({"LORA_MODULES": "a=b"}, "cannot be loaded without ENABLE_LORA"),
+    "lora-by-name-off": (
+        {"LORA_ALLOWED": "org/*", "ENABLE_LORA": "0"},
+        "cannot be loaded without ENABLE_LORA",
+    ),
+    "lora-pattern": ({"LORA_ALLOWED": "org/*,adapter"}, "'adapter' is neither a repository nor"),
+    "lora-by-name-cache": (
+        {"LORA_ALLOWED": "org/*", "MAX_CPU_LORAS": "2"},
+        "fewer adapters cached than active",
+    ),
     "lora-cache": (
         {"ENABLE_LORA": "1", "MAX_LORAS": "4", "MAX_CPU_LORAS": "2"},
         "fewer adapters cached than active",
@@ -67,6 +76,7 @@ RIGHT = {
     },
     "engine-plugins": {"QUANTIZATION": "mine", "VLLM_PLUGINS": "mine"},
     "executor-class": {"DISTRIBUTED_EXECUTOR_BACKEND": "pkg.Executor"},
+    "lora-by-name": {"LORA_ALLOWED": "org/*, /volume/adapters", "MAX_LORAS": "40"},
     "lora-defaults": {"MAX_LORAS": "1", "MAX_LORA_RANK": "16", "LORA_DTYPE": "auto"},
     "tools-off": {"ENABLE_AUTO_TOOL_CHOICE": "0"},
     "ray-spans-machines": {

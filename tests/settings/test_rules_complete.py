@@ -68,6 +68,11 @@ WRONG = {
         "LORA_MODULES",
         "an adapter cannot be loaded: no such folder",
     ),
+    "adapters": (
+        {"LORA_ALLOWED": "org/*,/nowhere/adapters"},
+        "LORA_ALLOWED",
+        "no such folder: /nowhere/adapters",
+    ),
     "draft": (
         {"SPECULATIVE_CONFIG": '{"model": "/nowhere/d", "num_speculative_tokens": 2}'},
         "SPECULATIVE_CONFIG",
@@ -206,6 +211,7 @@ def test_check_accepts_paths_that_exist(run_check, tmp_path):
         "CHAT_TEMPLATE": str(tmp_path / "chat.jinja"),
         "TOOL_PARSER_PLUGIN": str(tmp_path / "config.json"),
         "ENABLE_LORA": "true",
+        "LORA_ALLOWED": f"org/*,{tmp_path}",
         "LORA_MODULES": f"a={tmp_path} b=org/adapter",
         "ALLOWED_LOCAL_MEDIA_PATH": str(tmp_path),
         "GENERATION_CONFIG": str(tmp_path),

@@ -27,6 +27,8 @@ from typing import Any
 
 from worker import content, gc_tuning
 from worker.engine import (
+    adapter_patches,
+    adapters,
     event_delay,
     forking,
     heartbeat,
@@ -173,10 +175,11 @@ class ServeStartHook:
             from vllm.v1.engine.output_processor import RequestState
 
             event_delay.bound_event_delay(RequestState)
+        adapter_patches.open_names()
         enable_envs_cache()
         gc_tuning.freeze_gc()
         # From now on nearly all log lines of this process are about requests.
-        content.hide_from([""], shown=REQUEST_LOGGERS)
+        content.hide_from([""], shown=[*REQUEST_LOGGERS, adapters.LOGGER])
         heartbeat.begin(Path(os.environ[heartbeat.FOLDER]))
         return app
 
@@ -241,6 +244,8 @@ def patch_engine(arguments: Sequence[str]) -> None:
     startup_patches.capture_fewer_graphs(arguments)
     startup_patches.keep_objects_frozen()
     startup_patches.load_engine_tokenizer_beside_weights()
+    if "--enable-lora" in arguments:
+        adapter_patches.load_adapters_completely()
 
 
 def serve(arguments: Sequence[str], report: Reporter) -> None:
@@ -261,6 +266,7 @@ def serve(arguments: Sequence[str], report: Reporter) -> None:
         vllm_import.compile_at_first_call()
     parsed = parse(arguments, report)
     parsed.middleware = [*parsed.middleware, SERVE_START_HOOK]
+    adapter_patches.let_requests_name_adapters()
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.cli.serve import ServeSubcommand
     from vllm.v1.engine import utils
@@ -315,3 +321,4 @@ elif __name__ == "__mp_main__":
     permit_amx()
     patch_process()
     patch_engine(sys.argv[3:])
+    adapter_patches.let_requests_name_adapters()

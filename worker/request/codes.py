@@ -35,6 +35,8 @@ class Code(enum.StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     ROUTE_NOT_SERVED = "route_not_served"
     MODEL_NOT_FOUND = "model_not_found"
+    ADAPTER_UNUSABLE = "adapter_unusable"
+    ADAPTER_UNAVAILABLE = "adapter_unavailable"
     NOT_FOUND = "not_found"
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     CHAT_TEMPLATE_MISSING = "chat_template_missing"
@@ -178,6 +180,19 @@ ERROR_SPECS: dict[Code, ErrorSpec] = {
         _ABSENT,
         "No model or adapter of that name is served.",
         "Leave `model` out, or use a name from /v1/models.",
+    ),
+    Code.ADAPTER_UNUSABLE: ErrorSpec(
+        400,
+        _CALLER,
+        "The LoRA adapter that `model` names cannot be used with this endpoint's model.",
+        "Name another adapter, or change on the endpoint what the message names.",
+    ),
+    Code.ADAPTER_UNAVAILABLE: ErrorSpec(
+        503,
+        _SERVER,
+        "The LoRA adapter that `model` names could not be fetched.",
+        "Send the request again.",
+        retryable=True,
     ),
     Code.NOT_FOUND: ErrorSpec(
         404,

@@ -54,9 +54,13 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], Code], ...] = (
         Code.CHAT_TEMPLATE_MISSING,
     ),
     (re.compile(r"\AThe model `.*` does not exist", re.S), Code.MODEL_NOT_FOUND),
+    (re.compile(r"\AThe adapter `.*` cannot be used", re.S), Code.ADAPTER_UNUSABLE),
+    (re.compile(r"\AThe adapter `.*` could not be fetched", re.S), Code.ADAPTER_UNAVAILABLE),
     (re.compile(r"model does not support [^\n]{1,80} API"), Code.ROUTE_NOT_SERVED),
     (re.compile(r"Failed to load (image|audio|video)"), Code.MEDIA_UNREADABLE),
 )
+_ABOUT_MODEL = frozenset({Code.MODEL_NOT_FOUND, Code.ADAPTER_UNUSABLE, Code.ADAPTER_UNAVAILABLE})
+"""Codes whose `param` is the model."""
 _DEAD = re.compile(r"EngineCore|EngineDead|engine (is )?dead", re.I)
 _HEADING = re.compile(r"\A(\d+ validation errors?) for \w+\Z")
 _VALUE_ERROR = re.compile(r"\bValue error, ")
@@ -123,13 +127,15 @@ def read_error(status: int | None, body: Mapping[str, Any], request: EngineReque
         own = f"{request.path.partition('?')[0]}: {own}"
     # A server error's text describes code, not the request, and belongs in the log. "Not Found"
     # does not help a caller whose route exists.
-    hidden = (final >= 500 and spec.retryable) or raw == NOT_FOUND
+    hidden = final >= 500 and spec.retryable and code is not Code.ADAPTER_UNAVAILABLE
+    hidden = hidden or raw == NOT_FOUND
     message = own if hidden else clean_message(raw) or own
     family = error.get("type")
+    param = error.get("param") or ("model" if code in _ABOUT_MODEL else None)
     return request_error(
         code,
         message,
-        _translate_param(error.get("param"), request),
+        _translate_param(param, request),
         status=final,
         family=family if isinstance(family, str) else None,
     )
@@ -248,7 +254,7 @@ def _choose_code(status: int, text: str, route: Route | None) -> Code:
         text = text[: MAX_READ_CHARS // 2] + text[-MAX_READ_CHARS // 2 :]
     if status >= 500 and _DEAD.search(text):
         return Code.ENGINE_DIED
-    if status < 500 or status == 501:
+    if status < 500 or status in (501, 503):
         for pattern, code in _BY_TEXT:
             if pattern.search(text):
                 return code

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from worker.models.adapters import TIMEOUT_VARIABLE, VARIABLE
 from worker.models.cached import HUB, VOLUME
 from worker.settings.endpoint import ClusterSettings
 from worker.settings.groups import WorkerSettings
@@ -19,6 +20,10 @@ INTERFACE_VARIABLES = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME")
 CACHE_FOLDER = "worker-cache"
 """Below the volume's folder."""
 
+MAX_ADAPTER_WAIT_S = 120.0
+"""Longest time that a request waits for its LoRA adapter, seconds; at most half of the time after
+which an engine without progress counts as hung."""
+
 
 def engine_environment(settings: WorkerSettings, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables to add for the engine's process; secrets travel here, not in argv."""
@@ -28,6 +33,9 @@ def engine_environment(settings: WorkerSettings, environ: Mapping[str, str]) -> 
     }
     if settings.model.hf_token is not None:
         variables["HF_TOKEN"] = settings.model.hf_token.get_secret_value()
+    if settings.adapters.lora_allowed is not None:
+        wait_s = min(MAX_ADAPTER_WAIT_S, settings.serving.engine_stall_timeout_s / 2)
+        variables |= {VARIABLE: settings.adapters.lora_allowed, TIMEOUT_VARIABLE: str(wait_s)}
     base = base_path(settings)
     if base is not None and not any(environ.get(name) for name in CACHE_VARIABLES):
         hub = base / HUB

@@ -10,10 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.metadata import Meta
+from worker.models.adapters import read_sources
 from worker.settings.endpoint import ClusterSettings, EndpointSettings, HttpSettings
 from worker.settings.types import SettingsModel
 
@@ -154,6 +155,27 @@ class RequestSettings(SettingsModel):
     """Reject requests with parameters that have no effect, such as those of other servers.
     Otherwise such parameters are ignored, as in vLLM, and reported in the log and in the response
     header `X-Ignored-Parameters`."""
+
+
+def _check_sources(text: str) -> str:
+    read_sources(text)
+    return text
+
+
+class AdapterSettings(SettingsModel):
+    """Which LoRA adapters requests may name."""
+
+    lora_allowed: Annotated[
+        Annotated[str, AfterValidator(_check_sources)] | None,
+        Meta(
+            example="my-org/*,/runpod-volume/adapters",
+            title="LoRA adapters by name",
+            default_text="those of LORA_MODULES only",
+        ),
+    ] = None
+    """LoRA adapters that requests may name in `model`. Patterns of Hugging Face repositories, and
+    folders whose subfolders are adapters, comma-separated. An adapter is fetched by the first
+    request that names it. Turns ENABLE_LORA on, with room for several adapters."""
 
 
 class StreamingSettings(SettingsModel):
@@ -299,6 +321,7 @@ class WorkerSettings(BaseSettings):
     )
     startup: Annotated[StartupSettings, Meta(title="Start-up")] = StartupSettings()
     requests: RequestSettings = RequestSettings()
+    adapters: Annotated[AdapterSettings, Meta(title="LoRA")] = AdapterSettings()
     streaming: StreamingSettings = StreamingSettings()
     logging: LoggingSettings = LoggingSettings()
     storage: StorageSettings = StorageSettings()

@@ -14,6 +14,7 @@ from worker.vllm_options.overrides import OVERRIDES
 
 DEFAULT = "default"
 NO_GPU = "default (no GPU)"
+FROM_LORA_ALLOWED = "from LORA_ALLOWED"
 
 PROFILE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "fast": {
@@ -41,6 +42,12 @@ JOBS_PER_API_SERVER = 64
 
 GIB_PER_API_SERVER = 8
 """Main memory, GiB: 1.5 for the process; up to 4 for the images it remembers; some to spare."""
+
+LORA_OPTIONS = {"enable_lora": True, "max_lora_rank": 32, "max_loras": 4}
+"""With LORA_ALLOWED: ranks above 32 are rare, and with vLLM's single adapter in a batch, requests
+for other adapters wait."""
+MAX_CPU_LORAS = 16
+"""Adapters that stay in main memory with LORA_ALLOWED; vLLM keeps no more than a batch has."""
 
 CPU_SHARE = 8
 """Without a GPU the KV cache gets this fraction (1/n) of main memory …"""
@@ -72,6 +79,7 @@ class MachineDefaultsSource(SettingsSource):
         )
         if sequences is not None and tokens is not None:
             self._set("max_num_seqs", min(sequences.value, tokens), sequences.origin)
+        self._set_adapters()
         if machine.has_gpu:
             self._set_api_servers(machine)
             self._set_parallel_sizes(machine.gpus)
@@ -99,6 +107,15 @@ class MachineDefaultsSource(SettingsSource):
     def _machines(self) -> int:
         """Machines that serve one model together."""
         return int(self._get("cluster", "nodes")) if self._get("cluster", "multi_node") else 1
+
+    def _set_adapters(self) -> None:
+        """Make room for the LoRA adapters that requests may name."""
+        if self._get("adapters", "lora_allowed") is None or self._option("enable_lora") is False:
+            return
+        for key, value in LORA_OPTIONS.items():
+            self._set(key, value, FROM_LORA_ALLOWED)
+        in_a_batch = self._option("max_loras") or LORA_OPTIONS["max_loras"]
+        self._set("max_cpu_loras", max(MAX_CPU_LORAS, in_a_batch), FROM_LORA_ALLOWED)
 
     def _set_api_servers(self, machine: MachineInfo) -> None:
         """Let several API servers serve one engine; for more engines vLLM chooses."""

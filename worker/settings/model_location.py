@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic_core import PydanticCustomError
 
 from worker.errors import Problem
+from worker.models.adapters import read_sources
 from worker.models.cached import CachedSnapshot, cache_roots, find_snapshots
 from worker.models.image_manifest import ANCHOR as MANIFEST_ANCHOR
 from worker.models.image_manifest import ManifestEntry
@@ -178,6 +179,9 @@ def offline_variables(values: Values, inputs: Inputs) -> dict[str, str]:
     if not is_baked and values.get("trust_remote_code"):
         return {}
     if any(values.find(key) for key in HUB_OPTIONS):
+        return {}
+    allowed = values.get("lora_allowed")
+    if allowed is not None and read_sources(allowed).repositories:
         return {}
     if is_baked and inputs.manifest is not None and inputs.manifest.code:
         # Hugging Face's libraries find another repository's code only in their cache.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from worker.errors import Problem
+from worker.models.adapters import read_sources
 from worker.models.name import GGUF_INSTEAD, exists, is_gguf_name, is_path
 from worker.settings.chat_template import find_template_error, is_template
 from worker.settings.sources import Inputs
@@ -133,4 +135,14 @@ def _check_adapters(values: Values, inputs: Inputs) -> Iterator[Problem]:
             yield dataclasses.replace(values.problem(key, message, ADAPTER_EXPECTED), got=path)
 
 
-PATH_RULES = (_check_template, _check_model, _check_paths, _check_adapters)
+def _check_adapter_folders(values: Values, inputs: Inputs) -> Iterator[Problem]:
+    allowed = values.get("lora_allowed")
+    if allowed is None or not inputs.is_local:
+        return
+    for folder in read_sources(allowed).folders:
+        if not os.path.isdir(folder):  # Unlike Path's, false for a path that is too long.
+            wanted = "folders of this container whose subfolders are adapters"
+            yield values.problem("lora_allowed", f"no such folder: {folder}", wanted)
+
+
+PATH_RULES = (_check_template, _check_model, _check_paths, _check_adapters, _check_adapter_folders)

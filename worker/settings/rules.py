@@ -25,6 +25,7 @@ DEPENDENCIES = {
     "collect_detailed_traces": ("otlp_traces_endpoint", "http://collector:4317", NO_USE),
     "numa_bind_nodes": ("numa_bind", "true", NO_USE),
     "numa_bind_cpus": ("numa_bind", "true", NO_USE),
+    "lora_allowed": ("enable_lora", "true", NOT_LOADED),
     "lora_modules": ("enable_lora", "true", NOT_LOADED),
     "default_mm_loras": ("enable_lora", "true", NOT_LOADED),
     "max_loras": ("enable_lora", "true", NO_EFFECT),
