@@ -30,6 +30,7 @@ print(json.dumps({
         "envs.VLLM_ALLOW_RUNTIME_LORA_UPDATING",
         "await self.models.resolve_lora(request.model)")
         for serving in (BaseServing, PoolingBaseServing)],
+    "default": list(inspect.signature(BaseServing._get_active_default_mm_loras).parameters),
     "routes": lacks(api_router.attach_router, "if not envs.VLLM_ALLOW_RUNTIME_LORA_UPDATING:"),
     "models": lacks(OpenAIServingModels, "self.lora_requests: dict",
         "def resolve_lora(self, lora_name: str)", "def show_available_models(self)",
@@ -61,6 +62,7 @@ def contract() -> dict[str, object]:
     ("name", "expected", "reason"),
     [
         ("names", [[], []], "the patch replaces how an unknown name is resolved"),
+        ("default", ["self", "request"], "adapters by name are no defaults of a modality"),
         ("routes", [], "the variable is set after this; the routes stay closed"),
         ("models", [], "the patch wraps and replaces these methods"),
         ("request", ["lora_name", "lora_int_id", "lora_path"], "the patch creates it"),

@@ -46,6 +46,7 @@ def hub(folder: Path, tiny_model: Path) -> Iterator[Hub]:
     for number in range(6):
         files[f"org/a{number}"] = build_text_adapter(made / f"a{number}", tiny_model, seed=number)
     build_text_adapter(folder / "volume/legal", tiny_model, seed=20)
+    build_text_adapter(folder / "volume/text", tiny_model, seed=21)
     bad: dict[str, dict[str, Any]] = {
         "rank": {"rank": 64},
         "narrow": {"inputs": 64},
@@ -166,6 +167,24 @@ async def test_folder_adapter_answers_and_is_gone_with_its_files(named: Api, fol
     error = await refusal(named, "legal")
     assert (error["status"], error["code"]) == (404, "model_not_found")
     await answer(named, MODEL)
+
+
+async def test_adapter_called_like_a_modality_is_not_its_default(
+    named: Api, openai_client: openai.AsyncOpenAI
+) -> None:
+    async def chat() -> str | None:
+        answered = await openai_client.chat.completions.create(
+            model=MODEL,
+            messages=[{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
+            max_tokens=8,
+            temperature=0,
+            extra_body={"ignore_eos": True},
+        )
+        return answered.choices[0].message.content
+
+    before = await chat()
+    assert await answer(named, "text") != await answer(named, MODEL)
+    assert {await chat() for _ in range(2 * SERVERS)} == {before}
 
 
 async def test_many_requests_for_one_adapter_fetch_it_once(named: Api, hub: Hub) -> None:

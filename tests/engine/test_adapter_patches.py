@@ -63,7 +63,7 @@ def test_find_shape_fault_accepts_what_fits(name: str, found: Any) -> None:
         (
             "o",
             types.SimpleNamespace(lora_a=numpy.zeros((8, 128)), lora_b=None),
-            "its layer o has half of its matrices, the model's 2",
+            "its layer o has one of its matrices, the model's 2",
         ),
     ],
 )

@@ -35,7 +35,9 @@ def let_requests_name_adapters() -> None:
     if VARIABLE not in os.environ:
         return
     from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+    from vllm.entrypoints.serve.engine.serving import BaseServing
 
+    choose_default = BaseServing._get_active_default_mm_loras
     create, show = OpenAIServingModels.__init__, OpenAIServingModels.show_available_models
 
     @functools.wraps(create)
@@ -68,6 +70,13 @@ def let_requests_name_adapters() -> None:
                 keep(self, adapter)
         return await show(self)
 
+    @functools.wraps(choose_default)
+    def choose_configured(self: Any, request: Any) -> Any:
+        # vLLM applies an adapter called `image` to all chats with images.
+        found = choose_default(self, request)
+        return None if found is not None and found.lora_int_id >= adapters.FIRST_ID else found
+
+    BaseServing._get_active_default_mm_loras = choose_configured
     OpenAIServingModels.__init__ = create_models
     OpenAIServingModels.resolve_lora = resolve
     OpenAIServingModels.show_available_models = show_models
@@ -209,8 +218,8 @@ def find_shape_fault(loaded: Any, manager: Any) -> str | None:
             if weights is None:
                 continue
             a, b = weights.lora_a, weights.lora_b
-            if getattr(a, "ndim", 0) != 2 or getattr(b, "ndim", 0) != 2:
-                return f"its layer {part} has half of its matrices, the model's 2"
+            if a is None or b is None:
+                return f"its layer {part} has one of its matrices, the model's 2"
             if a.shape[1] != width:
                 return f"its layer {part} has {a.shape[1]} inputs, the model's {width}"
             if exact and b.shape[0] != heights[at]:
