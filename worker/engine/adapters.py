@@ -146,7 +146,7 @@ class AdapterLoader:
     Args:
         sources: Where adapters may come from.
         registry: What the API servers share.
-        timeout_s: Longest time that a request waits, seconds; the download goes on for later ones.
+        timeout_s: Longest time that a request waits, seconds; the download continues for later ones.
         check: Checks a configuration.
         add: Loads an adapter in the engine.
     """
@@ -188,7 +188,7 @@ class AdapterLoader:
                 return await asyncio.shield(task)
         except TimeoutError:
             reason = (
-                f"it did not arrive within {self._timeout_s:.0f} s; the download goes on, send "
+                f"it did not arrive within {self._timeout_s:.0f} s; the download continues, send "
                 "the request again"
             )
             raise AdapterError(Fault.UNAVAILABLE, name, reason) from None
