@@ -146,7 +146,7 @@ class AdapterLoader:
     Args:
         sources: Where adapters may come from.
         registry: What the API servers share.
-        timeout_s: Longest time that a request waits, seconds; the download continues for later ones.
+        timeout_s: Longest wait of a request, seconds; the download continues for later ones.
         check: Checks a configuration.
         add: Loads an adapter in the engine.
     """

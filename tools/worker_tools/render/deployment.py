@@ -19,7 +19,6 @@ from worker_tools.deploy.variables import SECRETS_PAGE, secret_reference
 from worker_tools.render.build_arguments import BUILD_ARGUMENTS
 from worker_tools.render.markdown import render_template
 
-
 EXAMPLE = "qwen3-8b"
 """Profile of the example on the page of sizes, as in the guides."""
 
