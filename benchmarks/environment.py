@@ -18,7 +18,7 @@ class Space:
     """Limits of an engine.
 
     Attributes:
-        model_len: Longest sequence, tokens.
+        model_len: Maximum sequence length, tokens.
         gpu_share: Of the GPU's memory, that must be free when the engine starts.
         gpu_kv_cache_bytes: Its KV cache on a GPU. It is given, not measured: engines that start at
             the same time could not measure what each of them leaves.

@@ -26,7 +26,7 @@ QUIET_SHARE = 0.1
 """Share of one core below which a system counts as idle."""
 
 QUIET_TIMEOUT_S = 5.0
-"""Longest wait for the other systems to be idle."""
+"""Maximum wait for the other systems to be idle."""
 
 FEW, REPEATS = 8, 3
 """Up to this many requests are too few for one burst; a round then has this many bursts."""

@@ -65,7 +65,7 @@ class HandlerOptions:
 
     Attributes:
         defaults: Values for parameters that a request leaves out.
-        request_timeout_s: Longest time of one job, seconds.
+        request_timeout_s: Maximum time of one job, seconds.
         raw_openai_output: Stream server-sent events as text; False streams parsed objects.
         parses_reasoning: vLLM separates the reasoning of a chat from its answer.
         ignored: Names of ignored parameters that were logged already.

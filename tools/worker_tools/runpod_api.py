@@ -33,7 +33,7 @@ class RunpodClient:
     Args:
         url: Address that all paths continue.
         key: The API key, if one is needed; it is in a header and nowhere else.
-        timeout_s: Longest time for one request, seconds.
+        timeout_s: Maximum time for one request, seconds.
     """
 
     def __init__(self, url: str, key: str | None, timeout_s: float) -> None:

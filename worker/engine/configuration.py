@@ -26,7 +26,7 @@ def check_engine(settings: Settings, environ: Mapping[str, str]) -> float:
     """Build vLLM's configuration for these settings; return the duration in seconds.
 
     Raises:
-        EngineStartError: vLLM refused; the text has the reason and a remedy.
+        EngineStartError: vLLM rejects the arguments; the text has the reason and a remedy.
         UnavailableError: vLLM is not installed here.
     """
     environment = build_environment(environ, settings.engine_environment())
@@ -43,13 +43,13 @@ def build_configuration(
     """Build vLLM's configuration in a child process; return the duration in seconds.
 
     Args:
-        arguments: What `vllm serve` would be given.
-        environment: The whole environment of the process.
-        timeout_s: Longest time, seconds; a model's files may have to be downloaded.
+        arguments: Arguments of `vllm serve`.
+        environment: Environment of the process.
+        timeout_s: Maximum time, seconds, including the download of the model's small files.
         command: The program.
 
     Raises:
-        EngineStartError: vLLM refused; the text has the reason and a remedy.
+        EngineStartError: vLLM rejects the arguments; the text has the reason and a remedy.
         UnavailableError: vLLM is not installed here.
     """
     if find_package("vllm") is None:

@@ -18,7 +18,7 @@ VARIABLE = "WORKER_BOUND_EVENTS"
 """Environment variable of vLLM's processes; any value turns the patch on."""
 
 MAX_DELAY_S = 0.2
-"""Longest time between two events, once there are two tokens."""
+"""Maximum time between two events, once there are two tokens."""
 
 LEAST_TOKENS = 2
 """With an interval of one token, vLLM would send the newest one alone and lose those before it."""

@@ -26,8 +26,8 @@ class WatchdogLimits:
     """When the worker counts vLLM as hung.
 
     Attributes:
-        silence_s: Longest time without an answer to a health check, seconds.
-        stall_s: Longest time with running requests and unchanged statistics, seconds.
+        silence_s: Maximum time without an answer to a health check, seconds.
+        stall_s: Maximum time with running requests and unchanged statistics, seconds.
     """
 
     silence_s: float = 60.0

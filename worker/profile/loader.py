@@ -24,7 +24,7 @@ OWN = ("title", "summary", "matches", "variants", "notes", "checked")
 """Parts of a profile that are not inherited."""
 
 MAX_EXTENDS_DEPTH = 5
-"""Most profiles in one chain of `extends`; a longer chain is a cycle."""
+"""Maximum number of profiles in one chain of `extends`; a longer chain is a cycle."""
 
 
 class BrokenProfileError(WorkerError):

@@ -68,7 +68,7 @@ class Layout:
         tensor_parallel: Tensor parallel size.
         pipeline_parallel: Pipeline parallel size.
         kv_bytes: Bytes of one element of the KV cache.
-        batched_tokens: Most tokens of one step.
+        batched_tokens: Maximum number of tokens of one step.
         draft_tokens: Speculative tokens of one step; 0 without speculative decoding.
     """
 
@@ -91,7 +91,7 @@ class Model:
     Attributes:
         weight_bytes: All weights, bytes.
         attention: Its layers; empty for a model without a KV cache.
-        context: Longest context, tokens.
+        context: Maximum context length, tokens.
     """
 
     weight_bytes: int
@@ -110,7 +110,7 @@ class Fit:
         cache_bytes: Remaining memory for the cache; negative if the weights do not fit.
         request_bytes: Cache of one request with full context.
         context: Context to serve, tokens.
-        longest: Longest context of which one request fits, tokens.
+        longest: Maximum context length of which one request fits, tokens.
     """
 
     usable_bytes: int

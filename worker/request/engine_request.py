@@ -20,7 +20,7 @@ class Batching:
 
     Attributes:
         min_size: Tokens in the first chunk, >= 1.
-        max_size: Most tokens in one chunk, >= 1.
+        max_size: Maximum number of tokens in one chunk, >= 1.
         growth_factor: Ratio of the sizes of two consecutive chunks, >= 1.
     """
 

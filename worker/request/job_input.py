@@ -31,7 +31,7 @@ class BatchingInput(Parameters):
     max_batch_size: Annotated[
         int | None, Meta(unit="tokens", setting="DEFAULT_BATCH_SIZE"), Field(ge=0, le=100_000)
     ] = None
-    """Most tokens in one chunk of a streamed answer; 0 means the setting."""
+    """Maximum number of tokens in one chunk of a streamed answer; 0 means the setting."""
     min_batch_size: Annotated[
         int | None, Meta(unit="tokens", setting="DEFAULT_MIN_BATCH_SIZE"), Field(ge=0, le=100_000)
     ] = None

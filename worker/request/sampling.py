@@ -109,7 +109,7 @@ class SamplingParameters(Parameters):
         ),
         Field(ge=0),
     ] = None
-    """Most tokens to generate for each sequence. If the default ends an answer, `warnings` says so.
+    """Maximum number of tokens per sequence. If the default ends an answer, `warnings` reports it.
     0 is allowed only with `echo` and a prompt."""
     min_tokens: Annotated[int, Meta(unit="tokens"), Field(ge=0)] = 0
     """Tokens before a stop condition may end the sequence."""
@@ -143,7 +143,7 @@ class SamplingParameters(Parameters):
     truncation_side: TruncationSide | None = None
     """The side at which `truncate_prompt_tokens` removes tokens."""
     thinking_token_budget: Annotated[int | None, Meta(unit="tokens"), Field(ge=-1)] = None
-    """Most tokens of a reasoning model's reasoning; -1 means no limit."""
+    """Maximum number of tokens of a reasoning model's reasoning; -1 means no limit."""
     repetition_detection: RepetitionDetection | None = None
     """Ends the generation when the output repeats itself."""
     stream_interval: Annotated[

@@ -17,10 +17,10 @@ POLL_INTERVAL_S = 1.0
 """Time between two health checks."""
 
 POLL_TIMEOUT_S = 5.0
-"""Longest time for the response to a health check."""
+"""Maximum time for the response to a health check."""
 
 NODE_TIMEOUT_S = 20.0
-"""Longest silence of a node that was seen before."""
+"""Maximum silence of a node that was seen before."""
 
 CLOSED = -1
 """In place of a status: the node is reachable, and its worker has ended."""
@@ -36,7 +36,7 @@ class FollowerMonitor:
 
     Args:
         nodes: Number of nodes in the cluster, node 0 included.
-        timeout_s: Longest silence of a node.
+        timeout_s: Maximum silence of a node.
     """
 
     def __init__(self, nodes: int, timeout_s: float = NODE_TIMEOUT_S) -> None:
@@ -65,7 +65,7 @@ class LeaderMonitor:
     Args:
         url: The health check of node 0.
         rank: Rank of this node.
-        timeout_s: Longest silence of node 0.
+        timeout_s: Maximum silence of node 0.
     """
 
     def __init__(self, url: str, rank: int, timeout_s: float = NODE_TIMEOUT_S) -> None:

@@ -33,10 +33,10 @@ class ConnectionLimits:
     """Limits for the clients of one port.
 
     Attributes:
-        max_connections: Most open connections.
+        max_connections: Maximum number of open connections.
         header_timeout_s: Time to send the headers, from the connection or the first byte.
         body_timeout_s: Time to send the body.
-        write_timeout_s: Longest time in which a client reads nothing of a pending response.
+        write_timeout_s: Maximum time in which a client reads nothing of a pending response.
     """
 
     max_connections: int = 1000

@@ -57,7 +57,7 @@ class HttpServerConfig:
         health_port: For health checks; may be the same.
         health_path: Path of the health check, on both.
         api_key: Key that requests need; None accepts requests without a key.
-        max_concurrency: Most concurrent requests; others are refused as overload.
+        max_concurrency: Maximum number of concurrent requests; others are refused as overload.
         host: Address to listen on.
         cors: Which pages of other origins may use the server; None allows no page.
         limits: Limits for connections and slow clients.

@@ -1,4 +1,4 @@
-"""The configuration to place: a profile, a model, or the environment's."""
+"""The configuration that GPUs are chosen for: of a profile, a model or the environment."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SizingTarget:
 def load_target(
     environ: Mapping[str, str], name: str | None = None, profiles: Path = PROFILES
 ) -> SizingTarget:
-    """Read the configuration that is to be placed.
+    """Read the configuration that GPUs are chosen for.
 
     Args:
         environ: The environment.
@@ -47,7 +47,7 @@ def load_target(
         profiles: The built-in profiles.
 
     Raises:
-        ConfigurationError: With every problem found.
+        ConfigurationError: The configuration is invalid; the error has all problems.
     """
     if name is not None:
         environ = {key: value for key, value in environ.items() if key not in _REPLACED}

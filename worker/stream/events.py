@@ -57,7 +57,7 @@ class EventBuffer:
         """Remove whole events from the buffer and return them in order.
 
         Args:
-            limit: Most bytes; the rest stays for the next call. A single event that is larger is
+            limit: Maximum size, bytes; the rest is left for the next call. A single larger event is
                 returned alone.
         """
         taken = b"".join(self._pieces)

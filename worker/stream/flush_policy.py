@@ -25,10 +25,10 @@ PEAK = 2.0
 counts at once."""
 
 MAX_FLUSH_INTERVAL_S = 0.5
-"""Longest interval between two posts of one stream that the load alone can cause."""
+"""Maximum interval between two posts of one stream that the load alone can cause."""
 
 MAX_STREAM_INTERVAL = 8
-"""Most tokens per event, reached with a fast model under high load. The number is chosen before the
+"""Maximum tokens per event, for a fast model under high load. The number is chosen before the
 stream begins, and a burst of long prompts makes a step 10 times slower: with 32 tokens, readers of
 300 streams of an 8B model waited 3.1 s for an event."""
 
@@ -50,7 +50,7 @@ class StreamLoad:
     """The load that all streams of one worker share.
 
     Args:
-        max_delay_s: Longest time that a batch waits to fill, from post to post.
+        max_delay_s: Maximum time that a batch waits to fill, from post to post.
         clock: Time in seconds.
     """
 

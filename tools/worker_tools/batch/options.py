@@ -32,7 +32,7 @@ class BatchOptions:
         Path | None, typer.Option(help="Folder of the progress; else FILE's name with .batch.")
     ] = None
     requests_per_batch: Annotated[
-        int, typer.Option(min=1, help="Most requests of one RunPod batch.")
+        int, typer.Option(min=1, help="Maximum number of requests of one RunPod batch.")
     ] = 5000
     gpu: Annotated[
         str | None, typer.Option(help="GPU of the endpoint, e.g. H100, to estimate the cost.")

@@ -49,7 +49,7 @@ def run_deploy(
         options: The command line.
         console: Where to print; None is stdout.
         profiles: The built-in profiles.
-        timeout_s: Longest time for one request to RunPod, seconds.
+        timeout_s: Maximum time for one request to RunPod, seconds.
 
     Returns:
         Exit status: 2 with all problems; 1 if RunPod rejects the request, 5 if it is unreachable.

@@ -62,7 +62,8 @@ class DeployOptions:
         int, typer.Option(min=0, max=1000, help="Workers that always run, and always cost.")
     ] = 0
     workers_max: Annotated[
-        int, typer.Option(min=1, max=1000, help="Most workers at once: the limit of the costs.")
+        int,
+        typer.Option(min=1, max=1000, help="Maximum number of workers, which limits the costs."),
     ] = 3
     scale_by: Annotated[
         ScaleBy | None,

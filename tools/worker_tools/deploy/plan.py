@@ -68,8 +68,8 @@ class Deployment:
         gpus: GPUs of one worker.
         cuda: Least CUDA version of the host's driver.
         scaling: When another worker starts.
-        execution_s: Longest time for one request, seconds.
-        start_s: Longest time for a start, seconds.
+        execution_s: Maximum time for one request, seconds.
+        start_s: Maximum time for a start, seconds.
         warnings: Problems that do not prevent the deployment.
     """
 

@@ -27,7 +27,7 @@ DOWNLOAD_BYTES_PER_S = 200e6
 """Assumed rate of a slow download. Only the time limit of a start depends on it."""
 
 LOADING_S = 300
-"""Longest time of a start without the download."""
+"""Maximum time of a start without the download."""
 
 STEP_S = 60
 

@@ -47,7 +47,7 @@ class Limits(BaseModel):
     request_line_bytes: int = Field(
         default=64 * 1024,
         gt=0,
-        description="Longest URL accepted, in bytes; a heartbeat names every job in its URL.",
+        description="Maximum length of a URL, in bytes; a heartbeat names every job in its URL.",
         json_schema_extra=INFERRED,
     )
     run_retention_s: float = Field(
@@ -118,7 +118,7 @@ class Limits(BaseModel):
     batch_requests: int = Field(
         default=5000,
         gt=0,
-        description="Most requests of a batch; more are answered 400.",
+        description="Maximum number of requests of a batch; more are answered 400.",
         json_schema_extra=DOCUMENTED,
     )
     batch_body_bytes: int = Field(
@@ -130,13 +130,13 @@ class Limits(BaseModel):
     batch_active: int = Field(
         default=10,
         gt=0,
-        description="Most batches that are drafts or have unfinished requests; more are 429.",
+        description="Maximum number of drafts and unfinished batches; more are 429.",
         json_schema_extra=DOCUMENTED,
     )
     batch_queued: int = Field(
         default=50_000,
         gt=0,
-        description="Most queued requests of all batches; a batch beyond them is not finalized.",
+        description="Maximum number of queued requests in all batches; more are not finalized.",
         json_schema_extra=DOCUMENTED,
     )
     batch_page: int = Field(
@@ -148,7 +148,7 @@ class Limits(BaseModel):
     batch_page_max: int = Field(
         default=1000,
         gt=0,
-        description="Most requests in such a page.",
+        description="Maximum number of requests in such a page.",
         json_schema_extra=INFERRED,
     )
     batch_retention_s: float = Field(

@@ -100,7 +100,7 @@ class JobStore:
 
         Args:
             worker_id: Who asks.
-            count: Most jobs that it wants.
+            count: Maximum number of jobs that it wants.
 
         Returns:
             1 to `count` jobs, or none after `take_hold_s` seconds. The caller confirms the

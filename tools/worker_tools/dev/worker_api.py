@@ -15,7 +15,7 @@ from worker_tools.dev.reply import ApiError, parse_object, read_body, reply_json
 from worker_tools.dev.store import JobStore
 
 MAX_BATCH = 1000
-"""Most jobs that one job-take-batch hands out."""
+"""Maximum number of jobs that one job-take-batch hands out."""
 
 
 def _nothing() -> None:

@@ -1,4 +1,4 @@
-"""Pages about models: a page for each profile, their list, and the models that vLLM supports."""
+"""Pages of profiles, their list, and the list of supported models."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ResolvedProfile:
 
     @property
     def context(self) -> int | None:
-        """Longest context of the model, tokens."""
+        """Maximum context length of the model, tokens."""
         fact = self.profile.about.fact("context")
         return None if fact is None else int(fact.value)
 

@@ -47,7 +47,7 @@ class Workload:
         answer_tokens: Tokens of its answer.
         requests_file: The user's own requests instead.
         tokenizer: Makes the random prompts; None with own requests.
-        timeout_s: Longest time for one request, seconds.
+        timeout_s: Maximum time for one request, seconds.
     """
 
     route: str

@@ -32,7 +32,7 @@ class LocalWorker:
 
     Args:
         environ: Its environment, with the settings.
-        most: Most requests at once. The limits of vLLM and of the worker are raised to it, unless
+        most: Maximum concurrency. The limits of vLLM and of the worker are raised to it, unless
             the environment sets them.
         note: Called with the output of a worker that does not start.
     """

@@ -36,7 +36,7 @@ class WorkloadOptions:
     ] = None
     gpus: Annotated[int, typer.Option(min=1, max=8, help="GPUs of one worker, for the price.")] = 1
     timeout: Annotated[
-        float, typer.Option(min=1, help="Longest time for one request, seconds.")
+        float, typer.Option(min=1, help="Maximum time for one request, seconds.")
     ] = 600
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as one JSON object.")
@@ -81,7 +81,7 @@ class TuneOptions(WorkloadOptions):
         str | None,
         typer.Option(metavar="N,N,…", help="Measure at these rates instead, requests a second."),
     ] = None
-    most: Annotated[int, typer.Option(min=1, help="Most requests at once that are tried.")] = 256
+    most: Annotated[int, typer.Option(min=1, help="Maximum concurrency to try.")] = 256
     max_first_token: Annotated[
         float | None,
         typer.Option(min=0.001, help="Target: 95 % of the first tokens come within these ms."),

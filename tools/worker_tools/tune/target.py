@@ -63,7 +63,7 @@ class Model:
     Attributes:
         name: Its name in requests.
         root: Where its files are.
-        max_tokens: Longest prompt and answer together; None if not listed.
+        max_tokens: Maximum prompt and answer together; None if not listed.
     """
 
     name: str

@@ -86,7 +86,7 @@ class WorkerWatch:
 
     @property
     def most_ready(self) -> int:
-        """Most workers that were ready at a time; 0 if unknown."""
+        """Maximum number of workers that were ready at a time; 0 if unknown."""
         return max(self._ready, default=0)
 
     async def _follow(self) -> None:
