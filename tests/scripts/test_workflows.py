@@ -41,11 +41,22 @@ def test_lint_broken_workflow_fails(tool: str, old: str, new: str, tmp_path: Pat
     assert lint(tool, broken) != 0
 
 
-def test_release_builds_the_digest_that_it_resolved_and_records_it() -> None:
+def release_scripts() -> list[str]:
     steps = yaml.safe_load(RELEASE.read_text())["jobs"]["image"]["steps"]
-    scripts = {step["name"]: step["run"] for step in steps if "run" in step}
+    return [step["run"] for step in steps if "run" in step]
 
-    resolve, build, record = scripts.values()
+
+def test_release_names_the_image_in_lower_case(tmp_path: Path) -> None:
+    target = tmp_path / "environment"
+    environ = {"GITHUB_REPOSITORY": "My-Org/Worker", "GITHUB_ENV": str(target)}
+
+    subprocess.run(["/bin/bash", "-euc", release_scripts()[0]], env=environ, check=True)
+
+    assert target.read_text() == "IMAGE=ghcr.io/my-org/worker\n"
+
+
+def test_release_builds_the_digest_that_it_resolved_and_records_it() -> None:
+    _name, resolve, build, record = release_scripts()
     assert "VLLM_IMAGE=docker.io/vllm/vllm-openai@$digest" in resolve
     assert "org.opencontainers.image.base.digest=$BASE_DIGEST" in build
     assert "env.BASE_DIGEST" in record
