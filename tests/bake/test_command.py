@@ -120,7 +120,7 @@ def test_bake_damaged_file_is_refused_and_fetched_anew(build, hub, capsys):
         pytest.param({"MODEL_REVISION": "v9"}, 5, "no revision 'v9'", id="no revision"),
         pytest.param({"MODEL_NAME": "Org/Gated"}, 5, "accept its licence", id="gated"),
         pytest.param({"MODEL_NAME": "Org/Holes"}, 5, "its index names", id="incomplete"),
-        pytest.param({"HF_ENDPOINT": "http://127.0.0.1:9"}, 5, "did not deliver", id="no hub"),
+        pytest.param({"HF_ENDPOINT": "http://127.0.0.1:9"}, 5, "download failed", id="no hub"),
         pytest.param({"QUANTIZATION": "awqq"}, 2, "QUANTIZATION", id="bad setting"),
         pytest.param({"MODEL_NAMES": "x/y"}, 2, "MODEL_NAME", id="misspelt"),
         pytest.param({"WORKER_CUDA_VERSION": "12.1.0"}, 2, "VLLM_IMAGE", id="CUDA"),

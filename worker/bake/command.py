@@ -18,7 +18,7 @@ SECRET_FILE = Path("/run/secrets/HF_TOKEN")
 """Mount of the build secret HF_TOKEN; no layer of the image contains it."""
 
 BASE_PATH = Path("/models")
-"""Default of BASE_PATH: a folder over which no volume is mounted."""
+"""Default of BASE_PATH: a folder that no volume hides."""
 
 VOLUME = Path("/runpod-volume")
 
@@ -148,7 +148,7 @@ def write_manifest(baked: ImageManifest, path: Path) -> None:
 
 
 def refuse_cuda_request(environ: Mapping[str, str]) -> None:
-    """Refuse a CUDA version other than the base image's; it came with this build argument once.
+    """Refuse a CUDA version other than the base image's; this build argument once chose it.
 
     Raises:
         ConfigurationError: Naming what replaces it.

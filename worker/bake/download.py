@@ -30,13 +30,13 @@ HTTPError: type[Exception] = vars(hub_errors)["HTTPError"]
 
 CHUNK_BYTES = 8 * 1024 * 1024
 DOWNLOADS = 8
-"""Files at the same time."""
+"""Concurrent downloads."""
 
 HASHERS = 4
-"""Files that are verified at the same time; hashing leaves the interpreter's lock."""
+"""Concurrent checksums; hashing releases the GIL."""
 
 SPARE_BYTES = 256 * 1024 * 1024
-"""Left free on the disk beside the model."""
+"""Free disk space that the download leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Wanted:
         repo: Repository id.
         revision: Branch, tag or commit; None is the repository's main branch.
         load_format: Decides which weights are fetched; None fetches the tokenizer only.
-        only: Ends of the names that are fetched instead; empty leaves it to the load format.
+        only: Suffixes of the files to fetch instead; empty leaves it to the load format.
     """
 
     repo: str
@@ -61,7 +61,7 @@ class Hub:
 
     Args:
         cache: Folder in the layout of Hugging Face's cache.
-        token: Access token; None reads what is public.
+        token: Access token; None reads public repositories only.
         endpoint: The hub's address; None is Hugging Face's own, or HF_ENDPOINT.
         say: Called with each line of progress.
     """
@@ -80,7 +80,7 @@ class Hub:
         self._say = say
 
     def fetch(self, wanted: Wanted) -> ManifestEntry:
-        """Download and verify; what an earlier run has finished is not fetched again.
+        """Download and verify; files that an earlier run has finished are skipped.
 
         Raises:
             UnavailableError: With the reason and what to do about it.
@@ -104,7 +104,7 @@ class Hub:
             ) from None
         except (HTTPError, LocalEntryNotFoundError) as error:
             raise UnavailableError(
-                f"{wanted.repo}: the hub did not deliver ({type(error).__name__}). Run the same "
+                f"{wanted.repo}: the download failed ({type(error).__name__}). Run the same "
                 "again: what has arrived is kept"
             ) from None
         except OSError as error:
@@ -180,12 +180,12 @@ class Hub:
             sound = list(pool.map(lambda file: is_sound(path / file.path, file), files))
         damaged = [file.path for file, good in zip(files, sound, strict=True) if not good]
         for name in damaged:
-            # The blob too: a link alone would bring the damaged file back.
+            # The blob too: without the link alone, the next run would use the damaged blob.
             (path / name).resolve().unlink(missing_ok=True)
             (path / name).unlink(missing_ok=True)
         if damaged:
             raise UnavailableError(
-                f"{wanted.repo}: {', '.join(damaged[:3])} arrived damaged and is deleted; run the "
+                f"{wanted.repo}: {', '.join(damaged[:3])} arrived damaged and was deleted; run the "
                 "same again"
             )
         self._say(f"{wanted.repo}: {len(files)} files verified")
@@ -201,7 +201,7 @@ def is_sound(path: Path, file: RepoFile) -> bool:
     if file.lfs is not None:
         digest, expected = hashlib.sha256(), file.lfs.sha256
     else:
-        # Git's own name of a file's content.
+        # Git's object id of a file.
         digest, expected = hashlib.sha1(usedforsecurity=False), file.blob_id
         digest.update(f"blob {file.size}\0".encode())
     with path.open("rb") as content:

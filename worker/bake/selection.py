@@ -21,18 +21,18 @@ TEXT_SUFFIXES = (
     ".yaml",
     ".yml",
 )
-"""Ends of the names of configuration, tokenizer, chat template and a model's own code."""
+"""Suffixes of configuration, tokenizer, chat template and a model's own code."""
 
 MODULE_WEIGHTS = re.compile(r"\d+_\w+/(model\.safetensors|pytorch_model\.bin)")
 """Weights of an embedding model's further layers (sentence-transformers)."""
 
 TRAINING_FILES = ("optimizer.*", "scheduler.*", "scaler.*", "training_args.*", "rng_state*")
-"""Weights by their ends, of training by their names; vLLM skips them too."""
+"""Weights by their suffixes, training state by its names; vLLM skips them too."""
 
 
 @dataclass(frozen=True, slots=True)
 class WeightFamily:
-    """One way in which a repository holds its weights.
+    """One format of weights in a repository.
 
     Attributes:
         pattern: Names of the files, at the top of the repository.

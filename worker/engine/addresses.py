@@ -1,7 +1,7 @@
 """Which IP addresses are on the public internet.
 
-Python's `is_global` follows the tables of its own version: 3.11 takes fec0::/10, 5f00::/16 and
-other ranges for public. This table is the same with each Python.
+Python's `is_global` follows the tables of its own version: 3.11 treats fec0::/10, 5f00::/16
+and other ranges as public. This table is the same in every Python.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ SPECIAL_IPV4 = (
 )
 """The IANA IPv4 Special-Purpose Address Registry as of 2025-10, and multicast.
 
-https://www.iana.org/assignments/iana-ipv4-special-registry. The few ranges of it that are reachable
-from everywhere serve the network itself (AS112, tunnels) and hold no media.
+https://www.iana.org/assignments/iana-ipv4-special-registry. Its few globally reachable ranges serve
+the network itself (AS112, tunnels) and host no media.
 """
 
 GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
-"""All that IANA has given out for unicast on the internet (RFC 4291, 2.4).
+"""All that IANA has allocated for global unicast (RFC 4291, 2.4).
 
 https://www.iana.org/assignments/ipv6-address-space, as of 2025-10. Outside are loopback,
 IPv4-compatible and -translated addresses, 64:ff9b:1::/48, 100::/64, 5f00::/16, fc00::/7, fe80::/10,
-fec0::/10, ff00::/8 and what is not given out.
+fec0::/10, ff00::/8 and unallocated ranges.
 """
 
 SPECIAL_IPV6 = (

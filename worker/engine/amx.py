@@ -13,7 +13,7 @@ import platform
 SYS_ARCH_PRCTL = 158
 ARCH_REQ_XCOMP_PERM = 0x1023
 XFEATURE_XTILEDATA = 18
-"""Source of the three: asm/unistd_64.h and asm/prctl.h of Linux on x86-64."""
+"""From asm/unistd_64.h and asm/prctl.h of Linux on x86-64."""
 
 
 def permit_amx() -> bool:

@@ -99,7 +99,7 @@ def key_startup_plan(arguments: Sequence[str]) -> None:
     from vllm.v1.worker import startup_plan
 
     kept = list(arguments)
-    if "--uds" in kept:  # Another one for each start.
+    if "--uds" in kept:  # A new value for each start.
         at = kept.index("--uds")
         del kept[at : at + 2]
     compute = startup_plan.compute_plan_fingerprint
@@ -133,7 +133,7 @@ def register_media_connectors() -> None:
 
     class AnyConnector(MediaConnector):  # type: ignore[misc]
         async def load_from_url_async(self, url: str, media_io: Any, **options: Any) -> Any:
-            # vLLM itself answers with a failure of the server.
+            # vLLM itself would answer with a server error.
             if url[:5].lower() == "file:" and self.allowed_local_media_path is None:
                 raise VLLMValidationError(media.NO_LOCAL_FILES)
             return await super().load_from_url_async(url, media_io, **options)

@@ -58,7 +58,7 @@ def build_configuration(
             "`pip install 'runpod-vllm-worker[cpu]'` has been run"
         )
     began = time.monotonic()
-    # Files instead of pipes: nothing has to be read while the process runs.
+    # Files instead of pipes: nobody has to read while the process runs.
     with tempfile.TemporaryDirectory(prefix="worker-check-") as folder:
         reports, output = Path(folder, "reports"), Path(folder, "output")
         with reports.open("wb") as report_file, output.open("wb") as output_file:

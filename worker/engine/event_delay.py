@@ -1,4 +1,4 @@
-"""A patch of vLLM: tokens of a stream wait only so long for the others of their event.
+"""A patch of vLLM that bounds how long a token waits for its event to fill.
 
 `stream_interval` counts tokens and is chosen before a stream begins. A burst of long prompts makes
 vLLM's steps ten times slower, and so its events: readers of 300 streams of an 8B model waited 1.5 s

@@ -1,4 +1,4 @@
-"""Patches of vLLM with which its processes are forks of the one that has imported it.
+"""Patches that make vLLM fork its processes from the one that has imported it.
 
 vLLM spawns most of them, and each then imports vLLM again: about 10 s, or 22 s of CPU time with
 four API servers on an H100. `tests/e2e/test_vllm_contract.py` fails with the reason when vLLM
@@ -24,7 +24,7 @@ from worker.engine.forked import ForkError, run_in_fork
 from worker.engine.prepared import PreparedProcess
 
 OTHER_STARTS = frozenset({"--headless", "--numa-bind", "--data-parallel-backend"})
-"""Options with which vLLM starts its engines in another way, or none."""
+"""Options that make vLLM start its engines in another way, or none."""
 
 SIZES_OF_GROUPS = (
     "--tensor-parallel-size",
@@ -39,9 +39,9 @@ def fork_is_safe() -> bool:
     """Return whether vLLM's processes may be forked from this one, without a new import.
 
     A fork saves each of them a second import of vLLM, about 10 s. It is safe until an accelerator's
-    runtime is initialised in this process, and only on Linux. vLLM's CPU platform asks for `spawn`
-    whatever the case; there, forking is safe while this process has run no OpenMP region, and
-    nothing before the engine's start does.
+    runtime is initialised in this process, and only on Linux. vLLM's CPU platform always asks for
+    `spawn`; there, forking is safe while this process has run no OpenMP region, and nothing before
+    the engine's start does.
     """
     from vllm.platforms import current_platform
 

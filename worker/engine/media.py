@@ -78,7 +78,7 @@ def open_public_session(
     Args:
         refuse: Makes the error that a request to any other address raises. It must not be an
             OSError, which aiohttp takes for a failed connection and vLLM for worth another try.
-        resolver: Resolves names; None takes aiohttp's own.
+        resolver: Resolves names; None uses aiohttp's own.
     """
 
     def make_socket(info: AddressInfo) -> socket.socket:
@@ -93,6 +93,6 @@ def open_public_session(
             resolver=PublicResolver(refuse, resolver or aiohttp.DefaultResolver()),
             socket_factory=make_socket,
         ),
-        # As vLLM's own.
+        # As in vLLM's own session.
         trust_env=True,
     )

@@ -111,7 +111,7 @@ class EngineProcess:
         own = self._folder.variables()
         self._environment = {**own, **environment}
         if "TMPDIR" in own:
-            # A folder in the one that the user chose.
+            # A subfolder of the user's own.
             self._environment["TMPDIR"] = own["TMPDIR"]
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._reported_error: tuple[str, str] | None = None
@@ -235,7 +235,7 @@ class EngineProcess:
         if self._exited is None or self._process is None:
             raise RuntimeError("the engine was not started")
         checks: list[asyncio.Task[str]] = []
-        # Without a server there is nothing to check; the machine that has it checks for all.
+        # A follower has no server to check; the first node checks for all.
         if self._is_ready is None:
             silent = heartbeat.wait_silent(self._folder.path, self._limits.silence_s)
             checks = [asyncio.create_task(self._watch()), asyncio.create_task(silent)]

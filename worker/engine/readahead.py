@@ -22,7 +22,7 @@ READERS = 8
 """Files requested in parallel."""
 
 STEP_BYTES = 128 * 1024
-"""Bytes per request. Linux reads no more for one than its read-ahead; this is the default of it."""
+"""Bytes per request. Linux caps one request at its read-ahead; this is the default."""
 
 POLL_S = 0.02
 
@@ -103,7 +103,7 @@ def wait_for_files(files: Iterable[str], stopped: threading.Event) -> None:
 
 
 def _is_read(path: str) -> bool:
-    """Return whether the last byte of a file is in memory; True where the kernel does not say."""
+    """Return whether the last byte of a file is in memory; True if unknown."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:

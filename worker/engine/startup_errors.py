@@ -94,7 +94,7 @@ REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(
             r"is not a valid JSON file|JSONDecodeError"
-            # The words of Python's parser, where another exception repeats them.
+            # Messages of Python's JSON parser, where another exception repeats them.
             r"|Unterminated string starting at|Expecting value: line|Extra data: line"
             r"|Expecting property name enclosed|Expecting ',' delimiter"
         ),
@@ -172,7 +172,7 @@ def explain_startup_failure(
 
 
 def describe_exit(status: int) -> str:
-    """Return an exit status in words; a negative one is the signal that ended the process."""
+    """Describe an exit status; a negative one is the signal that ended the process."""
     if status >= 0:
         return f"status {status}"
     try:

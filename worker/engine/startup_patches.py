@@ -19,11 +19,11 @@ TOKENIZER_WAIT_S = 3.0
 """How long the engine's tokenizer waits for the weights, seconds."""
 
 MIXED_STEP, LARGE_MIXED_STEP = 32, 64
-"""Distance of the sizes of CUDA graphs for steps that also read prompts, tokens."""
+"""Step between the sizes of CUDA graphs for batches that also read prompts, tokens."""
 LARGE_MIXED = 256
-"""The larger distance applies above this size, tokens."""
+"""The larger step applies above this size, tokens."""
 DECODE_STEP = 16
-"""Distance of the sizes of CUDA graphs for steps that only generate, requests …"""
+"""Step between the sizes of CUDA graphs for batches that only generate, requests …"""
 DENSE_UP_TO, DENSE_FROM = 32, 176
 """… between these; below and above, every size of vLLM is captured."""
 

@@ -64,7 +64,7 @@ class StartupTasks:
         if self._packages:
             packages = self._run("packages into memory", "files", self._read_packages)
         if self._prefetch is not None:
-            # After what the import needs; they are needed last and take the longest.
+            # After the files of the import: weights are needed last and take the longest.
             self._run("weights into memory", "bytes", self._prefetch.run, after=packages)
 
     def store_caches(self) -> None:

@@ -164,8 +164,8 @@ def compile_at_first_call() -> None:
 def create_cuda_context() -> None:
     """Create the CUDA context of the first GPU in this process, which must not fork afterwards.
 
-    PyTorch takes it when it begins to use the GPU, and knows nothing of it before. The driver's
-    functions need no lock of Python's: another thread imports modules meanwhile.
+    PyTorch adopts it when it first uses the GPU. The driver's functions need no lock of Python's:
+    another thread imports modules meanwhile.
     """
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
@@ -177,7 +177,7 @@ def create_cuda_context() -> None:
 
 
 class LazyDistributions(Mapping[str, list[str]]):
-    """The result of `importlib.metadata.packages_distributions`, found out for one name at a time.
+    """The result of `importlib.metadata.packages_distributions`, looked up one name at a time.
 
     transformers reads the metadata of every installed package at import, 0.4 s on two cores and
     1.3 s on a slow disk, to look up a few names.
@@ -245,7 +245,7 @@ def read_models_once(import_utils: Any, source: Path) -> None:
 
     @functools.wraps(read)
     def read_known(path: Any) -> Any:
-        # A module passes its own path, and means its folder.
+        # A module passes its own path; its folder is meant.
         wanted = Path(path).parent if os.path.isfile(path) else Path(path)
         return read_models() if wanted == folder else read(path)
 
@@ -253,12 +253,12 @@ def read_models_once(import_utils: Any, source: Path) -> None:
 
 
 def structure_version() -> tuple[str, str]:
-    """Return the versions for which a list of transformers' names is right."""
+    """Return the versions for which a list of transformers' names is valid."""
     return importlib.metadata.version("transformers"), sys.version
 
 
 def load_structure(source: Path) -> Any:
-    """Return the list of the names that transformers' models define; None without a right one."""
+    """Return the names that transformers' models define; None if they are of other versions."""
     try:
         version, structure = marshal.loads(source.read_bytes())  # noqa: S302  the image's own
     except (OSError, ValueError, EOFError, TypeError):

@@ -92,7 +92,7 @@ def variant_bytes(variant: Variant, parameters: int | None) -> int | None:
 
 
 def _profiles(target: SizingTarget, placement: Placement, profiles: Path) -> Iterator[str]:
-    """Yield profiles of the same model in another precision: those whose names begin alike."""
+    """Yield profiles of the same model in another precision, by the start of their names."""
     if target.requirement is None:
         return
     stem = target.requirement.profile.name

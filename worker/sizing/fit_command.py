@@ -40,9 +40,9 @@ def run_fit(
 
     Args:
         environ: The environment.
-        name: Profile or model; None for what the environment says.
+        name: Profile or model; None for that of the environment.
         gpus: RunPod pools or GPUs to check; empty means the machine's own GPUs, else all pools.
-        gpu_count: GPUs of one worker; None takes as few as fit.
+        gpu_count: GPUs of one worker; None for the fewest that fit.
         console: Where to print; None is stdout.
     """
     out = console or open_console()

@@ -56,7 +56,7 @@ def fact(name: str, value: object) -> str:
 
 
 def draft(preset: Speculation) -> str:
-    """Return a preset for speculative decoding in words."""
+    """Describe a preset for speculative decoding."""
     method, model = preset.config.get("method"), preset.config.get("model")
     what = {"mtp": "the checkpoint's own draft head", "ngram": "n-grams of the prompt"}
     name = model or what.get(str(method), str(method))

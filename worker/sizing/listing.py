@@ -44,7 +44,7 @@ def facts_of(profile: Profile) -> list[tuple[str, str, str]]:
 
 
 def unknown_facts(profile: Profile) -> list[str]:
-    """Return the labels of the unknown facts; a model of text alone has no encoders."""
+    """Return the labels of the unknown facts; a text-only model has no encoders."""
     expected = [name for name in FACTS if name != "encoder_bytes"]
     return [LABELS[name] for name in expected if profile.about.fact(name) is None]
 
@@ -81,7 +81,7 @@ def run_profiles(console: Console | None = None, profiles: Path = PROFILES) -> i
 
 
 def run_show(name: str, console: Console | None = None, profiles: Path = PROFILES) -> int:
-    """Print all about one profile; return the exit status.
+    """Print everything about one profile; return the exit status.
 
     Args:
         name: Profile, or the path of one.

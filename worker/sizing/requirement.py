@@ -34,9 +34,9 @@ class MemoryRequirement:
         layout: How the model is spread.
         utilization: Share of a GPU that vLLM may use.
         context: Context to serve, tokens; None: the longest that fits.
-        estimated: Whether the weights' size is an estimate and no fact.
+        estimated: Whether the weights' size is estimated.
         precision: How the weights are stored.
-        unconfirmed: Names of the facts used that nobody could look up.
+        unconfirmed: Names of the facts used that have no public source.
         draft: What speculative decoding adds; it is counted in `model`.
         left_out: Weights of encoders that are not loaded, bytes; they are not counted in `model`.
     """
@@ -69,7 +69,7 @@ def memory_requirement(
     """
     model = str(values.get("model"))
     name = served_model_name(model)
-    # A profile of one's own may name a folder, which has no repository id to be found by.
+    # A user's own profile may name a folder, which has no repository id to search for.
     is_own = profile is not None and profile.model == model
     known = profile if is_own else find_profile(name, profile, profiles)
     if known is None:
@@ -109,7 +109,7 @@ def memory_requirement(
 
 
 USED_FACTS = ("architecture", "weight_bytes", "context", "attention")
-"""Facts that a start succeeds or fails by."""
+"""Facts that decide whether a start succeeds."""
 
 
 def _unconfirmed(profile: Profile) -> tuple[str, ...]:
