@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from runpod.serverless.modules.worker_state import JobsProgress
 
+from tests.fakes.runpod import JobQueue, JobRunner
 from tests.support.reference_cycles import reference_cycles
 from worker.queue import loop as loop_module
 from worker.queue import sdk
@@ -17,47 +18,11 @@ from worker.request.codes import Code, request_error
 PLACES = 3
 
 
-class Platform:
-    """Returns the answers of a test, one per fetch."""
-
-    def __init__(self) -> None:
-        self.asked: list[int] = []
-        self._answers: asyncio.Queue = asyncio.Queue()
-
-    def give(self, *answers) -> None:
-        for answer in answers:
-            self._answers.put_nowait(answer)
-
-    async def fetch(self, _session, count: int):
-        self.asked.append(count)
-        answer = await self._answers.get()
-        try:
-            if isinstance(answer, BaseException):
-                raise answer
-            return answer
-        finally:
-            del answer  # An error that its own traceback leads to would be in a cycle.
-
-
-class JobRunner:
-    """Stores results instead of posting them."""
-
-    def __init__(self, results: dict) -> None:
-        self._results = results
-
-    async def run(self, handler, job, _stats) -> dict:
-        return {"output": [output async for output in handler(job)]}
-
-    async def report_result(self, job_id, result) -> dict:
-        self._results[job_id] = result
-        return result
-
-
 class Harness:
     """A running scaler, the jobs of its handler, and their results."""
 
     def __init__(self) -> None:
-        self.platform = Platform()
+        self.platform = JobQueue()
         self.results: dict = {}
         self.started: list[str] = []
         self.cancelled: list[str] = []

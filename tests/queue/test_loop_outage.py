@@ -16,14 +16,14 @@ import pytest
 import pytest_asyncio
 from aiohttp_retry import ExponentialRetry
 
+from tests.support.queue_deployment import ENVIRON, Queue
 from worker.queue import job_runner
 from worker_tools.dev import Fault, Limits, LocalDeployment, LocalEndpoint
-from worker_tools.dev.job import Job, JobRequest, JobStatus
+from worker_tools.dev.job import Job, JobStatus
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WORKER = Path(__file__).parent / "frail_worker.py"
-ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
 CHUNKS = [f"chunk {number}" for number in range(10)]
 STREAM = {"outputs": CHUNKS, "pause_s": 0.1}
 FROZEN_S = 2.0
@@ -97,26 +97,13 @@ class FarEndpoint(LocalEndpoint):
         return {name: value.replace(near, far) for name, value in variables.items()}
 
 
-class Network:
+class Network(Queue):
     """A worker, its platform and what is between them."""
 
     def __init__(self, deployment: LocalDeployment, proxy: Proxy, outage: Path) -> None:
-        self.deployment = deployment
-        self.endpoint = deployment.endpoint
+        super().__init__(deployment, [])
         self.proxy = proxy
         self.outage = outage
-        self.lines: list[str] = []
-
-    def submit(self, **job_input) -> Job:
-        request = JobRequest(
-            job_input, sync=False, execution_timeout_ms=60_000, ttl_ms=60_000, retention_s=60
-        )
-        return self.endpoint.store.submit(request)
-
-    async def wait_for(self, condition) -> None:
-        async with asyncio.timeout(15):
-            while not condition():
-                await asyncio.sleep(0.01)
 
     async def lose_names(self, seconds: float) -> None:
         """Let no name resolve and no connection last for a while."""

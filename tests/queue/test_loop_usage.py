@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.runpod import JobRunner
 from worker.queue import sdk
 from worker.queue.loop import EventDrivenScaler
 from worker.usage import LOG_PREFIX, UsageMeter
@@ -12,19 +13,7 @@ from worker.usage import LOG_PREFIX, UsageMeter
 ANSWER = {"model": "m", "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
 
 
-class Runner:
-    """Returns what the handler yields, without the platform."""
-
-    async def run(self, handler, job, stats):
-        outputs = [output async for output in handler(job)]
-        stats.record_post(1)
-        return {"output": outputs}
-
-    async def report_result(self, _job_id, result):
-        return result
-
-
-RUNNER: Any = Runner()
+RUNNER: Any = JobRunner()
 
 
 async def answer(_job):

@@ -1,7 +1,12 @@
-"""RunPod's REST API v2 on loopback: lists and creates endpoints, by the published shapes."""
+"""RunPod, where the local endpoint of `worker dev` cannot stand for it.
+
+`RunpodApi` is the REST API v2 on loopback: it lists and creates endpoints, by the published shapes.
+`JobQueue` and `JobRunner` give the job loop its jobs and take its results without a network.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from dataclasses import dataclass, field
@@ -145,3 +150,49 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+
+class JobQueue:
+    """Returns the answers of a test, one per fetch.
+
+    Attributes:
+        asked: How many jobs each fetch asked for.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self._answers: asyncio.Queue[Any] = asyncio.Queue()
+
+    def give(self, *answers: Any) -> None:
+        """Answer the next fetches; an exception is raised."""
+        for answer in answers:
+            self._answers.put_nowait(answer)
+
+    async def fetch(self, _session: Any, count: int) -> Any:
+        """Stand for the SDK's `jobs_fetcher`."""
+        self.asked.append(count)
+        answer = await self._answers.get()
+        try:
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+        finally:
+            del answer  # An error that its own traceback leads to would be in a cycle.
+
+
+class JobRunner:
+    """Stores results by job instead of posting them."""
+
+    def __init__(self, results: dict[str, Any] | None = None) -> None:
+        self.results = {} if results is None else results
+
+    async def run(self, handler: Any, job: Any, stats: Any) -> dict[str, Any]:
+        """Return what the handler yields."""
+        outputs = [output async for output in handler(job)]
+        stats.record_post(1)
+        return {"output": outputs}
+
+    async def report_result(self, job_id: str, result: Any) -> Any:
+        """Store a result."""
+        self.results[job_id] = result
+        return result
