@@ -31,7 +31,7 @@ SHORT_S = 0.005
 DEFAULTS = RequestDefaults("tiny", Batching(1, 50, 3.0), max_tokens=16)
 STRICT = dataclasses.replace(DEFAULTS, reject_unknown=True)
 
-Run = Callable[[], object]
+Run = Callable[[], Any]
 
 
 @pytest.fixture(autouse=True)
@@ -41,14 +41,20 @@ def _no_collections() -> Iterator[None]:
     gc.enable()
 
 
-def cpu_s(run: Run, runs: int = 5) -> float:
-    """Return the least CPU seconds of several runs."""
-    seconds = []
-    for _ in range(runs):
-        start = time.process_time()
-        run()
-        seconds.append(time.process_time() - start)
-    return min(seconds)
+def cpu_s(run: Run) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def is_proportional(small: Run, large: Run) -> bool:
+    """Return whether `large` takes less than `GROWTH` times as long as `small`."""
+    small_s, large_s = min(cpu_s(small), cpu_s(small)), cpu_s(large)
+    for _ in range(4):  # Other programs can make a run slow.
+        if large_s < GROWTH * max(small_s, SHORT_S):
+            return True
+        small_s, large_s = min(small_s, cpu_s(small)), min(large_s, cpu_s(large))
+    return large_s < GROWTH * max(small_s, SHORT_S)
 
 
 def peak_bytes(run: Run) -> int:
@@ -67,7 +73,7 @@ def assert_proportional(prepare: Callable[[int], Run], size: int) -> None:
         size: SentParameters, characters, events: large enough for some milliseconds.
     """
     small, large = prepare(size), prepare(2 * size)
-    assert cpu_s(large) < GROWTH * max(cpu_s(small), SHORT_S)
+    assert is_proportional(small, large)
     assert peak_bytes(large) < GROWTH * max(peak_bytes(small), 10_000)
 
 
@@ -220,7 +226,10 @@ OUTSIDE = (
 )
 """Modules that meet requests, vLLM's messages and log lines, and RunPod's replies."""
 
-ANCHORED = ("worker.request.routes", "worker.request.upload", r"worker.queue.decoding \s*")
+ANCHORED = (
+    *("worker.request.routes", "worker.request.trace_context", "worker.request.upload"),
+    r"worker.queue.decoding \s*",
+)
 """Starts of the names of patterns that are used at the start of a text only."""
 
 PATTERNS = find_patterns()
@@ -243,11 +252,9 @@ def worst_texts(pattern: re.Pattern[str], size: int) -> Iterator[str]:
 def test_pattern_worst_text_costs_in_proportion(name):
     pattern = PATTERNS[name]
     search = pattern.match if name.startswith(ANCHORED) else pattern.search
-
-    def cost(size: int) -> float:
-        return max(cpu_s(partial(search, text), runs=2) for text in worst_texts(pattern, size))
-
-    assert cost(16_000) < 0.05 or cost(32_000) < GROWTH * cost(16_000)
+    sizes = (worst_texts(pattern, size) for size in (16_000, 32_000))
+    for small, large in zip(*sizes, strict=True):
+        assert is_proportional(partial(search, small), partial(search, large)), small[:80]
 
 
 MESSAGES: dict[str, Callable[[int], str]] = {
@@ -282,10 +289,7 @@ def test_map_engine_error_worst_message_costs_in_proportion(build):
         body = orjson.dumps({"error": {"message": build(size)}})
         return lambda: map_engine_error(404, body, call)
 
-    assert (
-        len(map_engine_error(404, orjson.dumps({"error": {"message": build(9000)}}), call).json())
-        < 10_000
-    )
+    assert len(prepare(9000)().json()) < 10_000
     assert_proportional(prepare, 100_000)
 
 
@@ -311,7 +315,6 @@ def test_native_stream_many_sequences_post_in_proportion_to_their_text():
             for index in range(sequences)
         ]
         outputs = [stream.feed(events[start : start + 50]) for start in range(0, sequences, 50)]
-        assert outputs[-1] is not None
         assert outputs[-1]["usage"]["output"] == sequences
         return len(orjson.dumps(outputs))
 
