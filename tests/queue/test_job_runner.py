@@ -119,7 +119,9 @@ async def test_result_over_the_limit_is_an_error_that_says_so(queue):
     error = error_of(job)
     assert error["code"] == Code.RESULT_TOO_LARGE
     assert "20000000" in error["message"]
-    assert "streamed in 2 chunks" in error["message"], "the reader of the stream lacks nothing"
+    assert "stream of 2 chunks was delivered" in error["message"], (
+        "the reader of the stream lacks nothing"
+    )
     assert sum(map(len, job.chunks)) == 1 + 20_000_001
     line_part = f"Failed with {Code.RESULT_TOO_LARGE}"
     await queue.wait_for(lambda: any(line_part in line and job.id in line for line in queue.lines))
