@@ -65,7 +65,7 @@ class CommandGroup(TyperGroup):
 
 
 class Application(typer.Typer):
-    """The command line; an error that no command handles ends with its reason in one line."""
+    """The command line. An unhandled error prints one line with its reason."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line."""
@@ -88,7 +88,7 @@ app = Application(
 
 
 def show_versions(wanted: bool) -> None:
-    """Print the versions of the worker, vLLM and RunPod's SDK, and end."""
+    """Print the versions of the worker, vLLM and RunPod's SDK, and exit."""
     if not wanted:
         return
     from importlib.metadata import PackageNotFoundError, version

@@ -20,7 +20,7 @@ MAX_DEPTH = 6
 
 
 def describe_exception(error: BaseException) -> str:
-    """Return a traceback with its causes; of messages only those of the operating system."""
+    """Return a traceback with its causes, and only the operating system's messages."""
     return "\n".join(_describe_chain(error))
 
 
@@ -36,7 +36,7 @@ def _describe_chain(error: BaseException) -> Iterator[str]:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an exception's type, with its message where that is the operating system's."""
+    """Return an exception's type, and its message if it is the operating system's."""
     kind = type(error)
     name = kind.__qualname__
     if kind.__module__ not in ("builtins", "__main__"):
@@ -45,7 +45,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def hide_content(record: logging.LogRecord) -> None:
-    """Remove everything from a log record that may come from a request."""
+    """Remove all request content from a log record."""
     hide_messages(record)
     if isinstance(record.args, Mapping):
         record.args = {name: _hide(value) for name, value in record.args.items()}
@@ -109,7 +109,7 @@ def hide_from(loggers: Sequence[str], shown: Sequence[str] = ()) -> None:
 
 
 def describe_shape(value: Any, depth: int = MAX_DEPTH) -> str:
-    """Return types, numbers and sizes within an object; no text, no name and no token of it."""
+    """Return the types, numbers and sizes in an object, without texts, names and tokens."""
     if value is None or isinstance(value, (bool, int, float)):
         return str(value)
     if isinstance(value, enum.Enum):

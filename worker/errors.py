@@ -37,7 +37,7 @@ class ExitCode(enum.IntEnum):
 class WorkerError(Exception):
     """Base class of all errors with a text for the user.
 
-    The text names what failed, where, and what to do next. It never holds a secret.
+    The text names what failed, where, and what to do next. It never contains a secret.
     """
 
     exit_code: ExitCode = ExitCode.FAILURE
@@ -77,7 +77,7 @@ class Problem:
 
 
 class ConfigurationError(WorkerError):
-    """The configuration is invalid; holds every problem found, sorted by place."""
+    """The configuration is invalid; has all problems, sorted by place."""
 
     exit_code = ExitCode.CONFIGURATION
 
@@ -147,5 +147,5 @@ class RequestError(WorkerError):
 
 
 def shorten(text: str, limit: int = GOT_LIMIT) -> str:
-    """Cut `text` to `limit` characters, with an ellipsis in place of what was cut."""
+    """Cut `text` to `limit` characters, ending with an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1] + "…"

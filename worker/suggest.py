@@ -1,4 +1,4 @@
-"""The known names that a misspelt one may mean, for settings and requests alike."""
+"""Suggestions for misspelt names, for settings and requests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def suggest(name: str, known: Iterable[str], cutoff: float = TYPO) -> tuple[str,
 
 
 def did_you_mean(names: Iterable[str]) -> str:
-    """Return ` Did you mean a or b?`, or nothing where there are no names."""
+    """Return ` Did you mean a or b?`, or an empty text without names."""
     text = " or ".join(names)
     return f" Did you mean {text}?" if text else ""
 

@@ -108,7 +108,7 @@ class Pusher(Generic[T]):
 
 
 class MetricsPusher:
-    """Pushes what usage records say.
+    """Pushes metrics of usage records.
 
     Args:
         endpoint: Address of a collector that takes OTLP over HTTP, e.g. `http://collector:4318`.

@@ -1,4 +1,4 @@
-"""Transports: the source of requests is RunPod's job queue, or HTTP from the clients themselves."""
+"""Transports: the source of requests is RunPod's job queue, or HTTP requests from clients."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class QueueTransport:
 
 
 class HttpTransport:
-    """HTTP from the clients themselves.
+    """HTTP requests from clients.
 
     Args:
         settings: The resolved configuration.
@@ -289,7 +289,7 @@ def build_options(settings: Settings) -> HandlerOptions:
 
 
 def build_tracer(settings: Settings) -> JobTracer | None:
-    """Return what traces jobs; None where vLLM does not trace requests either."""
+    """Return the tracer of jobs; None if vLLM does not trace requests."""
     endpoint = settings.values.find("otlp_traces_endpoint")
     return None if endpoint is None else JobTracer(endpoint.value)
 

@@ -1,4 +1,4 @@
-"""What a request took: tokens, seconds, and its share of the GPUs. Never its content."""
+"""Usage of a request: tokens, seconds, and its share of the GPUs. Never its content."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Span:
     gpu_s: float | None = None
 
     def note_first(self) -> None:
-        """Note that the first output was sent."""
+        """Record that the first output was sent."""
         if self.first_s is None:
             self.first_s = self.meter.now() - self.began_s
 

@@ -1,4 +1,4 @@
-"""What pydantic's errors mean, in the project's words; settings and requests share them."""
+"""Texts for pydantic's errors, shared by settings and requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the clients of RunPod's APIs share: the key, one request, the text of a rejection."""
+"""Shared by the clients of RunPod's APIs: the key, requests, the text of a rejection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_DETAIL_LENGTH = 500
 
 
 class Reply(NamedTuple):
-    """A response: its status, and its body as JSON, or as text where it is none."""
+    """A response: its status, and its body as JSON, or as text if it is not JSON."""
 
     status: int
     data: Any

@@ -26,7 +26,7 @@ REVISION = re.compile(r"\w[\w./-]{0,99}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class AdapterSources:
-    """Where adapters are looked for.
+    """Sources of adapters.
 
     Attributes:
         folders: Absolute folders; each subfolder with an adapter has its name. They come first.

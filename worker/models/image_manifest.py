@@ -27,14 +27,14 @@ class ManifestEntry(BaseModel):
     size_bytes: int = Field(description="Their total size, bytes.", ge=0)
 
     def is_meant(self, name: str, revision: str | None) -> bool:
-        """Return whether a setting that names a repository means this one."""
+        """Return whether a setting refers to this repository."""
         if name.casefold() not in (self.repo.casefold(), str(self.path).casefold()):
             return False
         return revision is None or revision in (self.revision or "main", self.commit)
 
 
 class ImageManifest(BaseModel):
-    """The manifest: a JSON file beside the model."""
+    """The manifest: a JSON file next to the model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,7 +51,7 @@ class ImageManifest(BaseModel):
 
 
 def read_manifest(path: Path) -> ImageManifest | Problem | None:
-    """Return what the image holds, None where nothing was baked.
+    """Return the image's manifest, None if nothing was baked.
 
     Args:
         path: The manifest.

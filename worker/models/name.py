@@ -1,4 +1,4 @@
-"""The names of models: how people write them, what they mean, what clients call the model.
+"""Names of models: accepted spellings, their meaning, and the public name.
 
 A form that has one meaning is accepted and reported; a form that may mean two things is refused
 with what to write.
@@ -173,7 +173,7 @@ def is_path(text: str) -> bool:
 
 
 def served_model_name(model: str) -> str:
-    """Return the name under which a model is known when nobody chose one; never a path.
+    """Return the default public name of a model; never a path.
 
     Args:
         model: A repository id, a local path, or a URL such as `s3://bucket/model`.

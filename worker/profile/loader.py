@@ -59,7 +59,7 @@ def names(folder: Path) -> list[str]:
 
 @functools.cache
 def load_all(folder: Path) -> tuple[Profile, ...]:
-    """Read every profile of a folder, once per process.
+    """Read all profiles of a folder, once per process.
 
     Raises:
         BrokenProfileError: One of them is invalid.
@@ -106,7 +106,7 @@ def _load(path: Path, folder: Path, chain: tuple[Path, ...]) -> Profile:
 
 
 def _check_matches(path: Path, profile: Profile) -> None:
-    """Refuse a match in another precision, which would get the size of the wrong weights."""
+    """Reject a match in another precision, because its weights have another size."""
     own = profile.model
     for item in profile.about.matches:
         if own is not None and "*" not in item and not share_precision(own, item):

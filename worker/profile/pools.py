@@ -40,7 +40,7 @@ PoolName = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A pool of GPUs, from which RunPod takes any one.
+    """A pool of GPUs; RunPod chooses one of them.
 
     Attributes:
         name: The pool's id, or the name of a slice.

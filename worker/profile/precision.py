@@ -28,5 +28,5 @@ def named_precision(model: str) -> Precision | None:
 
 
 def share_precision(model: str, other: str) -> bool:
-    """Return whether two names promise weights of the same precision, and so of the same size."""
+    """Return whether two names imply weights of the same precision and therefore size."""
     return named_precision(model) == named_precision(other)

@@ -1,4 +1,4 @@
-"""HTTP to the clients themselves: behind RunPod's load balancer, or on a pod."""
+"""HTTP server, behind RunPod's load balancer or on a pod."""
 
 from worker.serve.cluster import FollowerMonitor, LeaderMonitor
 from worker.serve.connections import ConnectionLimits

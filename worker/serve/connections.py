@@ -118,7 +118,7 @@ class Connections:
 
 
 class Connection(asyncio.Protocol):
-    """Passes a connection's events on to aiohttp's protocol and measures how long the client takes.
+    """Forwards a connection's events to aiohttp's protocol and measures the client's time.
 
     Args:
         group: All connections of the port.

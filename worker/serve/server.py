@@ -1,4 +1,4 @@
-"""The HTTP server: up before the engine is, drained before the worker ends."""
+"""The HTTP server: starts before the engine, and drains before the worker exits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From resolved values to the argument list that vLLM's own parser reads."""
+"""Convert resolved values to arguments of vLLM's own parser."""
 
 from __future__ import annotations
 

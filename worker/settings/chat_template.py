@@ -23,7 +23,7 @@ def is_template(text: str) -> bool:
 
 
 def find_template_error(template: str) -> str | None:
-    """Return what makes a template useless, with its line; None where it compiles.
+    """Return the error of a template with its line; None if it compiles.
 
     Unknown filters and tests are found too. What depends on a request's messages is not.
     """

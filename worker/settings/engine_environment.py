@@ -1,4 +1,4 @@
-"""What the engine's process gets through its environment, and where caches are kept."""
+"""Environment variables of the engine's process, and the folders of caches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ which an engine without progress counts as hung."""
 
 
 def engine_environment(settings: WorkerSettings, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables to add for the engine's process; secrets travel here, not in argv."""
+    """Return the variables to add for the engine's process. Secrets are here, not in argv."""
     variables: dict[str, str] = {
         "VLLM_LOGGING_LEVEL": settings.logging.engine_level,
         "VLLM_MAX_STOP_STRINGS": str(settings.requests.max_stop_strings),
@@ -96,7 +96,7 @@ def _unset(variables: Mapping[str, str], environ: Mapping[str, str]) -> dict[str
 
 
 def choose_cache(settings: WorkerSettings, version: str) -> Path | None:
-    """Return the folder that keeps caches between starts, None where nothing lasts.
+    """Return the folder that keeps caches between starts, None if there is none.
 
     Args:
         settings: The settings.
@@ -108,5 +108,5 @@ def choose_cache(settings: WorkerSettings, version: str) -> Path | None:
 
 
 def base_path(settings: WorkerSettings) -> Path | None:
-    """Return the folder that lasts between starts, None where there is none."""
+    """Return the persistent folder, None if there is none."""
     return settings.storage.base_path or (VOLUME if VOLUME.is_dir() else None)

@@ -1,4 +1,4 @@
-"""From an environment to `Settings`, or to every problem at once."""
+"""Resolve an environment to `Settings`, or report all problems."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class MachineDefaultsSource(SettingsSource):
             self._values.set(key, value, origin)
 
     def _get(self, group: str, name: str) -> Any:
-        """Return what a higher source set, else the worker's own default."""
+        """Return the value of a higher source, else the worker's own default."""
         default = None
         if group != VLLM:
             default = getattr(self.settings_cls.model_fields[group].default, name)

@@ -1,4 +1,4 @@
-"""Rules over GPUs and machines: what they can share, and what each of them must have."""
+"""Rules about GPUs and machines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SIZES = (
 
 
 def check_parallel(values: Values, inputs: Inputs) -> Iterator[Problem]:
-    """Yield what is wrong with the parallel sizes, for this model, on these machines."""
+    """Yield the problems of the parallel sizes, for this model and these machines."""
     if values.get("multi_node"):
         for problem in _check_cluster(values, inputs):
             yield dataclasses.replace(problem, anchor=ANCHOR)
@@ -52,7 +52,7 @@ def warn_alone(values: Values) -> Iterator[Problem]:
 
 
 def warn_stored_responses(values: Values, inputs: Inputs) -> Iterator[Problem]:
-    """Yield warnings if stored responses (`store` of the Responses API) can be out of reach.
+    """Yield warnings if stored responses (`store` of the Responses API) can be unavailable.
 
     vLLM keeps them in the memory of one API server.
     """
@@ -73,7 +73,7 @@ def warn_stored_responses(values: Values, inputs: Inputs) -> Iterator[Problem]:
 
 
 def _check_cluster(values: Values, inputs: Inputs) -> Iterator[Problem]:
-    """Yield what a cluster's machines lack, or do not agree about."""
+    """Yield the problems of a cluster's settings."""
     mode = values.get("worker_mode")
     is_serverless = inputs.environ.get(JOB_SOURCE) or inputs.environ.get(ENDPOINT)
     if mode in ("queue", "load-balancer") or (mode == "auto" and is_serverless):
@@ -97,7 +97,7 @@ def _check_cluster(values: Values, inputs: Inputs) -> Iterator[Problem]:
 
 
 def _check_gpus(values: Values, inputs: Inputs) -> Iterator[Problem]:
-    """Yield a problem if the sizes ask for more GPUs than there are, or cannot be spread."""
+    """Yield a problem if the sizes need more GPUs than available, or cannot be distributed."""
     machines = values.get("num_nodes") if values.get("multi_node") else 1
     sizes = {key: values.get(key) or 1 for key in SIZES}
     if machines == 1:

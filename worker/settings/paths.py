@@ -1,4 +1,4 @@
-"""Rules over paths: whether the files and folders that settings name can be used."""
+"""Rules about paths: whether files and folders in the settings can be used."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MEMBERS = (
 
 
 def find_model_fault(text: str, *, needs_config: bool = True) -> str | None:
-    """Return what is wrong with a model's folder, None where nothing is.
+    """Return the problem of a model's folder, None if it is valid.
 
     Args:
         text: Path of the folder or file.
@@ -65,7 +65,7 @@ def find_model_fault(text: str, *, needs_config: bool = True) -> str | None:
 
 
 def find_adapter_fault(text: str) -> str | None:
-    """Return what is wrong with a LoRA adapter's folder; a repository id is not checked."""
+    """Return the problem of a LoRA adapter's folder. Repository ids are not checked."""
     path = Path(text).expanduser() if text.startswith("~") else Path(text)
     if not exists(path):
         return "no such folder" if is_path(text) else None
@@ -107,7 +107,7 @@ def _check_model(values: Values, inputs: Inputs) -> Iterator[Problem]:
 
 
 def _check_paths(values: Values, inputs: Inputs) -> Iterator[Problem]:
-    """Check that paths exist; whether a repository exists, only the hub knows."""
+    """Check that paths exist. Repository ids are not checked."""
     if not inputs.is_local:
         return
     for key in FOLDERS:

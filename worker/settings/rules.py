@@ -1,4 +1,4 @@
-"""Rules over more than one setting: what vLLM would find out only after it has started."""
+"""Rules that involve several settings, which vLLM would check only after its start."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ Rule = Callable[[Values, Inputs], Iterator[Problem]]
 
 
 def apply_rules(values: Values, inputs: Inputs) -> Iterator[Problem]:
-    """Yield what is wrong with the settings taken together."""
+    """Yield the problems of combinations of settings."""
     for rule in RULES:
         yield from rule(values, inputs)
 

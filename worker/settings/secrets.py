@@ -39,7 +39,7 @@ def _url_password(value: str) -> str | None:
 
 
 def redact_problem(problem: Problem, redact: Redactor) -> Problem:
-    """Return the problem with every secret hidden in what it repeats of the user's input.
+    """Return the problem with all secrets of the user's input hidden.
 
     What is not UTF-8 is escaped, because no output could show it.
     """

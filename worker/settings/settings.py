@@ -1,4 +1,4 @@
-"""The settings: what every other part of the worker reads."""
+"""The resolved settings, which all other parts of the worker read."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Settings(WorkerSettings):
         return dict(self.environment)
 
     def profile_text(self) -> str:
-        """Return which profile was read and why, for the log; empty without one."""
+        """Return the chosen profile and the reason, for the log; empty without one."""
         if self.profile is None:
             return ""
         found = self.values.find("profile")

@@ -35,7 +35,7 @@ UNSET = frozenset({"", "none", "null"})
 
 @dataclass(slots=True)
 class Inputs:
-    """What the sources read from, and what they find.
+    """Inputs and results of the sources.
 
     Attributes:
         environ: The process's environment.
@@ -70,7 +70,7 @@ class Inputs:
         return next((found for values in self.values if (found := values.find(key))), None)
 
     def find_manifest(self) -> ImageManifest | None:
-        """Return what the image holds, None where nothing was baked; report a broken manifest."""
+        """Return the image's manifest, None if nothing was baked; report a broken manifest."""
         if self.manifest_is_read or not self.use_local_models:
             return self.manifest
         self.manifest_is_read = True
@@ -114,7 +114,7 @@ class SettingsSource(PydanticBaseSettingsSource):
 
 
 class WrittenSource(SettingsSource):
-    """Base of the sources that people write: names with text or YAML values."""
+    """Base of the hand-written sources: names with text or YAML values."""
 
     origin: str
     """Its name in the provenance, e.g. `environment`, `profile qwen3`."""
@@ -123,7 +123,7 @@ class WrittenSource(SettingsSource):
     """Whether a console's form may have filled it in, with 0 for an empty number field."""
 
     def location(self, name: str) -> str:
-        """Return where a reader finds a name."""
+        """Return the location of a name."""
         return f"{self.origin}:{name}"
 
     @abstractmethod
@@ -161,7 +161,7 @@ class WrittenSource(SettingsSource):
         return values
 
     def _read_renamed(self, by_variable: Mapping[str, tuple[str, Any]]) -> Iterator[ResolvedValue]:
-        """Yield what renamed variables set; report these and the removed ones."""
+        """Yield the values of renamed variables; report these and the removed ones."""
         for variable, item in {**REMOVED, **RENAMED}.items():
             name, raw = by_variable.get(variable, ("", None))
             location = self.location(name)
@@ -186,7 +186,7 @@ class WrittenSource(SettingsSource):
     def _read_option(
         self, option: Option, by_variable: Mapping[str, tuple[str, Any]]
     ) -> Iterator[ResolvedValue]:
-        """Yield the value of each name of an option that is written; the first one counts."""
+        """Yield the value of each spelling of an option; the first one counts."""
         for variable in (option.name, *option.aliases):
             name, raw = by_variable.get(variable, ("", None))
             if is_unset(raw, option, from_form=self.from_form):

@@ -1,4 +1,4 @@
-"""Values with their origins, and what was found while they were read."""
+"""Values with their origins, and the problems found while reading them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Values:
         return load_registry().by_key[key].engine_default if found is None else found.value
 
     def location(self, key: str) -> str:
-        """Return where an option was set, its variable where it was not."""
+        """Return the location of an option; its variable if it is not set."""
         found = self.find(key)
         return found.location if found else load_registry().by_key[key].name
 
@@ -75,7 +75,7 @@ class Values:
         self.add(ResolvedValue(option, value, origin, location or option.name))
 
     def discard(self, item: ResolvedValue) -> None:
-        """Leave an option without a value."""
+        """Remove an option's value."""
         self._items.pop(item.option.name, None)
 
     def problem(self, key: str, message: str, expected: str | None = None) -> Problem:
@@ -84,7 +84,7 @@ class Values:
         return (self.find(key) or unset).problem(message, expected)
 
     def merge(self, upper: Values) -> None:
-        """Add the values of a source that wins over these; JSON objects are merged by member."""
+        """Add the values of a source with higher precedence; JSON objects are merged by key."""
         for item in upper:
             lower = self._items.get(item.option.name)
             if lower and isinstance(lower.value, dict) and isinstance(item.value, dict):
@@ -113,7 +113,7 @@ class Diagnostics:
 
 
 def merge_objects(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both objects in one; `upper` wins where both have a plain value."""
+    """Return both objects merged; plain values of `upper` have precedence."""
     merged = dict(lower)
     for key, value in upper.items():
         below = merged.get(key)

@@ -88,7 +88,7 @@ class ConfigFileSource(YamlSource):
 
 
 class ProfileSource(YamlSource):
-    """The profile's settings; also its name, where nobody named it."""
+    """The profile's settings, and its name if it was chosen automatically."""
 
     origin = "profile"
 
@@ -145,7 +145,7 @@ class ProfileSource(YamlSource):
         return values
 
     def _choose(self) -> tuple[Profile | None, str]:
-        """Return the built-in profile of the model, and what names the model."""
+        """Return the built-in profile of the model, and the setting that names the model."""
         automatic = self.inputs.find("auto_profile")
         manifest, given = self.inputs.find_manifest(), self.inputs.find("model_name")
         model, location = "", BAKED

@@ -1,4 +1,4 @@
-"""What the capture of vLLM's options cannot know: names, presentation, late checks, defaults."""
+"""Additions to the captured vLLM options: names, presentation, late checks, defaults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.yaml_reader import read_table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override(Meta):
-    """What is added to one captured option.
+    """Additions to one captured option.
 
     Attributes:
         category: Heading in the console forms; None keeps the option out of them.

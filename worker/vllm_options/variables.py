@@ -35,7 +35,7 @@ def explain_unread(
 ) -> tuple[str, tuple[str, ...]] | None:
     """Return why the pinned vLLM does not read a variable, and what was probably meant.
 
-    None where it does read it, or where that is unknown.
+    None if it reads it, or if that is unknown.
 
     Args:
         name: The variable.

@@ -47,7 +47,7 @@ class LimitError(WorkerError):
 
 
 class UnansweredError(WorkerError):
-    """It is not known whether RunPod carried a call out."""
+    """It is not known whether RunPod executed a call."""
 
 
 class Summary(BaseModel):
@@ -125,7 +125,7 @@ class BatchClient(RunpodClient):
         await self._send("POST", f"/{batch_id}/finalize")
 
     async def cancel(self, batch_id: str) -> None:
-        """Cancel a batch; what is in progress finishes."""
+        """Cancel a batch; running requests finish."""
         await self._repeat(lambda: self._send("POST", f"/{batch_id}/cancel"))
 
     async def results(self, batch_id: str) -> AsyncIterator[dict[str, Any]]:
@@ -142,7 +142,7 @@ class BatchClient(RunpodClient):
                 return
 
     async def _repeat(self, call: Callable[[], Awaitable[ResultT]]) -> ResultT:
-        """Repeat a call that may be carried out twice, until RunPod answers.
+        """Repeat an idempotent call until RunPod answers.
 
         Raises:
             UnavailableError: RunPod did not answer for too long.

@@ -84,7 +84,7 @@ class LineProblem:
 
 
 class InvalidFileError(WorkerError):
-    """The file cannot be sent; holds every problem found."""
+    """The file cannot be sent; has all problems."""
 
     def __init__(self, path: Path, problems: list[LineProblem]) -> None:
         self.problems = problems

@@ -106,7 +106,7 @@ class BatchRun:
             wait_s = min(wait_s * 1.5, MAX_POLL_S)
 
     async def cancel(self) -> None:
-        """Cancel what has not started; collect what has ended."""
+        """Cancel requests that have not started; collect finished ones."""
         for part in self._progress.parts:
             if part.batch_id is not None and not part.collected:
                 if not (await self._client.get(part.batch_id)).is_over:

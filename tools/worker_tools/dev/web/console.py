@@ -37,7 +37,7 @@ def find_model(environ: Mapping[str, str]) -> str | None:
 
 
 class Console:
-    """Watches a deployment that is not started yet, and adds the page to its endpoint.
+    """Watches a deployment that has not started, and adds the page to its endpoint.
 
     Args:
         deployment: The deployment; its output has to go to `log`.
@@ -69,14 +69,14 @@ class Console:
         self._start(self._watch())
 
     async def __aexit__(self, *_error: object) -> None:
-        """Stop watching; a restart that is under way is given up."""
+        """Stop watching; cancel a running restart."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.engine.forget()
 
     def state(self) -> dict[str, Any]:
-        """Return what the head of each page shows."""
+        """Return the content of the page header."""
         deployment = self.deployment
         records = deployment.endpoint.store.workers
         workers = []
@@ -95,7 +95,7 @@ class Console:
         }
 
     async def about(self) -> dict[str, Any]:
-        """Return what stays the same until a restart."""
+        """Return the data that only a restart changes."""
         endpoint = self.deployment.endpoint
         return {
             "model": await asyncio.to_thread(find_model, self.deployment.environ),

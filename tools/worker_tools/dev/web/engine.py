@@ -1,4 +1,4 @@
-"""vLLM itself, past the worker: its metrics over time, and what its model takes."""
+"""vLLM's metrics over time, and the input of its model, read directly from vLLM."""
 
 from __future__ import annotations
 

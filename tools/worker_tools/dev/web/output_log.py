@@ -53,7 +53,7 @@ def parse_line(line: str) -> tuple[str, str, str | None]:
 
 
 class OutputLog:
-    """Keeps what the workers print; cheap, because they print little."""
+    """Stores the output of the workers, which is small."""
 
     def __init__(self) -> None:
         self._lines: deque[Line] = deque(maxlen=MOST_LINES)
@@ -67,7 +67,7 @@ class OutputLog:
         return self._count
 
     def begin_start(self) -> None:
-        """Forget the last start: another one begins."""
+        """Clear the last start, because a new one begins."""
         self.began_ms = time.time() * 1000
         self.phases: list[dict[str, Any]] = []
         self.report: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""The page and its files, with headers that keep everything foreign out."""
+"""The page and its files, with headers that block foreign content."""
 
 from __future__ import annotations
 
