@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
@@ -15,6 +16,7 @@ from worker.engine import readahead, startup_tasks
 from worker.engine.prefetch import Prefetch
 from worker.engine.readahead import (
     list_loaded_files,
+    note_reads,
     read_list,
     request_files,
     wait_for_files,
@@ -51,6 +53,38 @@ def test_files_are_requested_and_missing_ones_left_out(tmp_path: Path) -> None:
     (tmp_path / "there").write_bytes(b"0" * 5000)
 
     assert request_files([str(tmp_path / "there"), str(tmp_path / "gone")]) == 1
+
+
+def test_opened_files_and_listed_folders_are_noted(tmp_path: Path) -> None:
+    (tmp_path / "METADATA").write_text("Name: worker")
+    noted = note_reads()
+
+    (tmp_path / "METADATA").read_text()
+    os.listdir(tmp_path)
+    with contextlib.suppress(FileNotFoundError):
+        (tmp_path / "gone").read_text()
+
+    assert {str(tmp_path / "METADATA"), str(tmp_path)} <= set(noted)
+
+
+def test_source_of_a_module_and_folders_are_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Python lists the folders of a package, and compares the time of a source with its bytecode.
+    cached = tmp_path / "__pycache__" / f"module.{sys.implementation.cache_tag}.pyc"
+    cached.parent.mkdir()
+    cached.write_bytes(b"0")
+    (tmp_path / "module.py").touch()
+    asked = []
+    for name in ("stat", "listdir"):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda path, real=real, **options: asked.append(path) or real(path, **options)
+        )
+
+    assert request_files([str(cached), str(tmp_path)]) == 2
+
+    assert {str(tmp_path / "module.py"), str(tmp_path)} <= set(asked)
 
 
 def test_large_file_is_requested_in_steps_that_the_kernel_reads_whole(

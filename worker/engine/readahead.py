@@ -8,12 +8,16 @@ worker then asks the kernel for all of them at once, and lets the weights wait f
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import sys
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+from worker.engine.forked import run_in_fork
 
 LIST = Path(__file__).with_name("readahead.txt")
 """One path per line, in the order of the import. Missing where no image was built."""
@@ -25,6 +29,9 @@ STEP_BYTES = 128 * 1024
 """Bytes per request. Linux caps one request at its read-ahead; this is the default."""
 
 POLL_S = 0.02
+
+READS = frozenset({"open", "os.listdir", "os.scandir"})
+"""Python's audit events of what reads a disk."""
 
 MAPS = Path("/proc/self/maps")
 
@@ -44,6 +51,19 @@ def list_loaded_files(maps: Path = MAPS) -> list[str]:
     return [path for path in found if os.path.isfile(path)]
 
 
+def note_reads() -> dict[str, None]:
+    """Return a collection that grows with each file that this process opens and folder it lists."""
+    noted: dict[str, None] = {}
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        # Modules read their source, libraries the metadata of packages.
+        if event in READS and isinstance(arguments[0], str | bytes | os.PathLike):
+            noted[os.path.abspath(os.fsdecode(arguments[0]))] = None
+
+    sys.addaudithook(note)
+    return noted
+
+
 def record(target: Path = LIST) -> int:
     """Import vLLM as a start does, write the list and return its length.
 
@@ -52,11 +72,15 @@ def record(target: Path = LIST) -> int:
     """
     from worker.engine import vllm_import
 
+    # In another process, because a start reads the list of transformers' names instead.
+    run_in_fork(vllm_import.record_structure)
+    noted = note_reads()
     vllm_import.import_configuration()
     vllm_import.import_engine()
     vllm_import.import_all(("vllm.entrypoints.cli.serve", *vllm_import.SERVER_MODULES))
-    files = list_loaded_files()
-    vllm_import.record_structure()
+    roots = tuple(root for root in sys.path if root)
+    read = [path for path in list(noted) if path.startswith(roots) and os.path.exists(path)]
+    files = list(dict.fromkeys([*list_loaded_files(), *read]))
     target.write_text("".join(f"{path}\n" for path in files), encoding="utf-8")
     return len(files)
 
@@ -70,7 +94,7 @@ def read_list(source: Path = LIST) -> list[str]:
 
 
 def request_files(files: Iterable[str]) -> int:
-    """Ask the kernel to read files into the page cache; return the number of files.
+    """Ask the kernel to read files and folders into its caches; return their number.
 
     A file that is there already costs three system calls.
     """
@@ -80,12 +104,18 @@ def request_files(files: Iterable[str]) -> int:
 
 def _request(path: str) -> bool:
     with contextlib.suppress(OSError):
+        if os.path.isdir(path):
+            os.listdir(path)
+            return True
         descriptor = os.open(path, os.O_RDONLY)
         try:
             for start in range(0, os.fstat(descriptor).st_size, STEP_BYTES):
                 os.posix_fadvise(descriptor, start, STEP_BYTES, os.POSIX_FADV_WILLNEED)
         finally:
             os.close(descriptor)
+        if path.endswith(".pyc"):
+            # Python compares the time of the source, which the disk keeps elsewhere.
+            os.stat(importlib.util.source_from_cache(path))
         return True
     return False
 
