@@ -92,7 +92,7 @@ ERROR_SPECS: dict[Code, ErrorSpec] = {
     Code.INVALID_JSON_VALUE: ErrorSpec(
         400,
         _CALLER,
-        "The input holds a value that JSON cannot represent: NaN, infinity, an integer beyond "
+        "The input has a value that JSON cannot represent: NaN, infinity, an integer beyond "
         "64 bits, half of a surrogate pair, or text that is not UTF-8.",
         "Send finite numbers and well-formed Unicode text.",
     ),

@@ -141,7 +141,7 @@ class NativeInput(BatchingInput):
     ] = None
     """Amount of reasoning of a reasoning model."""
     include_reasoning: Annotated[bool, Meta(input_modes=_MESSAGES)] = True
-    """Returns the reasoning beside the answer."""
+    """Returns the reasoning in addition to the answer."""
     suffix: Annotated[str | None, Meta(input_modes=_PROMPT)] = None
     """Text after the gap to fill; for models that support it."""
     media_io_kwargs: Annotated[MediaOptions | None, Meta(input_modes=_MESSAGES)] = None

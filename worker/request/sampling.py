@@ -137,7 +137,7 @@ class SamplingParameters(Parameters):
     bad_words: Texts | None = None
     """Texts that may not be generated."""
     structured_outputs: StructuredOutputs | None = None
-    """Constrains the output to a format. May also be sent beside `sampling_params`."""
+    """Constrains the output to a format. Also accepted next to `sampling_params`."""
     truncate_prompt_tokens: Annotated[int | None, Meta(unit="tokens"), Field(ge=-1)] = None
     """Truncates the prompt to this number of tokens; -1 means the model's limit."""
     truncation_side: TruncationSide | None = None

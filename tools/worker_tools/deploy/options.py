@@ -36,30 +36,33 @@ class DeployOptions:
 
     profile: Annotated[
         str | None,
-        typer.Argument(help="A profile (`worker profiles`), or a model's repository id."),
+        typer.Argument(help="Profile (see `worker profiles`) or repository id of a model."),
     ] = None
     image: Annotated[
         str | None,
         typer.Option(help=f"Image of this worker in a registry, with its tag: {IMAGE}."),
     ] = None
     name: Annotated[
-        str | None, typer.Option(help="Name of the endpoint; else the profile's or the model's.")
+        str | None, typer.Option(help="Name of the endpoint. Default: from the profile or model.")
     ] = None
     mode: Annotated[
-        EndpointMode, typer.Option(help="Jobs from RunPod's queue, or HTTP from its load balancer.")
+        EndpointMode, typer.Option(help="Type of endpoint: RunPod's queue or load balancer.")
     ] = "queue"
     gpu: Annotated[
         list[str] | None,
         typer.Option(
-            help="RunPod pool or GPU, first choice first; several are possible. Else those that "
-            "hold the model, the cheapest first."
+            help="RunPod pool or GPU, in order of preference. Repeatable. Default: those that fit "
+            "the model, cheapest first."
         ),
     ] = None
     gpus: Annotated[
-        int | None, typer.Option(min=1, max=8, help="GPUs of one worker; else as few as fit.")
+        int | None, typer.Option(min=1, max=8, help="GPUs per worker. Default: as few as fit.")
     ] = None
     workers_min: Annotated[
-        int, typer.Option(min=0, max=1000, help="Workers that always run, and always cost.")
+        int,
+        typer.Option(
+            min=0, max=1000, help="Number of workers that always run and are always billed."
+        ),
     ] = 0
     workers_max: Annotated[
         int,
@@ -67,13 +70,13 @@ class DeployOptions:
     ] = 3
     scale_by: Annotated[
         ScaleBy | None,
-        typer.Option(help="Start workers by requests, or (queue only) by seconds of waiting."),
+        typer.Option(help="Scale by number of requests or (queue only) by waiting time."),
     ] = None
     scale_value: Annotated[
         float | None,
         typer.Option(
             min=0.5,
-            help="Requests of one worker, or seconds; else what the cache holds, or "
+            help="Requests per worker, or seconds. Default: what the KV cache fits, or "
             f"{QUEUE_DELAY_S:g} s.",
         ),
     ] = None
@@ -82,20 +85,20 @@ class DeployOptions:
         typer.Option(
             min=1,
             max=3600,
-            help=f"Seconds that a worker stays, and costs, after its last request; {IDLE_S} unless "
-            "set. RunPod rejects it for a queue that scales by requests.",
+            help=f"Billed seconds that a worker stays after its last request. Default: {IDLE_S}. "
+            "RunPod rejects it for a queue that scales by requests.",
         ),
     ] = None
     flashboot: Annotated[
-        bool, typer.Option(help="RunPod's snapshots of workers, for faster starts.")
+        bool, typer.Option(help="RunPod's worker snapshots, for faster starts.")
     ] = True
     network_volume: Annotated[
         str | None,
-        typer.Option(help="Id of a network volume for models and caches; ties to its data center."),
+        typer.Option(help="Id of a network volume. Limits workers to its data center."),
     ] = None
     disk: Annotated[
         int | None,
-        typer.Option(min=1, help="Container disk, GB; else computed from the model's weights."),
+        typer.Option(min=1, help="Container disk, GB. Default: computed from the weights."),
     ] = None
     registry: Annotated[
         str | None, typer.Option(help="Id of the registry credential of a private image.")
@@ -104,18 +107,18 @@ class DeployOptions:
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="Setting of the worker; NAME alone takes this shell's value. Repeatable.",
+            help="Setting of the worker. NAME alone uses your shell's value. Repeatable.",
         ),
     ] = None
     secret: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME[=SECRET]",
-            help="Variable from a RunPod secret, of the same name unless given. Repeatable.",
+            help="Variable from a RunPod secret, by default of the same name. Repeatable.",
         ),
     ] = None
     execute: Annotated[
-        bool, typer.Option("--execute", help="Create it, with the key in RUNPOD_API_KEY.")
+        bool, typer.Option("--execute", help="Create the endpoint, with the key in RUNPOD_API_KEY.")
     ] = False
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, with the exact requests.")

@@ -110,7 +110,7 @@ def render_requests(settings: Mapping[str, object]) -> str:
         (
             "Native input",
             "Values must have the right type; `null` means unset. Sampling parameters are also "
-            "accepted beside `sampling_params`. Different values in both places are an error.",
+            "accepted next to `sampling_params`. Different values in both places are an error.",
             _parameter_table(NativeInput, settings),
         ),
         (
