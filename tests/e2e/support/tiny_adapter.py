@@ -23,7 +23,7 @@ def build_tiny_adapter(directory: Path, model: Path) -> Path:
     return write_adapter(
         directory,
         [
-            f"model.language_model.model.decoder.layers.{number}.fc2"
+            f"language_model.model.decoder.layers.{number}.fc2"
             for number in range(text["num_hidden_layers"])
         ],
         (text["ffn_dim"], text["hidden_size"]),
