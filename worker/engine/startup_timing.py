@@ -46,8 +46,8 @@ SLOW_S: Mapping[str, float] = {DOWNLOAD: 2, READ: 10, COMPILE: 5, GRAPHS: 5}
 SUGGESTIONS: Mapping[str, str] = {
     DOWNLOAD: "The weights were downloaded: bake the model into the image, or attach a volume to "
     "keep them.",
-    READ: "The weights were read slowly: bake the model into the image, or set "
-    "SAFETENSORS_LOAD_STRATEGY=eager or LOAD_FORMAT=runai_streamer for a network volume.",
+    READ: "The weights were read slowly: bake the model into the image. A "
+    "network volume delays every start by what its bandwidth takes beyond the import.",
     GRAPHS: "Capturing CUDA graphs took long: set fewer sizes in CUDAGRAPH_CAPTURE_SIZES, or "
     "STARTUP_PROFILE=fast, which captures nine.",
 }
