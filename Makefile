@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 COVERAGE ?= # `make test COVERAGE=--cov`: coverage of the unit tests, with its floor
+ENGINES ?= 1# `make test ENGINES=2`: end-to-end tests of two modules, and so two engines, at a time
 
 # Some images set it: each process would then compile every module and rewrite every test again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -24,7 +25,7 @@ dev: install ## A local RunPod endpoint that stays up, with the demo model or MO
 
 test: install ## All tests: units on every core, then end to end with one real vLLM
 	$(BIN)/pytest -m "not e2e" --ignore=tests/e2e -n logical --dist worksteal --durations=10 $(COVERAGE)
-	$(BIN)/pytest -m "e2e and not faults" --durations=10
+	$(BIN)/pytest -m "e2e and not faults" -n $(ENGINES) --dist loadfile --durations=10
 
 test-faults: install ## The longest end-to-end tests: hangs, overload, broken models and downloads
 	$(BIN)/pytest -m faults --durations=10

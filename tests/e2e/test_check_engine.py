@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,52 +14,62 @@ import pytest
 from worker.errors import ExitCode
 
 ENVIRON = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-RIGHT: dict[str, str] = {}
 
 
-def check(model: Path, **variables: str) -> tuple[int, dict[str, Any]]:
+async def check(model: Path, **variables: str) -> tuple[int, dict[str, Any]]:
     """Return exit status and data of `worker check --engine --json` for a model."""
-    done = subprocess.run(
-        [sys.executable, "-m", "worker", "check", "--engine", "--json"],
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", "check", "--engine", "--json"),
         env={**ENVIRON, "MODEL_NAME": str(model), "LOAD_FORMAT": "dummy", **variables},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
-    assert "Traceback" not in done.stderr
-    return done.returncode, json.loads(done.stdout)
+    output, errors = await process.communicate()
+    assert b"Traceback" not in errors
+    return process.returncode, json.loads(output)
 
 
-@pytest.mark.parametrize(
-    ("variables", "status", "fragment"),
-    [
-        pytest.param(RIGHT, ExitCode.OK, None, id="right"),
-        pytest.param(
-            {"MAX_MODEL_LEN": "99999"},
-            ExitCode.ENGINE_START,
-            "does not support a context of this length",
-            id="too-long-for-the-model",
-        ),
-        pytest.param(
-            {"QUANTIZATION": "awq"},
-            ExitCode.ENGINE_START,
-            "was not quantized that way",
-            id="not-quantized",
-        ),
-    ],
-)
+CASES: dict[str, tuple[dict[str, str], int, str]] = {
+    "right": ({}, ExitCode.OK, ""),
+    "too-long-for-the-model": (
+        {"MAX_MODEL_LEN": "99999"},
+        ExitCode.ENGINE_START,
+        "does not support a context of this length",
+    ),
+    "not-quantized": (
+        {"QUANTIZATION": "awq"},
+        ExitCode.ENGINE_START,
+        "was not quantized that way",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def checked(tiny_model: Path) -> dict[str, tuple[int, dict[str, Any]]]:
+    """Status and data of each case. They run side by side: each imports vLLM for seconds."""
+
+    async def check_all() -> list[tuple[int, dict[str, Any]]]:
+        runs = (check(tiny_model, **variables) for variables, _, _ in CASES.values())
+        return await asyncio.gather(*runs)
+
+    return dict(zip(CASES, asyncio.run(check_all()), strict=True))
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_check_engine_builds_the_configuration_of_the_real_model(
-    tiny_model: Path, variables: dict[str, str], status: int, fragment: str | None
+    checked: dict[str, tuple[int, dict[str, Any]]], case: str
 ) -> None:
-    ended, data = check(tiny_model, **variables)
+    _, status, fragment = CASES[case]
+    ended, data = checked[case]
     assert ended == status
     assert data["ok"] is data["engine"]["ok"] is (status == ExitCode.OK)
-    assert fragment is None or fragment in data["engine"]["error"]
+    assert fragment in data["engine"].get("error", "")
 
 
-def test_check_engine_does_not_ask_vllm_where_the_settings_are_wrong(tiny_model: Path) -> None:
-    ended, data = check(tiny_model, MAX_NUM_SEQS="many")
+async def test_check_engine_does_not_ask_vllm_where_the_settings_are_wrong(
+    tiny_model: Path,
+) -> None:
+    ended, data = await check(tiny_model, MAX_NUM_SEQS="many")
     assert ended == ExitCode.CONFIGURATION
     assert "engine" not in data
     assert [problem["where"] for problem in data["problems"]] == ["MAX_NUM_SEQS"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,8 +25,10 @@ from worker_tools.dev.deployment import WorkerExitError
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-def shared_memory() -> set[str]:
-    return set(os.listdir("/dev/shm"))
+def shared_memory(pids: set[int]) -> set[Path]:
+    """Return the files of /dev/shm that processes have mapped."""
+    maps = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in pids)
+    return {Path(path) for path in re.findall(r"/dev/shm/\S+", maps)}
 
 
 @asynccontextmanager
@@ -48,10 +51,10 @@ async def serving(
 async def test_engine_killed_fails_the_job_and_ends_the_worker(
     tiny_model: Path, victim: str
 ) -> None:
-    before = shared_memory()
     async with serving(tiny_model) as (deployment, api, output):
         worker = deployment.processes[0].pid
         processes = descendants(worker)
+        shared = shared_memory(processes)
         job_id = await api.run(LONG)
         await api.wait_for(job_id, "IN_PROGRESS")
         os.kill(find_process(processes, victim), signal.SIGKILL)
@@ -64,7 +67,8 @@ async def test_engine_killed_fails_the_job_and_ends_the_worker(
         assert any("this worker ends" in line for line in output)
         queued = await api.run({"prompt": "Once"})
         assert (await api.call("GET", f"/status/{queued}"))["status"] == "IN_QUEUE"
-    assert shared_memory() - before == set()
+    assert shared, "vLLM's processes talk over shared memory"
+    assert [path for path in shared if path.exists()] == []
 
 
 async def test_worker_killed_leaves_no_process(tmp_path: Path) -> None:
