@@ -14,6 +14,7 @@ from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.pooling.base.serving import PoolingBaseServing
 from vllm.entrypoints.serve.engine.serving import BaseServing
 from vllm.entrypoints.serve.lora import api_router
+from vllm.distributed import get_pp_group
 from vllm.exceptions import GracefulHTTPError, VLLMNotFoundError, VLLMValidationError
 from vllm.lora import model_manager, worker_manager
 from vllm.lora.peft_helper import PEFTHelper
@@ -41,7 +42,9 @@ print(json.dumps({
         "lora = self._load_adapter(lora_request)", "self._adapter_manager.add_adapter(lora)",
         "def list_adapters(self)"),
     "manager": lacks(model_manager, "self.modules: dict", "self.packed_modules: dict",
-        "def remove_adapter(self, adapter_id: int)", "self.lora_config ="),
+        "def remove_adapter(self, adapter_id: int)", "self.lora_config =",
+        "self.is_pooling_model ="),
+    "pipeline": list(inspect.signature(get_pp_group).parameters),
     "layers": lacks(LinearBase, "self.input_size =", "self.output_size =", "self.tp_size ="),
     "errors": [issubclass(kind, Exception) for kind in
         (GracefulHTTPError, VLLMNotFoundError, VLLMValidationError, EngineDeadError)],
@@ -69,6 +72,7 @@ def contract() -> dict[str, object]:
         ("check", ["self", "lora_config"], "an adapter is checked before its weights come"),
         ("worker", [], "the patch checks shapes and forgets an adapter that fails"),
         ("manager", [], "the patch compares its layers with those of the adapter"),
+        ("pipeline", [], "the patch asks whether this process has all layers"),
         ("layers", [], "the sizes of a layer are those of the whole model"),
         ("errors", [True] * 4, "vLLM's server turns them into answers"),
     ],

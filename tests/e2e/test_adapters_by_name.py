@@ -51,6 +51,7 @@ def hub(folder: Path, tiny_model: Path) -> Iterator[Hub]:
         "rank": {"rank": 64},
         "narrow": {"inputs": 64},
         "wide": {"inputs": 256},
+        "nowhere": {"module": "cross.o_proj"},
         "foreign": {"module": "mlp.gate_and_more"},
     }
     for name, change in bad.items():
@@ -249,6 +250,7 @@ async def test_private_adapter_is_read_with_the_token(named: Api) -> None:
         ("org/narrow", "has 64 inputs, the model's 128; it was made for org/base"),
         ("org/wide", "has 256 inputs, the model's 128"),
         ("org/foreign", "layers that the model does not have"),
+        ("org/nowhere", "changes no layer"),
         ("org/no-config", "has no adapter_config.json"),
         ("org/no-weights", "has no adapter_model.safetensors"),
         ("org/pickle", "has no adapter_model.safetensors"),

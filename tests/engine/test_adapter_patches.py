@@ -9,7 +9,14 @@ from typing import Any
 import numpy
 import pytest
 
-from worker.engine.adapter_patches import FOREIGN_LAYERS, LoadedAdapters, explain, find_shape_fault
+from worker.engine.adapter_patches import (
+    FOREIGN_LAYERS,
+    NO_LAYER,
+    LoadedAdapters,
+    changes_nothing,
+    explain,
+    find_shape_fault,
+)
 from worker.engine.adapters import CONFIG, FIRST_ID, WEIGHTS
 
 
@@ -79,9 +86,32 @@ def test_heads_that_are_copied_to_several_gpus_are_not_counted() -> None:
     assert find("k", weights(64, 8), tp_size=4) is None
 
 
+@pytest.mark.parametrize(
+    ("names", "pooling", "expected"),
+    [
+        (["o"], False, False),
+        (["other", "q"], False, False),
+        (["other"], False, True),
+        (["x.experts.0.w1"], False, False),
+        (["lm_head"], False, False),
+        (["other"], True, False),
+        ([], False, True),
+    ],
+)
+def test_changes_nothing_knows_the_layers_of_the_model(
+    names: list[str], pooling: bool, expected: bool
+) -> None:
+    manager = types.SimpleNamespace(
+        is_pooling_model=pooling, modules={"o": 0, "qkv": 0}, packed_modules={"qkv": ["q", "k"]}
+    )
+    loaded = types.SimpleNamespace(loras=dict.fromkeys(names))
+    assert changes_nothing(loaded, manager) is expected
+
+
 def test_explain_hides_paths_and_code() -> None:
     foreign = f"While loading /cache/x, expected {{'a'}} but received ['b']. {FOREIGN_LAYERS}"
     assert explain(foreign) == "it changes layers that the model does not have"
+    assert explain(f"Worker failed with error '{NO_LAYER}', please") == NO_LAYER
     assert "header" not in explain("Error while deserializing header: /cache/x")
 
 

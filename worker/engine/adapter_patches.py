@@ -26,6 +26,10 @@ RESOLVE = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 FOREIGN_LAYERS = "Please verify that the loaded LoRA module is correct"
 """In vLLM's error for weights of layers that the model does not have."""
 
+NO_LAYER = "it changes no layer that the model has under this name"
+OTHER_LAYERS = ("experts", "lm_head", "embed_tokens")
+"""Parts of the names of layers that vLLM finds in other ways than by the whole name."""
+
 SHAPE = re.compile(r"its layer \S{1,200} has [\w ,]{1,200}, the model's \d+")
 """What `find_shape_fault` returns, within an error of the engine."""
 
@@ -137,6 +141,8 @@ def explain(text: str) -> str:
     """Return why the engine refused an adapter, without paths and code."""
     if found := SHAPE.search(text):
         return found[0]
+    if NO_LAYER in text:
+        return NO_LAYER
     if FOREIGN_LAYERS in text:
         return "it changes layers that the model does not have"
     return "vLLM cannot load its weights; the worker's log has the cause"
@@ -168,9 +174,11 @@ def check_config(lora_config: Any, config: Mapping[str, Any]) -> None:
 def load_adapters_completely() -> None:
     """Make the engine refuse adapters of other shapes, and forget one that it cannot load.
 
-    vLLM itself fills missing rows and columns with zeros. It counts an adapter that failed as
-    loaded: the next request would run with a part of it.
+    vLLM itself fills missing rows and columns with zeros, and ignores weights for layers that it
+    does not find: the base model would answer under the adapter's name. It counts an adapter that
+    failed as loaded: the next request would run with a part of it.
     """
+    from vllm.distributed import get_pp_group
     from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager as Manager
 
     load, add = Manager._load_adapter, Manager.add_adapter
@@ -180,6 +188,9 @@ def load_adapters_completely() -> None:
         loaded = load(self, lora_request)
         if fault := find_shape_fault(loaded, self._adapter_manager):
             raise ValueError(fault)
+        # Each stage of a pipeline has some of the layers only.
+        if get_pp_group().world_size == 1 and changes_nothing(loaded, self._adapter_manager):
+            raise ValueError(NO_LAYER)
         return loaded
 
     @functools.wraps(add)
@@ -194,6 +205,21 @@ def load_adapters_completely() -> None:
 
     Manager._load_adapter = load_checked
     Manager.add_adapter = add_or_forget
+
+
+def changes_nothing(loaded: Any, manager: Any) -> bool:
+    """Return whether no weights of an adapter belong to a layer of the model.
+
+    Args:
+        loaded: vLLM's model of the adapter.
+        manager: vLLM's manager of adapters, which has the model's layers.
+    """
+    if manager.is_pooling_model:
+        return False  # vLLM finds their layers under two names.
+    known = {*manager.modules}.union(*manager.packed_modules.values())
+    return not any(
+        name in known or any(part in name for part in OTHER_LAYERS) for name in loaded.loras
+    )
 
 
 def find_shape_fault(loaded: Any, manager: Any) -> str | None:
