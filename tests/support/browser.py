@@ -50,12 +50,13 @@ async def find_barriers(page: Page) -> list[str]:
 
 
 async def take_picture(page: Page, name: str) -> None:
-    """Take a picture for the documentation, in 256 colours."""
+    """Take a picture for the documentation, in 256 colours, if its folder is set."""
+    if not SCREENSHOTS:
+        return
     picture = await page.screenshot(animations="disabled", caret="hide")
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     small = image.quantize(colors=256, dither=Image.Dither.NONE)
     packed = io.BytesIO()
     small.save(packed, "PNG", optimize=True)
     assert len(packed.getvalue()) <= MOST_BYTES, name
-    if SCREENSHOTS:
-        Path(SCREENSHOTS, f"{name}.png").write_bytes(packed.getvalue())
+    Path(SCREENSHOTS, f"{name}.png").write_bytes(packed.getvalue())
