@@ -29,6 +29,7 @@ class Server:
         self.health: list[int] = []
         self.refused: dict[str, Any] = {}
         self.first_answer_s = 0.0
+        self.ready_s = 0.0
 
     async def read(self) -> None:
         assert self.process.stdout is not None
@@ -44,6 +45,7 @@ class Server:
                     self.first_answer_s = self.first_answer_s or time.monotonic() - began
                     self.health.append(response.status)
                     if response.status == 200:
+                        self.ready_s = time.monotonic() - began
                         return
                 if not self.refused:
                     async with session.post(self.url + "/v1/completions", json={}) as response:
