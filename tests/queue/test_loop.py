@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from runpod.serverless.modules.worker_state import JobsProgress
 
-from tests.fakes.runpod import JobQueue, JobRunner
+from tests.fakes.runpod_platform import JobQueue, JobRunner
 from tests.support.reference_cycles import reference_cycles
 from worker.queue import loop as loop_module
 from worker.queue import sdk

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.runpod import JobRunner
+from tests.fakes.runpod_platform import JobRunner
 from worker.queue import sdk
 from worker.queue.loop import EventDrivenScaler
 from worker.usage import LOG_PREFIX, UsageMeter

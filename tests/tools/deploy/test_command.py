@@ -7,7 +7,7 @@ import logging
 import pytest
 from rich.console import Console
 
-from tests.fakes.runpod import KEY, Fault, RunpodApi
+from tests.fakes.runpod_platform import KEY, Fault, RunpodApi
 from worker.errors import ExitCode
 from worker_tools.deploy.command import run_deploy
 from worker_tools.deploy.options import DeployOptions

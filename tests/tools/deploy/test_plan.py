@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.fakes.runpod import VALIDATOR
+from tests.fakes.runpod_platform import VALIDATOR
 from worker.errors import ConfigurationError
 from worker.profile import builtin_folder, names
 from worker_tools.deploy.options import DeployOptions

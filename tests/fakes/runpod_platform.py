@@ -2,6 +2,7 @@
 
 `RunpodApi` is the REST API v2 on loopback: it lists and creates endpoints, by the published shapes.
 `JobQueue` and `JobRunner` give the job loop its jobs and take its results without a network.
+A module named `runpod` would hide the SDK from the fake worker, which has this folder on its path.
 """
 
 from __future__ import annotations
