@@ -180,7 +180,13 @@ def test_interrupt_keeps_what_was_measured(server, environ, page):
     environ["FAKE_S"] = "0.1"
     command = [sys.executable, "-m", "worker", "tune", server, "--seconds", "0.1", "--gpu", "H100"]
     process = subprocess.Popen(
-        command, cwd=page.parent, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        cwd=page.parent,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        # A shell ignores SIGINT in a command that it runs in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     saved = page.with_suffix(".json")
     deadline = time.monotonic() + 60
