@@ -14,6 +14,8 @@ from benchmarks.engine_server import build_app, replace_requests
 from benchmarks.model import build_sized_model
 from benchmarks.served import ENGINE, Server, Service
 
+pytestmark = pytest.mark.e2e  # It imports vLLM.
+
 TOKENS = 3
 
 

@@ -92,7 +92,7 @@ async def test_stream_above_the_limit_is_whole_though_its_result_is_not(api: Api
     job = await api.wait_for(job_id, "FAILED")
     error = json.loads(job["error"])["error"]
     assert (error["code"], error["status"]) == ("result_too_large", 413)
-    assert "streamed" in error["message"]
+    assert "was delivered" in error["message"]
 
 
 async def test_client_of_a_stream_above_the_limit_gets_all_of_it(api: Api) -> None:
