@@ -125,6 +125,18 @@ async def test_death_of_one_server_ends_the_worker(served: tuple[LocalDeployment
     await wait_gone(tree)
 
 
+async def test_servers_that_stop_clean_up_their_metrics(environ: dict[str, str]) -> None:
+    output: list[str] = []
+    async with deploy(environ, output) as deployment:
+        worker = deployment.processes[0]
+        await wait_serving(worker.pid)
+        os.kill(worker.pid, signal.SIGTERM)
+        async with asyncio.timeout(30):
+            assert await worker.wait() == 0
+    assert any("API server: shutdown triggered" in line for line in output)
+    assert not any("Error during metrics cleanup" in line for line in output)
+
+
 @pytest.mark.faults
 async def test_hang_of_one_server_ends_the_worker_while_the_other_answers(
     environ: dict[str, str],

@@ -14,6 +14,7 @@ import itertools
 import multiprocessing
 import os
 import sys
+import tempfile
 import threading
 import types
 from collections.abc import Callable, Sequence
@@ -113,6 +114,9 @@ def fork_api_servers(configured: Sequence[Any]) -> None:
     """
     from prometheus_client import values
     from vllm.v1 import utils
+    from vllm.v1.metrics import prometheus
+
+    folders: list[tempfile.TemporaryDirectory[str]] = []
 
     class ServerProcess(multiprocessing.get_context("fork").Process):  # type: ignore[misc]
         def run(self) -> None:
@@ -129,6 +133,11 @@ def fork_api_servers(configured: Sequence[Any]) -> None:
         # vLLM has set the folder that its servers share for their metrics by now. A new process
         # would see it while it imports the library; this one imported it before.
         values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+        folder = prometheus._prometheus_multiproc_dir
+        if isinstance(folder, tempfile.TemporaryDirectory):
+            # A server that stops passes it on as a path. The object deletes its folder with itself.
+            folders.append(folder)
+            prometheus._prometheus_multiproc_dir = folder.name
         gc.freeze()
         return ServerContext() if configured else multiprocessing.get_context("fork")
 
