@@ -20,7 +20,7 @@ VARIABLE = "WORKER_BOUND_EVENTS"
 MAX_DELAY_S = 0.2
 """Maximum time between two events, once there are two tokens."""
 
-LEAST_TOKENS = 2
+MIN_TOKENS = 2
 """With an interval of one token, vLLM would send the newest one alone and lose those before it."""
 
 
@@ -33,12 +33,12 @@ def bound_event_delay(
     @functools.wraps(make)
     def make_request_output(state: Any, *args: Any, **kwargs: Any) -> Any:
         interval = state.stream_interval
-        if interval <= LEAST_TOKENS:
+        if interval <= MIN_TOKENS:
             return make(state, *args, **kwargs)
         now = clock()
         sent_at = state.__dict__.setdefault("event_sent_at", now)
         if now - sent_at >= MAX_DELAY_S:
-            state.stream_interval = LEAST_TOKENS
+            state.stream_interval = MIN_TOKENS
         try:
             output = make(state, *args, **kwargs)
         finally:

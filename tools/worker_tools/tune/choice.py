@@ -15,7 +15,7 @@ SAME_POWER = 0.02
 SAME_THROUGHPUT = 0.03
 """The same for the throughput alone."""
 
-LEAST_GAIN = 0.05
+MIN_GAIN = 0.05
 """Share of throughput that a larger load has to add."""
 
 MOST_FLAT = 2
@@ -147,7 +147,7 @@ def _count_flat(points: Sequence[Measurement]) -> int:
     """Return how many of the last loads have added no throughput."""
     best, flat = 0.0, 0
     for point in points:
-        grows = point.is_valid and point.output_per_s > best * (1 + LEAST_GAIN)
+        grows = point.is_valid and point.output_per_s > best * (1 + MIN_GAIN)
         best, flat = (point.output_per_s, 0) if grows else (best, flat + 1)
     return flat
 

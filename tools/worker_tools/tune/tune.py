@@ -20,7 +20,7 @@ from worker.settings import load_settings
 from worker_tools.batch.command import INTERRUPTED, UsageError
 from worker_tools.batch.state import replace_file
 from worker_tools.demo.model import choose_model
-from worker_tools.tune.choice import LEAST_GAIN, Targets, next_concurrency, sort_valid
+from worker_tools.tune.choice import MIN_GAIN, Targets, next_concurrency, sort_valid
 from worker_tools.tune.load import LoadError, Workload
 from worker_tools.tune.local import LocalWorker
 from worker_tools.tune.measurement import Load, Measurement
@@ -113,7 +113,7 @@ class Sweep:
         if not valid or valid[-1].at_once < self.options.most:
             return False
         best = max((p.output_per_s for p in valid[:-1]), default=0.0)
-        return valid[-1].output_per_s > best * (1 + LEAST_GAIN)
+        return valid[-1].output_per_s > best * (1 + MIN_GAIN)
 
     def _warn(self, session: Session) -> Sequence[str]:
         found = []
