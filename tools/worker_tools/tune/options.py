@@ -94,7 +94,7 @@ class TuneOptions(WorkloadOptions):
         float, typer.Option(min=0.1, help="Rough duration of one measurement, seconds.")
     ] = 20
     output: Annotated[
-        Path, typer.Option(help="The page; the measurements lie beside it, as .json.")
+        Path, typer.Option(help="The page. The measurements are next to it, as .json.")
     ] = Path("tune.html")
     again: Annotated[
         bool, typer.Option("--again", help="Discard earlier measurements instead of resuming.")
