@@ -50,7 +50,7 @@ def cpu_s(run: Run) -> float:
 def is_proportional(small: Run, large: Run) -> bool:
     """Return whether `large` takes less than `GROWTH` times as long as `small`."""
     small_s, large_s = min(cpu_s(small), cpu_s(small)), cpu_s(large)
-    for _ in range(4):  # Other programs can make a run slow.
+    for _ in range(12):  # Other programs can make runs slow, for seconds.
         if large_s < GROWTH * max(small_s, SHORT_S):
             return True
         small_s, large_s = min(small_s, cpu_s(small)), min(large_s, cpu_s(large))
