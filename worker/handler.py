@@ -11,12 +11,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    aclosing,
-    nullcontext,
-)
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -176,32 +171,34 @@ class Handler:
             RequestError: vLLM refused the request, or reported an error within its stream.
             aiohttp.ClientError, TimeoutError: vLLM could not be reached, or has ended.
         """
-        if self._options.tracer is None:
-            span: AbstractContextManager[Mapping[str, str]] = nullcontext(request.headers)
-        else:
-            attributes = {"messaging.message.id": job_id, "url.path": request.path}
-            span = self._options.tracer.span(request.headers, attributes)
-        with span as headers:
-            async with aclosing(self._answer(replace(request, headers=headers))) as outputs:
-                async for output in outputs:
-                    yield output
+        with self._trace(request, job_id) as traced:
+            if not traced.stream:
+                async with self._send(traced, traced.body) as response:
+                    reply = await _read_reply(traced, response)
+                line_id = traced.custom_id
+                yield reply if line_id is None else build_batch_line(line_id, reply)
+                return
+            with self._stream_load.stream():
+                # Count all jobs that arrived together before the first one chooses its interval.
+                await asyncio.sleep(0)
+                body, flush = self._prepare_stream(traced)
+                async with self._send(traced, body) as response:
+                    if response.status != 200:
+                        raise map_engine_error(response.status, await read_whole(response), traced)
+                    outputs = self._native if traced.shape == "native" else self._openai
+                    async for output in outputs(traced, relay(response.content, flush)):
+                        yield output
 
-    async def _answer(self, request: EngineRequest) -> AsyncGenerator[Output, None]:
-        if not request.stream:
-            async with self._send(request, request.body) as response:
-                reply = await _read_reply(request, response)
-            yield reply if request.custom_id is None else build_batch_line(request.custom_id, reply)
+    @contextmanager
+    def _trace(self, request: EngineRequest, job_id: str) -> Iterator[EngineRequest]:
+        """Make a span of the job while the context is open; yield the request that continues it."""
+        tracer = self._options.tracer
+        if tracer is None:
+            yield request
             return
-        with self._stream_load.stream():
-            # Count all jobs that arrived together before the first one chooses its interval.
-            await asyncio.sleep(0)
-            body, flush = self._prepare_stream(request)
-            async with self._send(request, body) as response:
-                if response.status != 200:
-                    raise map_engine_error(response.status, await read_whole(response), request)
-                outputs = self._native if request.shape == "native" else self._openai
-                async for output in outputs(request, relay(response.content, flush)):
-                    yield output
+        attributes = {"messaging.message.id": job_id, "url.path": request.path}
+        with tracer.span(request.headers, attributes) as headers:
+            yield replace(request, headers=headers)
 
     def _send(
         self, request: EngineRequest, body: dict[str, Any] | None
