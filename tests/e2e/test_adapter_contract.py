@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import pytest
+
+from tests.e2e.support.probe import run_probe
 
 PROBE = """
 import inspect, json
@@ -54,11 +52,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def contract() -> dict[str, object]:
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, f"vLLM has moved what is patched:\n{done.stderr[-2000:]}"
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return run_probe(PROBE, "vLLM has moved what is patched")
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,11 @@ After a change of the pinned version this is the first thing to read.
 from __future__ import annotations
 
 import importlib.util
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.support.probe import run_probe
 from worker.engine.startup_timing import (
     COMPILE,
     DOWNLOAD,
@@ -188,11 +186,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def contract() -> dict[str, object]:
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, f"vLLM has moved what the child imports:\n{done.stderr[-2000:]}"
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return run_probe(PROBE, "vLLM has moved what the child imports")
 
 
 @pytest.mark.parametrize(
