@@ -13,7 +13,14 @@ PAGE = (ROOT / "docs/moving-vllm.md").read_text()
 CONTRACT = (ROOT / "tests/e2e/test_vllm_contract.py").read_text()
 
 
-IMPORTERS = ("adapter_patches", "child", "forking", "startup_patches", "vllm_import")
+IMPORTERS = (
+    "adapter_patches",
+    "child",
+    "forking",
+    "sampling_kernels",
+    "startup_patches",
+    "vllm_import",
+)
 """Modules of the engine that import vLLM."""
 
 

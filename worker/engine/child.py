@@ -33,6 +33,7 @@ from worker.engine import (
     forking,
     heartbeat,
     media,
+    sampling_kernels,
     startup_patches,
     vllm_import,
 )
@@ -244,6 +245,7 @@ def patch_engine(arguments: Sequence[str]) -> None:
     startup_patches.capture_fewer_graphs(arguments)
     startup_patches.keep_objects_frozen()
     startup_patches.load_engine_tokenizer_beside_weights()
+    sampling_kernels.compile_beside_weights()
     if "--enable-lora" in arguments:
         adapter_patches.load_adapters_completely()
 
