@@ -62,12 +62,15 @@ class Server:
     Args:
         service: Which one.
         log: File for what it prints.
+
+    Attributes:
+        origin: The URL without a path.
     """
 
     def __init__(self, service: Service, log: Path) -> None:
         self.service = service
         self.name = service.name
-        self._origin = f"http://127.0.0.1:{(port := find_free_port())}"
+        self.origin = f"http://127.0.0.1:{(port := find_free_port())}"
         self._port = str(port)
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
@@ -82,7 +85,7 @@ class Server:
     @property
     def url(self) -> str:
         """The URL before the paths of OpenAI's API."""
-        return self._origin + self.service.base
+        return self.origin + self.service.base
 
     async def start(self) -> float:
         """Start the service and return the seconds until it was ready.
@@ -112,7 +115,7 @@ class Server:
     async def _is_ready(self, session: aiohttp.ClientSession) -> bool:
         with suppress(aiohttp.ClientError, TimeoutError):
             limit = aiohttp.ClientTimeout(total=5)
-            async with session.get(self._origin + self.service.health, timeout=limit) as response:
+            async with session.get(self.origin + self.service.health, timeout=limit) as response:
                 if not self.service.base or response.status != 200:
                     return response.status == 200
                 return bool((await response.json())["workers"]["idle"])
@@ -129,7 +132,7 @@ class Server:
         question = TypeAdapter(Question).dump_json(Question(model, load, seed))
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session,
-            session.post(self._origin + PATH, data=question) as response,
+            session.post(self.origin + PATH, data=question) as response,
         ):
             if response.status != 200:
                 raise LoadError(await response.text())

@@ -1,6 +1,7 @@
 import asyncio
 import importlib.metadata
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from worker.transport import (
     check_sdk_version,
     finish_jobs,
 )
+from worker.usage import UsageMeter
 
 
 class Scaler:
@@ -112,9 +114,12 @@ async def test_queue_with_another_sdk_fails_at_start_with_both_versions(monkeypa
 def test_usage_record_has_the_price_of_the_machines_gpus(monkeypatch, gpu_name, gpus, priced):
     settings = load_settings({"MODEL_NAME": "a/b", "USAGE_RECORDS": "true"})
     machine = MachineInfo(gpus, 2**36, 2**36, gpu_name)
+    now_s = [0.0]
+    meter_class = partial(UsageMeter, clock=lambda: now_s[0])
+    monkeypatch.setattr("worker.transport.UsageMeter", meter_class)
     meter = build_meter(settings.model_copy(update={"machine": machine}))
     span = meter.start()
-    monkeypatch.setattr(meter, "_clock", lambda: span.began_s + 10)
+    now_s[0] += 10
     span.end()
 
     usd = span.record("job", {})["usd"]

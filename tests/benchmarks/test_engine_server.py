@@ -41,7 +41,7 @@ async def test_engine_answers_in_the_process_of_the_client(tmp_path, monkeypatch
     load = Load(shape, 2, None, 16, TOKENS)
     async with TestServer(build_app()) as served:
         server = Server(Service(ENGINE, (), {}), Path("log"))
-        monkeypatch.setattr(server, "_origin", f"http://127.0.0.1:{served.port}")
+        server.origin = f"http://127.0.0.1:{served.port}"
         figures = await server.ask(model, load, seed=1)
         made -= 1
         with pytest.raises(LoadError, match="2 of 2 requests answered, 4 of 6 tokens"):

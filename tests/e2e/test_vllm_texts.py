@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from worker.engine.startup_errors import REMEDIES, WRAPPER_MESSAGES
-from worker.request.engine_error import _BY_TEXT
+from worker.request.engine_error import TEXT_PATTERNS
 
 TEXTS = yaml.safe_load((Path(__file__).parents[1] / "engine/vllm_texts.yaml").read_text())
 CASES = [(kind, text) for kind, texts in TEXTS.items() for text in texts]
@@ -52,6 +52,6 @@ def test_vllm_says_what_the_worker_matches(vllm_texts: str, kind: str, text: str
 @pytest.mark.parametrize(("kind", "text"), CASES)
 def test_worker_matches_the_text(kind: str, text: str) -> None:
     said = re.sub(r"\{\}", "3", text)
-    patterns = REMEDIES if kind == "start" else _BY_TEXT
+    patterns = REMEDIES if kind == "start" else TEXT_PATTERNS
 
     assert said.startswith(WRAPPER_MESSAGES) or any(pattern.search(said) for pattern, _ in patterns)

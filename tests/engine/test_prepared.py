@@ -71,14 +71,10 @@ def read(folder: Path) -> list[str]:
     return (folder / "report").read_text().split("\n")
 
 
-def pid_of(prepared: PreparedProcess) -> int:
-    return prepared._pid
-
-
 def test_first_process_of_the_name_is_the_prepared_one(
     prepared: PreparedProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    early = pid_of(prepared)
+    early = prepared.pid
     monkeypatch.setenv("LATE", "set after the fork")
 
     process = start(prepared, target=report, args=(tmp_path,))
@@ -104,7 +100,7 @@ def test_process_of_another_name_is_forked(prepared: PreparedProcess, tmp_path: 
     process = start(prepared, name="Coordinator", target=report, args=(tmp_path,))
     process.join(WAIT_S)
 
-    assert read(tmp_path)[0] == str(process.pid) != str(pid_of(prepared))
+    assert read(tmp_path)[0] == str(process.pid) != str(prepared.pid)
     assert read(tmp_path)[4] == "x", "what is forked late is prepared before"
 
 
@@ -112,7 +108,7 @@ def test_process_of_another_name_is_forked(prepared: PreparedProcess, tmp_path: 
 def test_work_that_only_a_fork_inherits_is_forked(
     prepared: PreparedProcess, tmp_path: Path, kind: str
 ) -> None:
-    early = pid_of(prepared)
+    early = prepared.pid
     lock = multiprocessing.get_context("fork").Lock()
 
     def closure(*_given: object) -> None:
@@ -130,7 +126,7 @@ def test_work_that_only_a_fork_inherits_is_forked(
 
 
 def test_prepared_process_ends_where_vllm_spawns(prepared: PreparedProcess) -> None:
-    early = pid_of(prepared)
+    early = prepared.pid
 
     assert prepared.extend(lambda: multiprocessing.get_context("spawn"))() is (
         multiprocessing.get_context("spawn")
@@ -171,7 +167,7 @@ def test_process_without_work_ends_with_its_parent(tmp_path: Path) -> None:
     pid = os.fork()
     if pid == 0:
         unused = PreparedProcess(prepare, "Engine")
-        (tmp_path / "pid").write_text(str(pid_of(unused)))
+        (tmp_path / "pid").write_text(str(unused.pid))
         os._exit(0)
     os.waitpid(pid, 0)
     child = int((tmp_path / "pid").read_text())

@@ -153,7 +153,7 @@ async def test_weights_do_not_wait_for_ever(
 ) -> None:
     (tmp_path / "package").write_bytes(b"0")
     monkeypatch.setattr(startup_tasks, "PACKAGES_WAIT_S", 0.05)
-    monkeypatch.setattr(readahead, "_is_read", lambda _path: False)
+    monkeypatch.setattr(readahead, "is_read", lambda _path: False)
     read = asyncio.Event()
     loop = asyncio.get_running_loop()
     prefetch = Prefetch([], 0)

@@ -17,12 +17,14 @@ from worker.engine import run_folder
 from worker.engine.run_folder import PREFIX, RunFolder, choose_parent
 
 HOLD = """
-import sys, tempfile
+import subprocess, sys, tempfile
 tempfile.tempdir = sys.argv[1]
 from worker.engine.run_folder import RunFolder
 folder = RunFolder()
 (folder.path / "socket").touch()
-print(folder.path, flush=True)
+program = sys.argv[2:]
+pid = subprocess.Popen(program, stdout=subprocess.DEVNULL, close_fds=False).pid if program else 0
+print(folder.path, pid, flush=True)
 sys.stdin.read()
 """
 
@@ -39,15 +41,16 @@ def folders(parent: Path) -> list[Path]:
     return sorted(parent.glob(f"{PREFIX}*"))
 
 
-def hold(parent: Path) -> tuple[subprocess.Popen, Path]:
-    """Start another worker that has a folder, and return both."""
+def hold(parent: Path, *program: str) -> tuple[subprocess.Popen, Path, int]:
+    """Start another worker; return it, its folder and its program's process id."""
     other = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(parent)],
+        [sys.executable, "-c", HOLD, str(parent), *program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    return other, Path(other.stdout.readline().strip())
+    path, pid = other.stdout.readline().split()
+    return other, Path(path), int(pid)
 
 
 def end(other: subprocess.Popen, number: int) -> None:
@@ -69,7 +72,7 @@ def test_folder_is_private_and_removed_with_its_content(parent):
 
 def test_folder_of_a_live_worker_stays(parent):
     first, second = RunFolder(), RunFolder()
-    other, path = hold(parent)
+    other, path, _pid = hold(parent)
     third = RunFolder()
     assert folders(parent) == sorted([first.path, second.path, path, third.path])
     end(other, signal.SIGKILL)
@@ -78,7 +81,7 @@ def test_folder_of_a_live_worker_stays(parent):
 
 
 def test_folder_of_a_killed_worker_is_removed_by_the_next(parent):
-    other, path = hold(parent)
+    other, path, _pid = hold(parent)
     end(other, signal.SIGKILL)
     assert folders(parent) == [path]
     folder = RunFolder()
@@ -88,13 +91,11 @@ def test_folder_of_a_killed_worker_is_removed_by_the_next(parent):
 
 def test_folder_is_kept_by_no_program_that_the_worker_starts(parent):
     """An engine that outlives its worker for a moment must not keep the folder locked."""
-    folder = RunFolder()
-    child = subprocess.Popen(["sleep", "60"], close_fds=False)
-    os.close(folder._lock)
-    folder._lock = None
+    other, path, program = hold(parent, "sleep", "60")
+    end(other, signal.SIGKILL)
+    assert folders(parent) == [path]
     run_folder.remove_abandoned(parent)
-    child.kill()
-    child.wait()
+    os.kill(program, signal.SIGKILL)
     assert folders(parent) == []
 
 

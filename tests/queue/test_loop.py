@@ -29,6 +29,8 @@ class Harness:
         self.gates: dict[str, asyncio.Event] = {}
         self.scaler = EventDrivenScaler(self.handle, PLACES)
         self.scaler.jobs_fetcher = self.platform.fetch  # type: ignore[assignment]
+        self.scaler.monitor_stop_signals = self.monitor
+        self.monitored: list = []
         self.running: asyncio.Task | None = None
 
     async def handle(self, job):
@@ -41,6 +43,17 @@ class Harness:
         if job.get("input") == "raise":
             raise ValueError("not for the client")
         yield job["id"]
+
+    async def monitor(self, session) -> None:
+        self.monitored.append(session)
+        await asyncio.Event().wait()
+
+    async def take_job(self, job_id: str) -> None:
+        """Let the scaler fetch a job; return before the job's first step."""
+        self.platform.give(jobs(job_id))
+        while job_id not in self.scaler.jobs_tasks:
+            await asyncio.sleep(0)
+        assert self.started == []
 
     def finish(self, *job_ids: str) -> None:
         for job_id in job_ids:
@@ -125,7 +138,7 @@ async def test_stopped_job_is_cancelled_and_not_reported(harness):
 
 
 async def test_job_stopped_before_its_first_step_frees_its_slot(harness):
-    harness.scaler._begin(JobRunner(harness.results), jobs("a")[0])
+    await harness.take_job("a")
     assert await harness.scaler.stop_job("a")
     await drain_loop()
     assert harness.scaler.jobs_tasks == {}
@@ -276,7 +289,7 @@ async def test_abort_reports_a_job_of_the_final_fetch(harness):
 
 
 async def test_abort_reports_a_job_that_has_not_started(harness):
-    harness.scaler._begin(JobRunner(harness.results), jobs("a")[0])
+    await harness.take_job("a")
     harness.scaler.abort_jobs(request_error(Code.WORKER_STOPPING, "It ends."))
     await drain_loop()
     assert harness.started == []
@@ -311,7 +324,7 @@ async def test_abort_keeps_a_result_that_is_being_posted(harness, monkeypatch):
     assert harness.results == {"a": {"output": ["a"]}}
 
 
-async def test_frozen_worker_fetches_on_a_new_connection(harness, monkeypatch):
+async def test_frozen_worker_fetches_and_listens_for_stop_signals_again(harness, monkeypatch):
     monkeypatch.setattr(loop_module, "CLOCK_POLL_S", 0.01)
     monkeypatch.setattr(loop_module, "MIN_POLL_INTERVAL_S", 0)
     harness.platform.give(jobs("a"))
@@ -327,24 +340,7 @@ async def test_frozen_worker_fetches_on_a_new_connection(harness, monkeypatch):
     harness.platform.give(jobs("b"))
     await drain_loop()
     assert harness.started == ["a", "b"]
-
-
-async def test_frozen_worker_listens_for_stop_signals_on_a_new_connection(harness):
-    listened = []
-
-    async def monitor(session) -> None:
-        listened.append(session)
-        await asyncio.Event().wait()
-
-    harness.scaler.monitor_stop_signals = monitor
-    watching = asyncio.create_task(harness.scaler._watch_stop_signals("session"))
-    await drain_loop()
-    assert listened == ["session"]
-    harness.scaler._thawed.set()
-    await drain_loop()
-    assert listened == ["session"] * 2
-    watching.cancel()
-    await asyncio.wait({watching})
+    assert len(harness.monitored) == 2
 
 
 async def test_job_logs_one_line_without_its_content(harness, capsys):

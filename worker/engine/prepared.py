@@ -34,6 +34,9 @@ class PreparedProcess:
             with the same one.
         name: The name of `multiprocessing`'s process that may take its place.
         prepare_here: Called in this process before it forks another one after all.
+
+    Attributes:
+        pid: Its process id; 0 once it has its work or is closed.
     """
 
     def __init__(
@@ -48,8 +51,8 @@ class PreparedProcess:
         parent_sentinel, self._parent_end = os.pipe()
         self._sentinel, alive_end = os.pipe()
         self._owner = os.getpid()
-        self._pid = os.fork()
-        if self._pid == 0:
+        self.pid = os.fork()
+        if self.pid == 0:
             for descriptor in (self._work_end, self._parent_end, self._sentinel):
                 os.close(descriptor)
             _run(prepare, work, parent_sentinel)
@@ -75,7 +78,7 @@ class PreparedProcess:
 
     def _start(self, started: process.BaseProcess) -> Any:
         """Start a process; return what `multiprocessing` calls its popen object."""
-        if self._pid and started.name == self._name:
+        if self.pid and started.name == self._name:
             try:
                 return _PreparedPopen(started, self._take(started))
             except (pickle.PicklingError, TypeError, AttributeError, RuntimeError):
@@ -86,8 +89,8 @@ class PreparedProcess:
 
     def close(self) -> None:
         """End the process if it has no work."""
-        if self._pid:
-            pid, self._pid = self._pid, 0
+        if self.pid:
+            pid, self.pid = self.pid, 0
             for descriptor in (self._work_end, self._parent_end, self._sentinel):
                 os.close(descriptor)
             os.kill(pid, signal.SIGKILL)
@@ -105,7 +108,7 @@ class PreparedProcess:
         }
         function = started._target, started._args, started._kwargs  # type: ignore[attr-defined]
         message = pickle.dumps(work) + reduction.ForkingPickler.dumps(function)
-        pid, self._pid = self._pid, 0
+        pid, self.pid = self.pid, 0
         with os.fdopen(self._work_end, "wb") as pipe:
             pipe.write(LENGTH.pack(len(message)) + message)
         return pid, self._sentinel, (self._sentinel, self._parent_end)

@@ -128,11 +128,11 @@ def wait_for_files(files: Iterable[str], stopped: threading.Event) -> None:
         stopped: Ends the wait.
     """
     for path in files:
-        while not stopped.is_set() and not _is_read(path):
+        while not stopped.is_set() and not is_read(path):
             stopped.wait(POLL_S)
 
 
-def _is_read(path: str) -> bool:
+def is_read(path: str) -> bool:
     """Return whether the last byte of a file is in memory; True if unknown."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)

@@ -47,7 +47,7 @@ _BY_STATUS: dict[int, Code] = {
     503: Code.ENGINE_OVERLOADED,
     504: Code.ENGINE_TIMEOUT,
 }
-_BY_TEXT: tuple[tuple[re.Pattern[str], Code], ...] = (
+TEXT_PATTERNS: tuple[tuple[re.Pattern[str], Code], ...] = (
     (re.compile(r"maximum context length|max_model_len", re.I), Code.CONTEXT_LENGTH_EXCEEDED),
     (
         re.compile(r"default chat template is no longer|chat_template is not set", re.I),
@@ -255,7 +255,7 @@ def _choose_code(status: int, text: str, route: Route | None) -> Code:
     if status >= 500 and _DEAD.search(text):
         return Code.ENGINE_DIED
     if status < 500 or status in (501, 503):
-        for pattern, code in _BY_TEXT:
+        for pattern, code in TEXT_PATTERNS:
             if pattern.search(text):
                 return code
     if status == 404 and text in {NOT_FOUND, ""} and route is not None:

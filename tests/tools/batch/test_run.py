@@ -38,12 +38,12 @@ class FailingClient(BatchClient):
         self._error = error
         self._processed = processed
 
-    async def _send(self, method, path, body=None):
+    async def send(self, method, path, body=None):
         self.calls += 1
         if self.calls != self._at:
-            return await super()._send(method, path, body)
+            return await super().send(method, path, body)
         if self._processed:
-            await super()._send(method, path, body)
+            await super().send(method, path, body)
         raise self._error
 
 

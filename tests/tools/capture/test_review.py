@@ -135,7 +135,7 @@ def test_list_uncaptured_other_folder_says_how_to_make_one(tmp_path: Path) -> No
 KIND_PROBE = """
 import argparse, sys
 from vllm.utils.argparse_utils import FlexibleArgumentParser
-from worker_tools.capture.engine import _kind
+from worker_tools.capture.engine import option_kind
 
 class Derived(argparse.BooleanOptionalAction):
     pass
@@ -144,10 +144,10 @@ class Unknown(argparse.Action):
     def __call__(self, *_): ...
 
 parser = FlexibleArgumentParser()
-assert _kind(parser.add_argument("--a", action=Derived))[0] == "switch"
-assert _kind(parser.add_argument("--b", action="store_true"))[0] == "flag"
+assert option_kind(parser.add_argument("--a", action=Derived))[0] == "switch"
+assert option_kind(parser.add_argument("--b", action="store_true"))[0] == "flag"
 try:
-    _kind(parser.add_argument("--c", action=Unknown, nargs=0))
+    option_kind(parser.add_argument("--c", action=Unknown, nargs=0))
 except ValueError as error:
     print(error)
 """

@@ -75,7 +75,8 @@ def test_no_cold_start(server, environ, set_health):
 def test_only_the_requests_before_a_worker_was_ready_are_cold():
     watch = WorkerWatch(Target("http://host"))
     assert watch.count([1.0]) is None
-    watch._times_s, watch._ready = [10.0, 11.0, 12.0], [0, 0, 1]
+    for at_s, ready in ((10.0, 0), (11.0, 0), (12.0, 1)):
+        watch.record(at_s, ready)
     found = watch.count([10.5, 11.9, 12.1, 30.0])
     assert (found.cold, found.requests) == (3, 5)
 

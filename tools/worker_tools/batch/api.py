@@ -94,14 +94,14 @@ class BatchClient(RunpodClient):
         If the answer is lost, an empty draft is left. It costs nothing and cannot be found again,
         since RunPod takes no name at its creation.
         """
-        data = await self._repeat(lambda: self._send("POST", "", b"[]"))
+        data = await self._repeat(lambda: self.send("POST", "", b"[]"))
         if not isinstance(data, dict) or not isinstance(data.get("id"), str):
             raise RejectedError("RunPod created a batch without telling its id")
         return str(data["id"])
 
     async def get(self, batch_id: str) -> Summary:
         """Return a batch's summary."""
-        data = await self._repeat(lambda: self._send("GET", f"/{batch_id}"))
+        data = await self._repeat(lambda: self.send("GET", f"/{batch_id}"))
         try:
             return Summary.model_validate(data)
         except ValidationError as error:
@@ -114,7 +114,7 @@ class BatchClient(RunpodClient):
         Raises:
             UnansweredError: It is not known whether they were appended.
         """
-        await self._send("POST", f"/{batch_id}/requests", body)
+        await self.send("POST", f"/{batch_id}/requests", body)
 
     async def finalize(self, batch_id: str) -> None:
         """Lock a draft and start it.
@@ -122,18 +122,18 @@ class BatchClient(RunpodClient):
         Raises:
             UnansweredError: It is not known whether it was.
         """
-        await self._send("POST", f"/{batch_id}/finalize")
+        await self.send("POST", f"/{batch_id}/finalize")
 
     async def cancel(self, batch_id: str) -> None:
         """Cancel a batch; running requests finish."""
-        await self._repeat(lambda: self._send("POST", f"/{batch_id}/cancel"))
+        await self._repeat(lambda: self.send("POST", f"/{batch_id}/cancel"))
 
     async def results(self, batch_id: str) -> AsyncIterator[dict[str, Any]]:
         """Yield the requests of a batch; an id may come twice if their order changes meanwhile."""
         offset = 0
         while True:
             path = f"/{batch_id}/requests?offset={offset}&limit={PAGE}"
-            data = await self._repeat(lambda path=path: self._send("GET", path))  # type: ignore[misc]
+            data = await self._repeat(lambda path=path: self.send("GET", path))  # type: ignore[misc]
             requests = data.get("requests") or []
             for request in requests:
                 yield request
@@ -161,7 +161,14 @@ class BatchClient(RunpodClient):
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, MAX_RETRY_S)
 
-    async def _send(self, method: str, path: str, body: bytes | None = None) -> Any:
+    async def send(self, method: str, path: str, body: bytes | None = None) -> Any:
+        """Make one call and return its data.
+
+        Raises:
+            UnansweredError: It is not known whether RunPod executed the call.
+            LimitError: A limit of the endpoint is reached.
+            RejectedError: RunPod rejected the call.
+        """
         try:
             status, data = await self._request(method, path, body)
         except (aiohttp.ClientError, TimeoutError) as error:

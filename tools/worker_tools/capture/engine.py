@@ -140,7 +140,7 @@ def _capture_option(action: argparse.Action, group: str, classes: dict[str, Any]
     text, _, origin = (action.help or "").partition(MARK)
     class_name, _, field = origin.partition(".")
     info = getattr(classes.get(class_name), "__pydantic_fields__", {}).get(field)
-    kind, nullable = _kind(action)
+    kind, nullable = option_kind(action)
     if kind == "object-or-string" and info is not None and not accepts_text(info.annotation):
         # vLLM's parser accepts any text, but its configuration rejects it.
         kind = "json"
@@ -164,7 +164,7 @@ def _capture_option(action: argparse.Action, group: str, classes: dict[str, Any]
     return entry
 
 
-def _kind(action: argparse.Action) -> tuple[str, bool]:
+def option_kind(action: argparse.Action) -> tuple[str, bool]:
     """Return how the option is written on a command line, and whether it may be None.
 
     Raises:

@@ -69,6 +69,11 @@ class WorkerWatch:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    def record(self, at_s: float, ready: int) -> None:
+        """Record how many workers were ready; `at_s` must not decrease."""
+        self._times_s.append(at_s)
+        self._ready.append(ready)
+
     def count(self, starts_s: Sequence[float]) -> ColdStarts | None:
         """Return how many requests were cold, with the one that began with this object.
 
@@ -98,8 +103,7 @@ class WorkerWatch:
     async def _read(self) -> None:
         async with EndpointClient(self._queue_url, self._target.key, TIMEOUT_S) as client:
             found = await client.call("GET", "/health")
-        self._times_s.append(time.perf_counter())
-        self._ready.append(count_ready(found))
+        self.record(time.perf_counter(), count_ready(found))
 
 
 def count_ready(health: Any) -> int:

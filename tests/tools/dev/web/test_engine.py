@@ -1,5 +1,6 @@
 """Metrics of vLLM as text, and what a sample makes of two of them."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -39,18 +40,16 @@ async def test_sample_has_rates_since_the_last_one(monkeypatch):
     samples = []
     monitor = EngineMonitor(lambda: [1], samples.append)
 
-    async def connect():
-        return [None]
-
     async def read(_client):
         return read_metrics(next(texts))
 
-    monkeypatch.setattr(monitor, "_connect", connect)
+    monkeypatch.setattr(engine, "find_socket", lambda _pid: Path("socket"))
     monkeypatch.setattr(engine, "read_client", read)
     clock = SimpleNamespace(monotonic=lambda: next(times), time=lambda: 0.0)
     monkeypatch.setattr(engine, "time", clock)
     await monitor.sample()
     await monitor.sample()
+    await monitor.forget()
     first, second = (dict(zip(SERIES, sample, strict=True)) for sample in samples)
     assert (first["tokens_out"], first["first_s"]) == (None, None)
     assert second["tokens_out"] == 100.0
