@@ -283,7 +283,7 @@ async def test_start_shows_bars_suggestions_and_todays_choice(site: Site) -> Non
     site.log.add(WORKER, f"start: {json.dumps(report)}")
     await site.open("start")
     await expect(site.page.locator("svg.bars rect")).to_have_count(4)
-    await expect(site.page.locator("svg.bars")).to_contain_text("beside: prefetch")
+    await expect(site.page.locator("svg.bars")).to_contain_text("in parallel: prefetch")
     await expect(site.page.get_by_text("attach a volume").first).to_be_visible()
     await expect(site.page.locator("tr.chosen")).to_contain_text("today's choice")
     await expect(site.page.locator("tr.chosen")).to_have_count(1)

@@ -54,7 +54,7 @@ export class ParameterForm {
     return readable;
   }
 
-  /** Show an error beside the parameter that it names; return whether there is one. */
+  /** Show an error next to the parameter that it names; return whether there is one. */
   showError(parameter, message) {
     const entry = this.#find(parameter);
     if (!entry) return false;

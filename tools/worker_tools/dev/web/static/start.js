@@ -104,7 +104,7 @@ function showProgress(found) {
   ];
 }
 
-/** The bars of a report: phases one after the other, vLLM's own, and what ran beside them. */
+/** The bars of a report: phases one after the other, vLLM's own, and what ran in parallel. */
 function showReport(report) {
   let at = 0;
   const rows = Object.entries(report.phases).map(([name, duration]) => {
@@ -117,7 +117,7 @@ function showReport(report) {
     rows.push({ name: `vLLM: ${name}`, from: loading?.from ?? 0, duration, kind: "part", floats: true });
   }
   for (const [name, task] of Object.entries(report.background)) {
-    rows.push({ name: `beside: ${name}`, from: task.from_s, duration: task.seconds, kind: "beside" });
+    rows.push({ name: `in parallel: ${name}`, from: task.from_s, duration: task.seconds, kind: "parallel" });
   }
   return [
     h("p", {}, `Ready after ${seconds(report.seconds)}.`),
