@@ -125,7 +125,9 @@ async def test_death_of_one_server_ends_the_worker(served: tuple[LocalDeployment
     await wait_gone(tree)
 
 
-async def test_servers_that_stop_clean_up_their_metrics(environ: dict[str, str]) -> None:
+async def test_servers_that_stop_clean_up_their_metrics_and_log_no_error(
+    environ: dict[str, str],
+) -> None:
     output: list[str] = []
     async with deploy(environ, output) as deployment:
         worker = deployment.processes[0]
@@ -135,6 +137,7 @@ async def test_servers_that_stop_clean_up_their_metrics(environ: dict[str, str])
             assert await worker.wait() == 0
     assert any("API server: shutdown triggered" in line for line in output)
     assert not any("Error during metrics cleanup" in line for line in output)
+    assert not [line for line in output if " ERROR " in line]
 
 
 @pytest.mark.faults

@@ -47,6 +47,7 @@ from vllm.v1.engine import utils as engine_utils
 from vllm.v1.worker import startup_plan
 from transformers.utils import import_utils
 from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.output_processor import RequestState
 from worker.engine import vllm_import
 from worker.engine.event_delay import bound_event_delay
@@ -137,6 +138,10 @@ def list_events():
         events.append(state.make_request_output([token], None, reason, None))
     return [event for event in events if event is not None]
 
+def list_shutdown_steps():
+    source = inspect.getsource(AsyncLLM.shutdown)
+    return sorted(["engine_core.shutdown(", "cancel_task_threadsafe(handler)"], key=source.index)
+
 print(json.dumps({
     "engine_process": has(manager_source, "context = get_mp_context()", "context.Process(",
         "target=EngineCoreProc.run_engine_core", 'else "EngineCore"'),
@@ -152,6 +157,7 @@ print(json.dumps({
         "self._capture_descs[mode] =", "self._candidates.setdefault(key, [])",
         "for mode in (CUDAGraphMode.FULL, CUDAGraphMode.PIECEWISE)", "num_active_loras: int"),
     "events": list_events(),
+    "shutdown_order": list_shutdown_steps(),
     "missing_modules": [name for name in (*vllm_import.CONFIGURATION_MODULES,
         *vllm_import.ENGINE_MODULES, *vllm_import.CPU_MODULES, *vllm_import.GPU_MODULES,
         *vllm_import.SERVER_MODULES)
@@ -244,6 +250,11 @@ def contract() -> dict[str, object]:
         ("packages_distributions", [], "startup_patches.remember_packages replaces the function"),
         ("graph_candidates", [], "startup_patches.capture_fewer_graphs filters both"),
         ("events", [[0], [1, 2], [3, 4], [5]], "event_delay makes slow steps complete an event"),
+        (
+            "shutdown_order",
+            ["engine_core.shutdown(", "cancel_task_threadsafe(handler)"],
+            "if vLLM cancels its output handler first, idle_shutdown can go",
+        ),
         ("missing_modules", [], "vllm_import imports them early"),
         ("api_server_methods", ["fork", "spawn"], "a user's choice of `spawn` is respected"),
         (

@@ -32,6 +32,7 @@ from worker.engine import (
     event_delay,
     forking,
     heartbeat,
+    idle_shutdown,
     media,
     sampling_kernels,
     startup_patches,
@@ -161,21 +162,24 @@ def hide_requests_in_dumps() -> None:
 class ServeStartHook:
     """Startup hook of an API server, in the shape of ASGI middleware.
 
-    It bounds the delay of events, enables vLLM's cache of environment variables, freezes the
-    garbage collector's objects and starts the heartbeat. Without the cache, vLLM's server reads
-    variables for each request and at each step, an eighth of its CPU time with many streams; its
-    engine caches them by itself. Middleware is created in each API server, also in a spawned one,
-    in its event loop and after all processes have been started with the environment that they need.
+    It bounds the delay of events, patches the shutdown, enables vLLM's cache of environment
+    variables, freezes the garbage collector's objects and starts the heartbeat. Without the cache,
+    vLLM's server reads variables for each request and at each step, an eighth of its CPU time with
+    many streams; its engine caches them by itself. Middleware is created in each API server, also
+    in a spawned one, in its event loop and after all processes have been started with the
+    environment that they need.
     """
 
     def __new__(cls, app: Any) -> Any:
         """Return the application unchanged: the hook adds nothing to a request's path."""
         from vllm.envs import enable_envs_cache
+        from vllm.v1.engine.async_llm import AsyncLLM
 
         if os.environ.get(event_delay.VARIABLE):
             from vllm.v1.engine.output_processor import RequestState
 
             event_delay.bound_event_delay(RequestState)
+        idle_shutdown.cancel_output_handler_first(AsyncLLM)
         adapter_patches.open_names()
         enable_envs_cache()
         gc_tuning.freeze_gc()
