@@ -25,6 +25,7 @@ READS_ENVIRONMENT = {
     "worker/cli.py",
     "worker/engine/adapter_patches.py",
     "worker/engine/child.py",
+    "worker/engine/early.py",
     "worker/engine/forking.py",
     "worker/engine/prepared.py",
     "worker/tracing.py",

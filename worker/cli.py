@@ -135,13 +135,23 @@ def start(
     """
     chosen = {"WORKER_MODE": mode} if mode else {}
     environ = {**os.environ, **chosen}
+    early = None
     try:
+        from worker.engine.early import start_early
+
+        early = start_early(environ)
         from worker.start import run_worker
+
+        status = run_worker(environ, early)
     except Exception as error:  # noqa: BLE001  an installation that lacks something
         from worker.failure import end_start
 
-        raise typer.Exit(end_start(error, environ)) from None
-    raise typer.Exit(run_worker(environ))
+        status = end_start(error, environ)
+    finally:
+        if early is not None:
+            early.close()
+            early.folder.remove()
+    raise typer.Exit(status)
 
 
 @app.command()

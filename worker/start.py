@@ -13,6 +13,7 @@ import uvloop
 from worker import gc_tuning
 from worker.content import hide_native
 from worker.engine import event_delay
+from worker.engine.early import EarlyProcess
 from worker.engine.environment import build_environment, has_bytecode
 from worker.engine.parent_death import set_pdeathsig_on_fork
 from worker.engine.preflight import check_machine, find_machine
@@ -65,8 +66,13 @@ FAILURE_DRAIN_S = 10.0
 """Time limit for jobs to report that the engine has died."""
 
 
-def run_worker(environ: Mapping[str, str]) -> int:
-    """Serve jobs until a signal asks to stop or something fails; return the exit status."""
+def run_worker(environ: Mapping[str, str], early: EarlyProcess | None = None) -> int:
+    """Serve jobs until a signal asks to stop or something fails; return the exit status.
+
+    Args:
+        environ: The process's environment.
+        early: A process that becomes the engine.
+    """
     ignore_broken_output()
     # Until the settings are loaded, credentials are recognized by their variables' names.
     redact = Redactor(secret_values((), environ))
@@ -80,7 +86,7 @@ def run_worker(environ: Mapping[str, str]) -> int:
         for warning in (*settings.warnings, *check_capacity(settings)):
             log.warning("%s", warning)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(Worker(settings, environ, redact, mode).run())
+            return runner.run(Worker(settings, environ, redact, mode, early).run())
     except Exception as error:  # noqa: BLE001  every failed start prints a reason and sends a report
         return end_start(error, environ, redact)
 
@@ -120,10 +126,16 @@ class Worker:
         environ: The process's environment, inherited by the engine.
         redact: Removes secrets from the output of the engine.
         mode: The transport.
+        early: A process that becomes the engine.
     """
 
     def __init__(
-        self, settings: Settings, environ: Mapping[str, str], redact: Redactor, mode: Mode
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        redact: Redactor,
+        mode: Mode,
+        early: EarlyProcess | None = None,
     ) -> None:
         self._settings = settings
         self._redact = redact
@@ -158,6 +170,7 @@ class Worker:
             on_output=self._forward_output,
             limits=WatchdogLimits(serving.engine_silence_timeout_s, serving.engine_stall_timeout_s),
             is_ready=self._leader.is_ready if self._leader else None,
+            early=early,
         )
 
     async def run(self) -> int:

@@ -7,9 +7,6 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from worker.engine import media
-from worker.engine.client import KEEP_ALIVE_S
-
 TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
@@ -23,15 +20,28 @@ def build_environment(
         settings: Variables from the settings; they take precedence over `environ`.
         private_media: Whether URLs of media in requests may lead to private addresses.
     """
+    # Here, because a start needs the other functions before it can spend time on imports.
+    from worker.engine import media
+    from worker.engine.client import KEEP_ALIVE_S
+
     environment = {
         media.CONNECTOR: media.ANY if private_media else media.PUBLIC,
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_S),
-        "PYTHONUNBUFFERED": "1",
         **environ,
         **settings,
     }
     # The worker checks the key itself; vLLM would demand it from the worker.
     environment.pop("VLLM_API_KEY", None)
+    return with_first_variables(environment)
+
+
+def with_first_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment with what the engine's process needs before it runs any code.
+
+    Args:
+        environ: The environment; what it has already stays.
+    """
+    environment = {"PYTHONUNBUFFERED": "1", **environ}
     if "LD_PRELOAD" not in environment and (libraries := find_preloads()):
         environment["LD_PRELOAD"] = ":".join(str(library) for library in libraries)
     if "OMP_NUM_THREADS" not in environment and computes_on_cpu():

@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping
 from multiprocessing import context, popen_fork, process, reduction, util
 from typing import Any
 
+from worker.engine.early import change_environment
+
 LENGTH = struct.Struct("!Q")
 """Prefix of the message that has the work."""
 
@@ -165,16 +167,7 @@ def _run(prepare: Callable[[], None], work: int, parent_sentinel: int) -> None:
 
 def _work(pipe: Any, parent_sentinel: int) -> int:
     given: Mapping[str, Any] = pickle.load(pipe)  # noqa: S301  from our own parent
-    # Only what differs: setproctitle writes where the kernel has put the first environment.
-    for name in os.environ.keys() - given["environment"].keys():
-        del os.environ[name]
-    os.environ.update(
-        {
-            name: value
-            for name, value in given["environment"].items()
-            if os.environ.get(name) != value
-        }
-    )
+    change_environment(given["environment"])
     process.current_process().authkey = given["authkey"]
     torch = sys.modules.get("torch")
     if torch is not None and given["threads"] not in (None, torch.get_num_threads()):

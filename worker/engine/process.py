@@ -15,6 +15,7 @@ import orjson
 
 from worker.engine import heartbeat, process_exit
 from worker.engine.client import EngineClient, Health
+from worker.engine.early import EarlyProcess
 from worker.engine.parent_death import group_is_alive
 from worker.engine.run_folder import RunFolder
 from worker.engine.self_test import SelfTestError, run_self_test
@@ -83,6 +84,7 @@ class EngineProcess:
         limits: When the engine counts as hung.
         is_ready: Whether the server on another node that serves this engine's requests is ready;
             None for an engine that has a server.
+        early: A process that becomes the engine if it accepts the environment.
 
     Attributes:
         command: The program that is started; the worker's process id, the descriptor for reports
@@ -91,7 +93,7 @@ class EngineProcess:
 
     command: Sequence[str] = (sys.executable, "-m", "worker.engine.child")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it does not share with another engine
         self,
         arguments: Sequence[str],
         environment: Mapping[str, str],
@@ -100,14 +102,15 @@ class EngineProcess:
         on_output: Callable[[str], None],
         limits: WatchdogLimits = DEFAULT_LIMITS,
         is_ready: Callable[[], Awaitable[bool]] | None = None,
+        early: EarlyProcess | None = None,
     ) -> None:
+        self._early = early
         self._arguments = list(arguments)
         self._on_phase = on_phase
         self._on_output = on_output
         self._limits = limits
         self._is_ready = is_ready
-        self._folder = RunFolder()
-        self._socket_path = self._folder.path / "vllm.sock"
+        self._folder = RunFolder() if early is None else early.folder
         own = self._folder.variables()
         self._environment = {**own, **environment}
         if "TMPDIR" in own:
@@ -115,7 +118,7 @@ class EngineProcess:
             self._environment["TMPDIR"] = own["TMPDIR"]
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._reported_error: tuple[str, str] | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | EarlyProcess | None = None
         self._readers: list[asyncio.Task[None]] = []
         self._exited: asyncio.Task[int] | None = None
         self._started_at = 0.0
@@ -140,20 +143,8 @@ class EngineProcess:
             EngineStartError: vLLM ended, or was not ready within `timeout_s`; it has been stopped.
         """
         self._started_at = time.monotonic()
-        self._client = EngineClient(self._socket_path)
-        # Pipes of our own for the output too: with asyncio's, `wait` returns only when every
-        # process that holds the pipe has ended, not when vLLM has.
-        reports, report_end = os.pipe()
-        output, output_end = os.pipe()
-        try:
-            self._process = await self._spawn(report_end, output_end)
-        except BaseException:
-            os.close(reports)
-            os.close(output)
-            raise
-        finally:
-            os.close(report_end)
-            os.close(output_end)
+        self._client = EngineClient(self._folder.socket)
+        self._process, reports, output = await self._launch()
         self._readers = [
             asyncio.create_task(self._read_reports(reports)),
             asyncio.create_task(self._read_output(output)),
@@ -204,18 +195,41 @@ class EngineProcess:
         if route is not None:
             self._on_phase("tested", self.uptime_s)
 
-    async def _spawn(self, report_end: int, output_end: int) -> asyncio.subprocess.Process:
+    async def _launch(self) -> tuple[asyncio.subprocess.Process | EarlyProcess, int, int]:
+        """Return vLLM's process, and the descriptors of its reports and of its output."""
+        environment = {**self._environment, heartbeat.FOLDER: str(self._folder.path)}
+        if (early := self._early) is not None:
+            if early.accepts(environment):
+                await asyncio.to_thread(early.hand_over, environment, self._arguments)
+                return early, early.reports, early.output
+            early.close()
+        # Pipes of our own for the output too: with asyncio's, `wait` returns only when every
+        # process that holds the pipe has ended, not when vLLM has.
+        reports, report_end = os.pipe()
+        output, output_end = os.pipe()
+        try:
+            return await self._spawn(environment, report_end, output_end), reports, output
+        except BaseException:
+            os.close(reports)
+            os.close(output)
+            raise
+        finally:
+            os.close(report_end)
+            os.close(output_end)
+
+    async def _spawn(
+        self, environment: Mapping[str, str], report_end: int, output_end: int
+    ) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *self.command,
             str(os.getpid()),
             str(report_end),
             *self._arguments,
-            "--uds",
-            str(self._socket_path),
+            *self._folder.arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output_end,
             stderr=asyncio.subprocess.STDOUT,
-            env={**self._environment, heartbeat.FOLDER: str(self._folder.path)},
+            env=environment,
             pass_fds=[report_end],
             # A new group: Ctrl-C in a terminal reaches only the worker, which drains first,
             # and one signal reaches all of vLLM's processes.

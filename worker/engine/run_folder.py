@@ -39,6 +39,16 @@ class RunFolder:
         remove_abandoned(parent)
         self.path, self._lock = _make(parent)
 
+    @property
+    def socket(self) -> Path:
+        """The socket of vLLM's server."""
+        return self.path / "vllm.sock"
+
+    @property
+    def arguments(self) -> list[str]:
+        """The last arguments of vLLM's server."""
+        return ["--uds", str(self.socket)]
+
     def variables(self) -> dict[str, str]:
         """Return the variables that make vLLM put its sockets and temporary files here.
 
