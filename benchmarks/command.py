@@ -97,7 +97,7 @@ def run(  # noqa: PLR0913  one parameter per option
         bool, typer.Option(help="Only the worker's memory under many long streams.")
     ] = False,
     realistic: Annotated[
-        bool, typer.Option(help="Only a model of a real size beside `vllm serve`, per token.")
+        bool, typer.Option(help="Only a model of a real size against `vllm serve`, per token.")
     ] = False,
     size: Annotated[
         Size | None, typer.Option(help="Its parameters; the default is 8b on a GPU, cpu elsewhere.")

@@ -33,7 +33,7 @@ SPACE = Space(
 """Limits for two engines on a GPU with 80 GB, with weights of 16 GB each."""
 
 MARGIN_S = 6.0
-"""Time assumed for a load beside its arrivals, until it is measured."""
+"""Time assumed for a load in addition to its arrivals, until it is measured."""
 
 PARTNERS = {"http": HTTP, "queue": QUEUE, "engine": ENGINE, "worker-vllm": WORKER_VLLM}
 """What takes turns with `vllm serve`, by the name on the command line; in this order."""
@@ -193,7 +193,7 @@ async def measure_comparison(
     """Measure systems alternately with `vllm serve`, and store the results in `comparison`.
 
     Two engines fit on a GPU at a time. `vllm serve` stays, and the others take turns in the place
-    beside it. The first start compiles, and all others take what it has compiled: two compilations
+    next to it. The first start compiles, and all others take what it has compiled: two compilations
     of the same model can differ by a sixth in time per token.
 
     Args:

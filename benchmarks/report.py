@@ -1,4 +1,4 @@
-"""The report: targets, one table and a plot on a page, with all figures in a file beside it."""
+"""The report: targets, one table and a plot on a page, with all figures in a file next to it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ counted in each."""
 
 
 def write_report(path: Path, section: str, record: Record) -> None:
-    """Write the section of a Markdown file, with its plot and all figures in files beside it.
+    """Write the section of a Markdown file, with its plot and all figures in files next to it.
 
     Args:
         path: The file; text outside of the section's marks is unchanged.

@@ -1,4 +1,4 @@
-"""Systems with HTTP: the worker in both of its modes, and the systems beside it."""
+"""Systems with HTTP: the worker in both of its modes, and the systems it is compared with."""
 
 from __future__ import annotations
 

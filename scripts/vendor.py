@@ -3,7 +3,7 @@
     .venv/bin/python scripts/vendor.py            # checks the files that are here
     .venv/bin/python scripts/vendor.py --update   # takes the newest releases and pins them
 
-`vendor.json` beside the files has the version, licence and SHA-256 of each.
+`vendor.json` next to the files has the version, licence and SHA-256 of each.
 """
 
 from __future__ import annotations

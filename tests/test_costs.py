@@ -151,7 +151,7 @@ INPUTS: dict[str, Callable[[int], Any]] = {
         "prompt": "x",
         "options": {"sampling_params": {f"k{n}": n for n in range(size)}},
     },
-    "unknown names beside a route": lambda size: {
+    "unknown names next to a route": lambda size: {
         "route": "/tokenize",
         "body": {},
         **{f"k{n}": n for n in range(size)},

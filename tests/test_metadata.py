@@ -24,7 +24,7 @@ def test_find_meta_of_a_field_without_is_empty():
     assert find_meta(Model.model_fields["plain"]).aliases == ()
 
 
-def test_json_schema_has_what_is_declared_beside_bounds_and_default():
+def test_json_schema_has_more_than_bounds_and_default():
     words = Model.model_json_schema()["properties"]["tokens"]
 
     assert words[UNIT] == "tokens"

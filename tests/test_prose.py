@@ -23,6 +23,7 @@ BANNED = {
     r"\bwhat (it|they) (is|are|was|were)\b": "the thing itself",
     r"\bin (the|its) place of\b|\bin its place\b": "`instead of`",
     r"\bfor want of\b": "`without`",
+    r"beside(?!s)": "`next to`, `in addition to`, `with`, `during` or `in parallel with`",
     r"\bput off\b": "`delayed`",
     r"\bsenseless\b": "what is invalid",
     r"\bin jerks\b": "`unevenly`",

@@ -21,7 +21,7 @@ def parse_yaml(text: str | bytes) -> Any:
 
 
 def read_table(module: str) -> Any:
-    """Return the table beside a module: the file of its name that ends in `.yaml`.
+    """Return the table next to a module: the file of its name that ends in `.yaml`.
 
     Args:
         module: The module's `__file__`.

@@ -91,7 +91,7 @@ def test_load_record_gives_the_same_report(tmp_path, record):
 
 
 @pytest.mark.parametrize("section", ["cpu", "gpu"])
-def test_page_and_plot_come_from_the_figures_beside_them(section):
+def test_page_and_plot_come_from_the_figures_next_to_them(section):
     figures = load_record(DOCS / f"performance-{section}.json")
     page = (DOCS / "performance.md").read_text()
     plot = (DOCS / f"performance-{section}.svg").read_text()

@@ -40,7 +40,7 @@ SETTINGS = {
     "MAX_LOGPROBS": "-1",
     "USAGE_RECORDS": "true",
 }
-"""What the suite's deployment has beside the model: it lets requests do more, and changes none."""
+"""Settings of the suite's deployment besides the model. They allow more requests and change none."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -24,14 +24,14 @@ async def complete(api: Api, **job_input: Any) -> dict[str, Any]:
 
 
 async def test_langchain_runpod_input_is_answered_as_asked(api: Api) -> None:
-    # ChatRunPod of langchain-runpod 0.2.0: sampling parameters beside the prompt.
+    # ChatRunPod of langchain-runpod 0.2.0: sampling parameters next to the prompt.
     asked = {"temperature": 0.7, "max_tokens": 20, "top_p": 0.9, "top_k": 50, "stop": ["\n\n\n"]}
     output = await complete(api, prompt="User: Hi", **asked)
     assert output["usage"]["output"] == 20
     assert "warnings" not in output
 
 
-async def test_native_sampling_parameters_beside_the_prompt_have_their_effect(api: Api) -> None:
+async def test_native_sampling_parameters_next_to_the_prompt_have_their_effect(api: Api) -> None:
     choice = {"structured_outputs": {"choice": ["abcd"]}, "ignore_eos": False}
     output = await complete(api, prompt="x", stop=["c"], max_tokens=50, **choice)
     assert output["choices"][0]["tokens"] == ["ab"]
@@ -55,7 +55,7 @@ async def test_native_members_of_the_original_change_nothing(api: Api, stream: b
 
 
 @pytest.mark.parametrize("name", ["max_new_tokens", "max_completion_tokens", "max_tokens"])
-@pytest.mark.parametrize("inside", [True, False], ids=["inside", "beside"])
+@pytest.mark.parametrize("inside", [True, False], ids=["inside", "outer"])
 async def test_native_alias_limits_the_answer(api: Api, name: str, inside: bool) -> None:
     limit = {"sampling_params": {name: 7}} if inside else {name: 7}
     assert (await complete(api, prompt="x", **limit))["usage"]["output"] == 7

@@ -139,7 +139,7 @@ async def test_stream_arrives_before_its_end_and_is_cancelled(
         pytest.param("chat", "top_logprobs", "5000", "logprobs", "5000", id="other"),
     ],
 )
-async def test_error_is_shown_beside_the_parameter(
+async def test_error_is_shown_next_to_the_parameter(
     page: Page, deployment: LocalDeployment, kind: str, path: str, value: str, named: str, said: str
 ) -> None:
     await open_playground(page, deployment, kind)

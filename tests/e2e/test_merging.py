@@ -88,10 +88,10 @@ class Client:
     """A way to ask a worker.
 
     Attributes:
-        name: Of the way.
+        name: Which way it is.
         ask: Returns a body's whole answer, as JSON.
         read: Returns a body's streamed answer, all of its events as one text.
-        chat: What chats have beside the case.
+        chat: Members of a chat in addition to the case's.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Routes beside chat and completions: what each of them needs, and what it answers."""
+"""Routes other than chat and completions: what each of them needs, and what it answers."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ Called = list[tuple[str, dict[str, Any]]]
 async def call_tools(
     client: openai.AsyncOpenAI, *, stream: bool, **parameters: Any
 ) -> tuple[Called, str, str | None]:
-    """Return the calls, the text beside them, and why the answer ended."""
+    """Return the calls, the text next to them, and why the answer ended."""
     if not stream:
         answer = await client.chat.completions.create(**{**ASK, **parameters})
         message = answer.choices[0].message
@@ -49,7 +49,7 @@ STREAM = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streame
 
 
 @STREAM
-async def test_auto_call_beside_a_text(client: openai.AsyncOpenAI, stream: bool) -> None:
+async def test_auto_call_next_to_a_text(client: openai.AsyncOpenAI, stream: bool) -> None:
     chosen = say("Well. " + CALL)
     limit = chosen.pop("max_tokens")
     calls, text, finish = await call_tools(

@@ -234,12 +234,12 @@ def contract() -> dict[str, object]:
             "forking.fork_api_servers can go",
         ),
         ("engine_process", [], "forking.prepare_engine takes the place of this process"),
-        ("wait_for_engine_startup", 1, "forking loads the tokenizer beside this wait"),
+        ("wait_for_engine_startup", 1, "forking loads the tokenizer during this wait"),
         ("EngineCore", ["self", "vllm_config"], "startup_patches wraps it"),
         (
             "DefaultModelLoader.load_weights",
             ["self", "model", "model_config"],
-            "startup_patches loads the engine's tokenizer beside it",
+            "startup_patches loads the engine's tokenizer in parallel",
         ),
         (
             "resolve_chat_template",

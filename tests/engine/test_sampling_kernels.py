@@ -100,7 +100,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
 
 
 def load(*args: Any, **options: Any) -> Runner:
-    sampling_kernels.compile_beside_weights()
+    sampling_kernels.compile_during_weights()
     runner: Runner = sys.modules[RUNNER].GPUModelRunner(*args, **options)
     assert runner.load_model(1, 2) == "the model"
     assert runner.loaded == [1, 2]

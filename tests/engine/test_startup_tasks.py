@@ -1,4 +1,4 @@
-"""What runs beside the start, from the settings."""
+"""Tasks that run in parallel with the start, from the settings."""
 
 import asyncio
 

@@ -1,6 +1,6 @@
 """Plays vLLM's part: takes the arguments of `worker.engine.child`, and follows instructions.
 
-The code to run stands in the argument `--do` or, without it, in the variable FAKE_ENGINE_DO.
+The code to run is in the argument `--do` or, without it, in the variable FAKE_ENGINE_DO.
 """
 
 import json

@@ -116,7 +116,7 @@ class Buildah:
             raise RuntimeError(f"the build failed; {log} ends:\n{log.read_text()[-3000:]}")
 
     def inspect(self, image: str) -> dict[str, Any]:
-        """Return what the image says of itself."""
+        """Return the image's configuration."""
         return dict(json.loads(self.ask("inspect", "--type", "image", image)))
 
     def layers(self, image: str) -> list[Layer]:

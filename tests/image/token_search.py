@@ -16,7 +16,7 @@ def spellings(secret: str) -> list[bytes]:
     found = [data, secret[::-1].encode(), data.hex().encode()]
     for offset in range(3):
         encoded = base64.b64encode(b"\0" * offset + data)
-        # The characters at the ends depend on what is beside the secret.
+        # The characters at the ends depend on what is next to the secret.
         found.append(encoded[4 if offset else 0 : -4])
     return found
 

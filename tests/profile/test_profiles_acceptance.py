@@ -22,7 +22,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def accepted(tmp_path_factory):
-    """What vLLM says of each profile, in one process: the import takes ten seconds."""
+    """vLLM's answer to each profile, from one process: the import takes ten seconds."""
     from tests.e2e.support.tiny_model import build_tiny_model  # it needs what comes with vLLM
 
     folder = tmp_path_factory.mktemp("accepted")

@@ -41,7 +41,7 @@ def test_fit_of_a_match_has_weights_of_the_precision_in_its_name(model, profile)
     named, own = mark_of(model), mark_of(profile.model)
 
     if named is None and own is not None:
-        named = "bf16"  # the repository beside a quantised one
+        named = "bf16"  # the repository that a quantised one is made from
     expected = named or profile.about.precision
     assert found.precision == expected
     parameters = profile.about.fact("parameters").value

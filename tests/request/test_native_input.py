@@ -20,9 +20,9 @@ HELLO = [{"role": "user", "content": "Hello"}]
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 
 
-def ask(sampling: dict | None = None, **beside: object) -> EngineRequest:
-    start = {} if "messages" in beside else {"prompt": "Hi"}
-    return parse_job({**start, "sampling_params": sampling or {}, **beside}, DEFAULTS)
+def ask(sampling: dict | None = None, **outer: object) -> EngineRequest:
+    start = {} if "messages" in outer else {"prompt": "Hi"}
+    return parse_job({**start, "sampling_params": sampling or {}, **outer}, DEFAULTS)
 
 
 # One value for each sampling parameter, and what becomes of it in a completion and in a chat body.
@@ -166,8 +166,8 @@ def test_stream_asks_for_running_usage():
     assert call.body["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
 
 
-def test_fields_beside_sampling_params_reach_vllm():
-    beside = {
+def test_fields_next_to_sampling_params_reach_vllm():
+    outer = {
         "model": "adapter",
         "tools": [TOOL],
         "tool_choice": "required",
@@ -177,9 +177,9 @@ def test_fields_beside_sampling_params_reach_vllm():
         "user": "someone",
     }
 
-    body = ask({"max_tokens": 3}, messages=HELLO, **beside).body
+    body = ask({"max_tokens": 3}, messages=HELLO, **outer).body
 
-    assert body == {"messages": HELLO, "max_tokens": 3, **beside}
+    assert body == {"messages": HELLO, "max_tokens": 3, **outer}
 
 
 @pytest.mark.parametrize(
@@ -250,8 +250,8 @@ def test_beam_search_width_is_best_of():
         ),
         ({"maxtokens": 5}, "unknown_parameter", "maxtokens", "mean max_tokens?"),
         ({"Temperature": 5}, "unknown_parameter", "Temperature", "mean temperature?"),
-        ({"tools": []}, "misplaced_parameter", "tools", "beside sampling_params"),
-        ({"tool": []}, "unknown_parameter", "tool", "mean tools? That belongs beside"),
+        ({"tools": []}, "misplaced_parameter", "tools", "next to sampling_params"),
+        ({"tool": []}, "unknown_parameter", "tool", "mean tools? That belongs next to"),
         ({"guided_json": {}}, "removed_parameter", "guided_json", 'structured_outputs: {"json"'),
         ({"guided_decoding": {}}, "removed_parameter", "guided_decoding", "structured_outputs"),
         ({"early_stopping": True}, "removed_parameter", "early_stopping", "false"),

@@ -17,9 +17,9 @@ DEFAULTS = RequestDefaults(model="served", batching=Batching(1, 50, 3.0), max_to
 DONE = b"data: [DONE]\n\n"
 
 
-def call_for(stream: bool = True, sampling: dict | None = None, **beside: object) -> EngineRequest:
-    start = {} if "messages" in beside else {"prompt": "Hi"}
-    job_input = {**start, "stream": stream, "sampling_params": sampling or {}, **beside}
+def call_for(stream: bool = True, sampling: dict | None = None, **outer: object) -> EngineRequest:
+    start = {} if "messages" in outer else {"prompt": "Hi"}
+    job_input = {**start, "stream": stream, "sampling_params": sampling or {}, **outer}
     return parse_job(job_input, DEFAULTS)
 
 

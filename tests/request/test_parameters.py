@@ -45,14 +45,14 @@ def refusal(job_input: Any, **settings: Any) -> RequestError:
 LANGCHAIN_RUNPOD = {"temperature": 0.7, "max_tokens": 20, "top_p": 0.9, "top_k": 5, "stop": ["\n"]}
 THINK = {"chat_template_kwargs": {"enable_thinking": True}}
 
-# Name of the case: job input, and what vLLM gets beside the prompt or the messages.
+# Name of the case: job input, and what vLLM gets in addition to the prompt or the messages.
 TRANSLATED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "langchain-runpod": (native(**LANGCHAIN_RUNPOD), LANGCHAIN_RUNPOD),
     "the same value in both places": (
         native(max_tokens=5, sampling_params={"max_tokens": 5, "n": 2}),
         {"max_tokens": 5, "n": 2},
     ),
-    "null beside, value inside": (
+    "null outside, value inside": (
         native(max_tokens=None, sampling_params={"max_tokens": 5}),
         {"max_tokens": 5},
     ),
@@ -61,7 +61,7 @@ TRANSLATED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"max_tokens": 5},
     ),
     "alias max_new_tokens": (native(sampling_params={"max_new_tokens": 5}), {"max_tokens": 5}),
-    "alias beside": (native(max_completion_tokens=5), {"max_tokens": 5}),
+    "alias outside": (native(max_completion_tokens=5), {"max_tokens": 5}),
     "alias and its name": (
         native(sampling_params={"max_new_tokens": 5, "max_tokens": 5}),
         {"max_tokens": 5},
@@ -70,8 +70,8 @@ TRANSLATED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         native(sampling_params={"vllm_xargs": {"a": 1}, "max_tokens": 5}),
         {"vllm_xargs": {"a": 1}, "max_tokens": 5},
     ),
-    "empty messages beside a prompt": (native(messages=[], prompt="Hi", n=2), {"n": 2}),
-    "empty prompt beside messages": (native(messages=HELLO, prompt="", n=2), {"n": 2}),
+    "empty messages with a prompt": (native(messages=[], prompt="Hi", n=2), {"n": 2}),
+    "empty prompt with messages": (native(messages=HELLO, prompt="", n=2), {"n": 2}),
     "native enable_thinking": (native(messages=HELLO, enable_thinking=True), THINK),
     "native thinking_budget": (
         native(messages=HELLO, sampling_params={"thinking_budget": 7}),
@@ -96,7 +96,7 @@ TRANSLATED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "what completions alone use, empty": (chat(prompt="", functions=[], suffix=""), {}),
     "enable_thinking": (chat(enable_thinking=True), THINK),
-    "enable_thinking beside other variables": (
+    "enable_thinking with other variables": (
         chat(enable_thinking=True, chat_template_kwargs={"a": 1}),
         {"chat_template_kwargs": {"a": 1, "enable_thinking": True}},
     ),
@@ -225,7 +225,7 @@ IGNORED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "web search": (chat(plugins=[{"id": "web"}], verbosity="low"), ("plugins", "verbosity")),
     "top_a": (chat(extra_body={"top_a": 0.5}), ("top_a",)),
     "another route": ({"route": "/tokenize", "body": {"prompt": "a", "zzz": 1}}, ("zzz",)),
-    "beside the route": ({"route": "/tokenize", "body": {"prompt": "a"}, "zzz": 1}, ("zzz",)),
+    "next to the route": ({"route": "/tokenize", "body": {"prompt": "a"}, "zzz": 1}, ("zzz",)),
     "thinking of a completion": (text(enable_thinking=True), ("enable_thinking",)),
 }
 

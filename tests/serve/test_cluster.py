@@ -1,4 +1,4 @@
-"""Nodes of a cluster: each notices when another has gone."""
+"""Nodes of a cluster: each notices when another has ended."""
 
 from __future__ import annotations
 

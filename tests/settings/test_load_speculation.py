@@ -52,7 +52,7 @@ def test_speculation_on_is_accepted_with_every_preset(name):
     assert config_of(load(PROFILE=name, SPECULATION="on")) == profile.about.speculation.config
 
 
-def test_speculative_config_beside_a_preset_changes_members():
+def test_speculative_config_with_a_preset_changes_members():
     settings = load(
         PROFILE="smollm2-135m",
         SPECULATION="on",
@@ -89,7 +89,7 @@ def test_speculation_without_a_profile_is_refused():
     assert problem.message == "this model has no profile and therefore no preset"
 
 
-def test_speculation_beside_another_draft_is_refused():
+def test_speculation_with_another_draft_is_refused():
     problem = refusal(
         PROFILE="smollm2-135m",
         SPECULATION="on",

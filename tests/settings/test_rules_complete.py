@@ -190,7 +190,7 @@ def test_check_folder_that_vllm_cannot_load_is_refused(run_check, tmp_path, file
     assert fragment in data["problems"][0]["message"]
 
 
-def test_check_accepts_a_folder_with_gguf_beside_other_weights(run_check, tmp_path):
+def test_check_accepts_a_folder_with_gguf_next_to_other_weights(run_check, tmp_path):
     for name in ("model-Q4_K_M.gguf", "model.safetensors", "config.json"):
         (tmp_path / name).touch()
     assert run_check({"MODEL_NAME": str(tmp_path)})[0] == ExitCode.OK

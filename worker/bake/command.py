@@ -23,7 +23,7 @@ BASE_PATH = Path("/models")
 VOLUME = Path("/runpod-volume")
 
 RECORDED = ("QUANTIZATION", "LOAD_FORMAT")
-"""Settings that the manifest records, beside model, tokenizer and profile."""
+"""Settings that the manifest records, in addition to model, tokenizer and profile."""
 
 CUDA_REQUEST = "WORKER_CUDA_VERSION"
 CUDA_PRESENT = "CUDA_VERSION"

@@ -248,8 +248,8 @@ def patch_engine(arguments: Sequence[str]) -> None:
     key_startup_plan(arguments)
     startup_patches.capture_fewer_graphs(arguments)
     startup_patches.keep_objects_frozen()
-    startup_patches.load_engine_tokenizer_beside_weights()
-    sampling_kernels.compile_beside_weights()
+    startup_patches.load_engine_tokenizer_during_weights()
+    sampling_kernels.compile_during_weights()
     if "--enable-lora" in arguments:
         adapter_patches.load_adapters_completely()
 

@@ -87,8 +87,8 @@ def find_preloads() -> list[Path]:
     if vllm is not None:
         found += sorted((vllm / "libs").glob("libtcmalloc*.so*"))[:1]
     if torch is not None and computes_on_cpu():
-        beside = [*torch.parent.glob("torch.libs/libgomp*.so*"), *torch.glob("lib/libgomp*.so*")]
-        found += sorted(beside)[:1]
+        bundled = [*torch.parent.glob("torch.libs/libgomp*.so*"), *torch.glob("lib/libgomp*.so*")]
+        found += sorted(bundled)[:1]
     return found
 
 

@@ -104,7 +104,7 @@ def prepare_engine(arguments: Sequence[str], patch: Callable[[], None]) -> Prepa
 def fork_api_servers(configured: Sequence[Any]) -> None:
     """Let vLLM fork its API servers from this process where it would fork its engine too.
 
-    vLLM always spawns them, and each imports vLLM again: four took 21 to 28 s of CPU beside the
+    vLLM always spawns them, and each imports vLLM again: four took 21 to 28 s of CPU during the
     engine's own start, and share no memory with each other. The copies made here share everything
     that was imported, because the objects of this process are frozen first. Each loads the
     tokenizer while the engine loads the model.

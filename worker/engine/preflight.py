@@ -184,7 +184,7 @@ def _check_memory(root: Path) -> None:
         raise PreflightError(
             "memory",
             f"Only {available / GIB:.1f} GiB of main memory (RAM) are free; vLLM needs "
-            f"{MIN_MEMORY_BYTES / GIB:.0f} GiB beside the model: choose a machine with more",
+            f"{MIN_MEMORY_BYTES / GIB:.0f} GiB next to the model: choose a machine with more",
         )
 
 

@@ -22,7 +22,7 @@ BATCHES = (1, SMALL_BATCH, SMALL_BATCH + 1)
 """A number of requests for each variant of the kernel."""
 
 
-def compile_beside_weights() -> None:
+def compile_during_weights() -> None:
     """Make vLLM's engine start the compilation before it loads the model."""
     from vllm.platforms import current_platform
 

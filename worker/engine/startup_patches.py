@@ -60,7 +60,7 @@ def prepare_server(config: Any) -> None:
     load_tokenizer(config)
 
 
-def load_engine_tokenizer_beside_weights() -> None:
+def load_engine_tokenizer_during_weights() -> None:
     """Load the engine's own tokenizer while the weights are copied to the GPU.
 
     vLLM loads it after everything else, 0.9 s for a vocabulary of 128,000. Before the weights, it

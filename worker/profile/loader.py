@@ -42,7 +42,7 @@ class BrokenProfileError(WorkerError):
 
 
 def builtin_folder() -> Path:
-    """Return the folder of the built-in profiles: in the package, or beside it in a checkout."""
+    """Return the folder of the built-in profiles: in the package, or next to it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     packaged = package / "profiles"
     return packaged if packaged.is_dir() else package.parent / "profiles"

@@ -110,7 +110,7 @@ def _reasoning(value: Any) -> Translation | None:
 
 
 def _reasoning_format(value: Any) -> Translation | None:
-    """Translate where the reasoning is returned; vLLM always returns it beside the answer."""
+    """Translate where the reasoning is returned; vLLM always returns it next to the answer."""
     if value == "hidden":
         return {"include_reasoning": False}
     return {} if value in ("auto", "deepseek", "parsed") else None

@@ -75,28 +75,28 @@ def parse_native(
         RequestError: Misspelt, misplaced, removed, contradictory or wrong fields; all wrong ones at
             once.
     """
-    beside = flatten(job_input, CONTAINERS.keys())
-    beside.values = drop_removed(beside.values, REMOVED)
-    _drop_empty_start(beside.values)
-    sampling = beside.values.get(SAMPLING)
+    outer = flatten(job_input, CONTAINERS.keys())
+    outer.values = drop_removed(outer.values, REMOVED)
+    _drop_empty_start(outer.values)
+    sampling = outer.values.get(SAMPLING)
     if sampling is not None and not isinstance(sampling, dict):
         validate(NativeInput, {SAMPLING: sampling})
     inside = flatten(sampling or {}, CONTAINERS.keys(), f"{SAMPLING}.")
     inside.values = drop_removed(inside.values, {**REMOVED, **UNREACHABLE}, f"{SAMPLING}.")
-    known = _names_for(_has_messages(beside.values))
+    known = _names_for(_has_messages(outer.values))
     ignored = [
-        *_normalize(beside, beside, inside, known),
-        *_normalize(inside, beside, inside, known),
+        *_normalize(outer, outer, inside, known),
+        *_normalize(inside, outer, inside, known),
     ]
     if ignored and defaults.reject_unknown:
         raise unknown_parameters_error(ignored)
-    data = {**beside.values, SAMPLING: inside.values}
-    paths = {**beside.paths(), **inside.paths(f"{SAMPLING}.")}
+    data = {**outer.values, SAMPLING: inside.values}
+    paths = {**outer.paths(), **inside.paths(f"{SAMPLING}.")}
     return validate(NativeInput, data, elsewhere=_places(), sent=paths), tuple(ignored)
 
 
 def _drop_empty_start(values: dict[str, Any]) -> None:
-    """Remove an empty prompt beside messages, or empty messages beside a prompt."""
+    """Remove an empty prompt if there are messages, and empty messages if there is a prompt."""
     for name, other in (("prompt", "messages"), ("messages", "prompt")):
         if values.get(name) in ("", []) and values.get(other):
             del values[name]
@@ -107,13 +107,13 @@ def _has_messages(values: Mapping[str, Any]) -> bool:
 
 
 def _normalize(
-    level: SentParameters, beside: SentParameters, inside: SentParameters, known: frozenset[str]
+    level: SentParameters, outer: SentParameters, inside: SentParameters, known: frozenset[str]
 ) -> list[str]:
     """Move and translate the parameters of one level to the level where they belong.
 
     Args:
-        level: The level, which is `beside` or `inside`.
-        beside: Parameters beside `sampling_params`.
+        level: The level, which is `outer` or `inside`.
+        outer: Parameters next to `sampling_params`.
         inside: Parameters inside it.
         known: Names that have an effect in this request.
 
@@ -124,7 +124,7 @@ def _normalize(
         RequestError: Two names for one parameter, with different values.
     """
     aliases = aliases_of(SamplingParameters)
-    own = (NativeInput if level is beside else SamplingParameters).model_fields
+    own = (NativeInput if level is outer else SamplingParameters).model_fields
     ignored, left = [], []
     for name in [name for name, value in level.values.items() if value is not None]:
         value = level.values[name]
@@ -144,7 +144,7 @@ def _normalize(
         path = level.path_of(name)
         del level.values[name]
         for target, translated in (found or {}).items():
-            place = beside if target in NativeInput.model_fields else inside
+            place = outer if target in NativeInput.model_fields else inside
             place.add(target, translated, path.removesuffix(name), name)
     typos = find_typos(left, _suggested_names())
     for name in left:
@@ -170,8 +170,8 @@ def _refuse_body_only(name: str, value: Any, path: str) -> None:
 def _names_for(messages: bool) -> frozenset[str]:
     """Return the names that have an effect in a request with messages or with a prompt."""
     mode: InputMode = "messages" if messages else "prompt"
-    beside = {n for n in NativeInput.model_fields if mode in input_modes_of(NativeInput, n)}
-    return frozenset(beside | SamplingParameters.model_fields.keys())
+    outer = {n for n in NativeInput.model_fields if mode in input_modes_of(NativeInput, n)}
+    return frozenset(outer | SamplingParameters.model_fields.keys())
 
 
 @functools.cache
@@ -233,8 +233,8 @@ def _places() -> dict[str, str]:
     """Return the correct level of each name, for names that are sent at the other level."""
     names = (*SamplingParameters.model_fields, *aliases_of(SamplingParameters))
     inside = {name: f"inside {SAMPLING}" for name in names}
-    beside = {name: f"beside {SAMPLING}, not inside" for name in NativeInput.model_fields}
-    return {**inside, **beside}
+    outer = {name: f"next to {SAMPLING}, not inside" for name in NativeInput.model_fields}
+    return {**inside, **outer}
 
 
 def _input_mode(native: NativeInput) -> InputMode:
@@ -265,7 +265,7 @@ def _prompt_fields(native: NativeInput, mode: InputMode) -> dict[str, Any]:
 
 
 def _shared_fields(native: NativeInput) -> dict[str, Any]:
-    """Return the fields beside the sampling parameters that vLLM has under the same name."""
+    """Return the fields next to the sampling parameters that vLLM has under the same name."""
     names = native.model_fields_set - _WORKER_FIELDS - {"model", "stream"}
     return native.model_dump(include=set(names), exclude_unset=True, by_alias=True)
 
@@ -296,7 +296,7 @@ def _check_effect(native: NativeInput, mode: InputMode) -> None:
     if both:
         raise request_error(
             Code.CONFLICTING_PARAMETERS,
-            f"structured_outputs: sent both beside and inside {SAMPLING}; keep one",
+            f"structured_outputs: sent both next to and inside {SAMPLING}; keep one",
             "structured_outputs",
         )
 

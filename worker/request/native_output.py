@@ -75,7 +75,7 @@ def native_reply(request: EngineRequest, body: dict[str, Any]) -> dict[str, Any]
 
 
 def _message_extras(request: EngineRequest) -> tuple[str, ...]:
-    """Return the names of the message fields, beside the text, that the caller gets."""
+    """Return the names of the message fields, in addition to the text, that the caller gets."""
     if request.drop_reasoning:
         return tuple(name for name in _MESSAGE_EXTRAS if name != _REASONING)
     return _MESSAGE_EXTRAS

@@ -81,7 +81,7 @@ _NATIVE = {
     "sampling_params": "its parameters in the body itself",
     "apply_chat_template": "the request to /v1/chat/completions",
     "extra_args": "vllm_xargs",
-    **dict.fromkeys(BatchingInput.model_fields, "it beside the body, not inside"),
+    **dict.fromkeys(BatchingInput.model_fields, "it next to the body, not inside"),
 }
 
 RENDERED = ("mm_payload", "return_mm_kwargs", "return_token_offsets")

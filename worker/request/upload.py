@@ -21,7 +21,7 @@ FORM_ROUTES = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations"})
 
 FILE = "file"
 FILENAME = "filename"
-"""Field of the job's body, beside `file`, that names the file; vLLM itself does not see it."""
+"""Field of the job's body, next to `file`, that names the file; vLLM itself does not see it."""
 
 MAX_FIELDS = 1000
 """Fields of a form; vLLM's server refuses more."""

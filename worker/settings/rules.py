@@ -53,7 +53,7 @@ LIMITS = (
 """Options that another one limits, and what is wrong beyond the limit."""
 
 CLASSES = ("distributed_executor_backend",)
-"""Options that take a class's dotted path beside their names."""
+"""Options that take a class's dotted path as well as a name."""
 
 CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 

@@ -51,7 +51,7 @@ class Settings(WorkerSettings):
     cache: Path | None = None
     """Folder that keeps compiled code between starts; None where nothing lasts."""
     environment: Mapping[str, str] = Field({}, repr=False)
-    """Variables that the engine's process needs beside the worker's own, secrets included."""
+    """Variables of the engine's process, added to the worker's own; secrets included."""
     redact: Redactor = Field(Redactor(), repr=False)
     """Hides secrets in any text that leaves the process."""
 

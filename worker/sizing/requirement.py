@@ -178,7 +178,7 @@ def check_capacity(settings: Settings, profiles: Path = PROFILES) -> list[Proble
         message = (
             f"a request of {fit.context} tokens cannot fit: it takes "
             f"{fit.request_bytes / GIB:.1f} GiB, and about {fit.cache_bytes / GIB:.1f} GiB remain "
-            f"beside {weights}, of {usable}"
+            f"next to {weights}, of {usable}"
         )
     expected = f"at most {fit.longest} tokens" if fit.longest else None
     problem = values.problem(key, message, expected)

@@ -88,7 +88,7 @@ def members(names: list[str], *, wild: int) -> st.SearchStrategy[dict[str, Any]]
 def native() -> st.SearchStrategy[dict[str, Any]]:
     sampling = members([*sorted(SamplingParameters.model_fields), *sorted(REMOVED)], wild=6)
     likely = members(sorted(MEANT.keys() & SamplingParameters.model_fields.keys()), wild=20)
-    beside = members(
+    outer = members(
         [
             *sorted(NativeInput.model_fields.keys() - {"sampling_params"}),
             *CONTAINERS,
@@ -102,7 +102,7 @@ def native() -> st.SearchStrategy[dict[str, Any]]:
     return st.builds(
         lambda begin, more, params: {**begin, **more, "sampling_params": params},
         start,
-        st.just({}) | beside,
+        st.just({}) | outer,
         likely | likely | sampling,
     )
 

@@ -48,7 +48,7 @@ NATIVE: dict[str, tuple[Any, str, str]] = {
     "misplaced name": (
         {"prompt": "x", "sampling_params": {"tools": [{}]}},
         "misplaced_parameter",
-        "beside",
+        "next to",
     ),
     "more stop strings than allowed": (
         {"prompt": "x", "sampling_params": {"stop": [str(n) for n in range(65)]}},

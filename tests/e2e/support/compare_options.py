@@ -4,7 +4,7 @@ A program, not a test: it imports vLLM, which takes seconds and belongs in a pro
 
     python -m tests.e2e.support.compare_options RESULTS.json MODEL [OPTION ...]
 
-MODEL is a small model on this machine. Each value is set alone, beside the settings without which
+MODEL is a small model on this machine. Each value is set alone, with the settings without which
 its option has no effect, and both sides get the same ones.
 """
 
@@ -45,7 +45,7 @@ IMMUTABLE = (str, int, float, type(None))
 
 LORA = {"ENABLE_LORA": "true"}
 
-BESIDE: Mapping[str, Mapping[str, str]] = {
+NEEDED: Mapping[str, Mapping[str, str]] = {
     "DEFAULT_MM_LORAS": LORA,
     "FULLY_SHARDED_LORAS": LORA,
     "LORA_DTYPE": LORA,
@@ -63,7 +63,7 @@ BESIDE: Mapping[str, Mapping[str, str]] = {
     "NUMA_BIND_CPUS": {"NUMA_BIND": "true"},
     "SPEC_TOKENS": {"SPEC_METHOD": "ngram"},
 }
-"""What an option needs beside it to have an effect."""
+"""Settings that an option needs to have an effect."""
 
 
 def main(results: Path, model: str, chosen: list[str]) -> None:
@@ -93,7 +93,7 @@ class Comparison:
 
     def compare(self, option: Option) -> tuple[int, list[dict[str, Any]]]:
         """Return how many values of an option were tried, and where the two sides differ."""
-        base = {"MODEL_NAME": self.model, **BASE, **BESIDE.get(option.name, {})}
+        base = {"MODEL_NAME": self.model, **BASE, **NEEDED.get(option.name, {})}
         base_arguments = load_settings(base).engine_arguments()
         texts = values_of(option.name, option.schema, option.known_values)
         differences: list[dict[str, Any]] = []

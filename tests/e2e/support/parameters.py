@@ -126,8 +126,8 @@ class Asker:
         if not self.way.is_native:
             return {**outside, "openai_route": self.way.route, "openai_input": self._body(values)}
         names = NativeInput.model_fields.keys() - {"structured_outputs"}
-        beside = {name: values.pop(name) for name in names if name in values}
-        return {**outside, **beside, "sampling_params": values}
+        outer = {name: values.pop(name) for name in names if name in values}
+        return {**outside, **outer, "sampling_params": values}
 
     def _body(self, values: dict[str, Any]) -> dict[str, Any]:
         body = dict(values)

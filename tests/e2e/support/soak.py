@@ -198,8 +198,8 @@ class Soak:
         await self.endpoint.start()
         workers = asyncio.create_task(self._keep_a_worker())
         await self.endpoint.store.workers.get("worker-1").ready.wait()
-        beside = (self._stumble(), self._attack(), self._tell(began, seconds))
-        disturb = [asyncio.create_task(work) for work in beside]
+        disturbers = (self._stumble(), self._attack(), self._tell(began, seconds))
+        disturb = [asyncio.create_task(work) for work in disturbers]
         places = [asyncio.create_task(self._submit(began + seconds)) for _ in range(OUTSTANDING)]
         try:
             await asyncio.sleep(max(0.0, began + seconds - clock()))

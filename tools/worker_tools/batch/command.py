@@ -101,8 +101,8 @@ def _run(environ: Mapping[str, str], options: BatchOptions, out: Console, notes:
         return ExitCode.OK
     target = find_target(environ, options.endpoint)
     folder = StateFolder(options.state or options.file.with_name(f"{options.file.name}.batch"))
-    output = options.output or _beside(options.file, "output")
-    errors = options.errors or _beside(options.file, "errors")
+    output = options.output or _next_to(options.file, "output")
+    errors = options.errors or _next_to(options.file, "errors")
     with folder.lock():
         saved = _load(folder, target, source, options)
         asyncio.run(_follow(target, source, saved, folder, options, notes))
@@ -115,7 +115,7 @@ def _run(environ: Mapping[str, str], options: BatchOptions, out: Console, notes:
     return ExitCode.FAILURE if tally.failed else ExitCode.OK
 
 
-def _beside(path: Path, kind: str) -> Path:
+def _next_to(path: Path, kind: str) -> Path:
     return path.with_name(f"{path.name.removesuffix('.jsonl')}.{kind}.jsonl")
 
 

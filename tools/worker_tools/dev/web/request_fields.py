@@ -20,7 +20,7 @@ VARIANTS = {"embeddings": "EmbeddingCompletionRequest"}
 """The one of several shapes of a schema that the form offers."""
 
 NESTED = "sampling_params"
-"""The member of native input whose members the form shows beside the others."""
+"""The member of native input whose members the form shows next to the others."""
 
 SET_BY_THE_PAGE = frozenset({"messages", "prompt", "input", "model", "stream", NESTED})
 COMMON = (

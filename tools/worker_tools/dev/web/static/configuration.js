@@ -175,7 +175,7 @@ class Configuration {
       input.removeAttribute("aria-invalid");
       setText(error, "");
     }
-    const elsewhere = problems.filter((problem) => !this.#showBeside(problem));
+    const elsewhere = problems.filter((problem) => !this.#showNextTo(problem));
     const count = Object.keys(this.#changes).length;
     const said = problems.length
       ? h("p", { class: "bad" }, `${problems.length} ${problems.length === 1 ? "problem" : "problems"}; the worker would not start.`)
@@ -195,7 +195,7 @@ class Configuration {
     if (found.settings) fill(this.#table, showSettings(found));
   }
 
-  #showBeside(problem) {
+  #showNextTo(problem) {
     const field = this.#fields.get(problem.where);
     if (!field) return false;
     field.input.setAttribute("aria-invalid", "true");
