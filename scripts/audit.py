@@ -1,6 +1,6 @@
 """Look up known vulnerabilities of every locked package: `make audit`.
 
-Uses pip-audit in an environment of its own, because what it needs is no part of this project. Where
+Uses pip-audit in an environment of its own: its dependencies are not part of this project. Where
 the advisories cannot be reached (a mirror without them, no network), it says so and passes: a build
 must not fail because another server is unreachable.
 """

@@ -289,7 +289,7 @@ def verify(root: Path, paths: Sequence[str]) -> None:
 
 
 def compile_packages(folders: Iterable[Path]) -> None:
-    """Byte-compile all packages; files that are no Python of this version are left alone.
+    """Byte-compile all packages; files that this version of Python cannot compile are left alone.
 
     By content and not by time: an image's layers may lose their times.
     """

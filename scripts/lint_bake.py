@@ -39,7 +39,7 @@ def find_faults(bake: str, dockerfile: str) -> Iterator[str]:
         for name in sorted(arguments.keys() - declared):
             yield f"target {target} passes {name}, which the Dockerfile lacks"
     for name in sorted(_references(parsed) - variables):
-        yield f"uses {name}, which is no variable"
+        yield f"uses {name}, which is not a variable"
 
 
 def _blocks(parsed: Mapping[str, Any], kind: str) -> dict[str, Any]:

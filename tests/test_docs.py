@@ -65,7 +65,7 @@ PLATFORM = {
     "AMPERE_48",
     "OTEL_EXPORTER_OTLP_HEADERS",
 }
-"""Names in capitals that are no settings of this worker, and not made up either."""
+"""Names in capitals that are not settings of this worker, and not made up either."""
 
 
 def kind_of(block: Block) -> str:

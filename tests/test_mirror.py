@@ -33,7 +33,7 @@ ABOUT_OTHER_FILES = {
     "profile/test_profiles_matches.py": "profiles",
     "scripts/test_workflows.py": ".github/workflows",
 }
-"""Tests of what is no module, or of all modules -> what they test."""
+"""Tests of other files than modules, or of all modules -> what they test."""
 
 MODULE_LINES = 200
 """A module with more lines has tests under its name."""

@@ -37,7 +37,7 @@ BANNED = {
     r"\b(some|no)body (set|asked)\b": "`is set`, `is not set`",
     r"\ba fault of the (worker|model|engine)\b": "`a bug in`",
     r"\bin any case of letters\b": "`in upper or lower case`",
-    r"\bis no (place|cluster|identifier|commit|folder|model|JSON)\b": "`is not a`",
+    r"(?<!there )\b(is|are|was|were|be) no (?!longer|more|one\b)": "`is not a`",
 }
 """Pattern, and what to write instead."""
 

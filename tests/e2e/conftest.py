@@ -40,7 +40,7 @@ SETTINGS = {
     "MAX_LOGPROBS": "-1",
     "USAGE_RECORDS": "true",
 }
-"""Settings of the suite's deployment besides the model. They allow more requests and change none."""
+"""Settings of the suite's deployment besides the model; they only allow more requests."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -59,7 +59,7 @@ def contract() -> dict[str, object]:
     ("name", "expected", "reason"),
     [
         ("names", [[], []], "the patch replaces how an unknown name is resolved"),
-        ("default", ["self", "request"], "adapters by name are no defaults of a modality"),
+        ("default", ["self", "request"], "adapters by name are not defaults of a modality"),
         ("routes", [], "the variable is set after this; the routes stay closed"),
         ("models", [], "the patch wraps and replaces these methods"),
         ("request", ["lora_name", "lora_int_id", "lora_path"], "the patch creates it"),

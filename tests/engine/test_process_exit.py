@@ -16,7 +16,7 @@ Start = Callable[[str], subprocess.Popen[bytes]]
 
 @pytest.fixture
 def group() -> Iterator[tuple[int, Start]]:
-    """A process group whose first process is no process of vLLM, and a way to add some."""
+    """A process group whose first process is not a process of vLLM, and a way to add some."""
     started = [subprocess.Popen(["sleep", "60"], process_group=0)]
 
     def start(title: str) -> subprocess.Popen[bytes]:

@@ -33,7 +33,7 @@ other = []
 
 
 def on_other(answer):
-    """Call `answer` at any request that is no health check."""
+    """Call `answer` at any request that is not a health check."""
     other.append(answer)
 
 

@@ -34,7 +34,7 @@ def baked(
     secret.write_text(TOKEN)
     with Hub({REPOSITORY: repository_of(model)}) as hub:
         hub.repositories[REPOSITORY].token = TOKEN
-        # The hub's address is no argument of the Dockerfile: the base has it as a variable.
+        # The hub's address is not an argument of the Dockerfile: the base has it as a variable.
         container = buildah.ask("from", base)
         buildah.ask("config", "--env", f"HF_ENDPOINT={hub.url}", container)
         near = f"{base}-hub"

@@ -1,4 +1,4 @@
-"""The trace context of a job reaches vLLM as headers, and is no parameter."""
+"""The trace context of a job reaches vLLM as headers, and is not a parameter."""
 
 import pytest
 

@@ -38,8 +38,10 @@ def test_lint_project_file_has_no_fault() -> None:
         pytest.param('["worker"]', '["work"]', "names a target that is not there", id="target"),
         pytest.param("NAME = NAME", "OTHER = NAME", "which the Dockerfile lacks", id="unknown"),
         pytest.param("NAME = NAME", "", "does not pass the Dockerfile's NAME", id="missing"),
-        pytest.param("NAME = NAME", "NAME = NAMES", "uses NAMES, which is no variable", id="name"),
-        pytest.param("${TAG}", "${TAGS}", "uses TAGS, which is no variable", id="in a string"),
+        pytest.param(
+            "NAME = NAME", "NAME = NAMES", "uses NAMES, which is not a variable", id="name"
+        ),
+        pytest.param("${TAG}", "${TAGS}", "uses TAGS, which is not a variable", id="in a string"),
     ],
 )
 def test_lint_broken_file_names_the_fault(old: str, new: str, fault: str | None) -> None:

@@ -120,7 +120,7 @@ def fetch_code(
 
 
 def refuse_folder(model: str) -> None:
-    """Refuse a model that is no repository.
+    """Refuse a model that is not a repository.
 
     Raises:
         ConfigurationError: With what to do instead.

@@ -71,7 +71,7 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
 
 
 def choose(value: Any, choices: Sequence[Any]) -> Any:
-    """Return the choice that `value` names, also in another case or with `-` for `_`."""
+    """Return the choice that `value` names, in any case, and with `-` instead of `_`."""
     if isinstance(value, (dict, list)) or value in choices:
         return value
     folded = {fold(choice): choice for choice in choices}

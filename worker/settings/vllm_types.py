@@ -326,7 +326,7 @@ def _choose(choices: list[Any], value: Any) -> Any:
 
 
 def underscore_keys(value: Any, schema: Schema) -> Any:
-    """Return the value with `_` for `-` in the names of known members, as options are written."""
+    """Return the value with `-` replaced by `_` in the names of known members."""
     properties: Mapping[str, Schema] = schema.get("properties", {})
     if not isinstance(value, dict) or not properties:
         return value

@@ -31,7 +31,7 @@ def test_table(server, environ):
     assert "tiny, 512 random tokens in, 128 out, 8 at once" in printed
     assert "64 answered, 0 failed" in printed
     assert "p50 28.0 ms, p95 30.8 ms" in printed
-    assert "not known, since this is no RunPod queue" in printed
+    assert "not known, since this is not a RunPod queue" in printed
     assert "per million tokens out" in printed
     assert "1 x H100" in printed
 

@@ -100,7 +100,7 @@ def read_input_file(path: Path, max_line_bytes: int) -> InputFile:
         max_line_bytes: Largest request that RunPod takes.
 
     Raises:
-        InvalidFileError: A line is no valid request; all such lines are named.
+        InvalidFileError: A line is not a valid request; all such lines are named.
         OSError: The file cannot be read.
     """
     lines: list[Line] = []
@@ -140,7 +140,7 @@ def check_line(text: bytes, max_bytes: int) -> str:
     """Return the `custom_id` of a line.
 
     Raises:
-        RequestError: The line is no valid request.
+        RequestError: The line is not a valid request.
     """
     if len(text) > max_bytes:
         raise RequestError(f"{len(text)} bytes; RunPod takes {max_bytes} in one request", "")

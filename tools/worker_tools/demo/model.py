@@ -85,7 +85,7 @@ def choose_model(environ: Mapping[str, str]) -> dict[str, str]:
         environ: The environment of a worker; also for `find_cache_dir`.
 
     Raises:
-        UnavailableError: As for `prepare_demo_model`.
+        UnavailableError: See `prepare_demo_model`.
     """
     try:
         values = {item.option.name: item for item in load_settings(environ).values}

@@ -144,7 +144,7 @@ class BatchStore:
         """Append requests to a draft: all of them or, after an error, none.
 
         Raises:
-            ApiError: The batch is no draft, or a limit is exceeded.
+            ApiError: The batch is not a draft, or a limit is exceeded.
         """
         require_draft(batch)
         limits = self.limits
@@ -171,7 +171,7 @@ class BatchStore:
         """Remove one request from a draft.
 
         Raises:
-            ApiError: The batch is no draft, or has no such request.
+            ApiError: The batch is not a draft, or has no such request.
         """
         require_draft(batch)
         if batch.jobs.pop(request_id, None) is None:
@@ -181,7 +181,7 @@ class BatchStore:
         """Lock a draft and queue its requests.
 
         Raises:
-            ApiError: The batch is no draft, is empty, or the queue is full.
+            ApiError: The batch is not a draft, is empty, or the queue is full.
         """
         require_draft(batch)
         if not batch.jobs:
@@ -204,7 +204,7 @@ class BatchStore:
 
 
 def require_draft(batch: Batch) -> None:
-    """Refuse a change of a batch that is no draft.
+    """Refuse a change of a batch that is not a draft.
 
     Raises:
         ApiError: 400, it is locked.

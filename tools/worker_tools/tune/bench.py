@@ -147,7 +147,7 @@ def describe_cold(cold: ColdStarts | None, first: FirstRequest) -> str:
     delay = "" if first.delay_s is None else f", {first.delay_s:.1f} s of it in RunPod's queue"
     took = f"the first request took {first.seconds:.1f} s{delay}"
     if cold is None:
-        return f"not known, since this is no RunPod queue; {took}"
+        return f"not known, since this is not a RunPod queue; {took}"
     return (
         f"{cold.cold} of {cold.requests} requests ({cold.share:.0%}) were sent while no worker was "
         f"ready; {took}"

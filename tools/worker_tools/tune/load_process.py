@@ -106,7 +106,7 @@ def make_sample(body: dict[str, Any]) -> Any:
     """Return a request of the user's for vLLM's client."""
     from vllm.benchmarks.datasets import SampleRequest
 
-    # vLLM's client sends a limit of its own unless the body has one; null is no limit.
+    # vLLM's client sends a limit of its own unless the body has one; null means no limit.
     limits = {"max_completion_tokens": None} if "messages" in body else {"max_tokens": None}
     overrides = {name: value for name, value in body.items() if name not in BODY_MEMBERS}
     return SampleRequest(

@@ -237,7 +237,7 @@ def read_loads(options: TuneOptions) -> list[Load]:
     """Return the loads that the command line names; empty if it names none.
 
     Raises:
-        UsageError: They are no numbers above zero, or both kinds are given.
+        UsageError: They are not numbers above zero, or both kinds are given.
     """
     if options.concurrency and options.rates:
         raise UsageError("--concurrency and --rates exclude each other")
@@ -284,7 +284,7 @@ def load_saved(options: TuneOptions, key: str, about: str) -> Saved:
     Measurements with failures are left out, and so measured again.
 
     Raises:
-        UsageError: The file has those of another one, or is no such file.
+        UsageError: The file has those of another one, or is not such a file.
     """
     path = saved_path(options)
     fresh = Saved(key=key, about=about)

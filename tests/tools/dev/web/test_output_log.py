@@ -55,7 +55,7 @@ def test_start_is_read_from_one_worker():
         (5.9, "ready"),
     ]
     log.add("worker-1", f'{{"requestId": null, "message": {REPORT!r}, "level": "INFO"}}')
-    assert log.report is None  # Python's quotes are no JSON
+    assert log.report is None  # Python's quotes are not JSON
     log.add("worker-1", f"12:00:06 INFO {REPORT}")
     assert log.report["seconds"] == 6.1  # type: ignore[index]
     log.begin_start()

@@ -179,7 +179,7 @@ def read_number(request: web.Request, name: str, default: int | None) -> int | N
     """Read a whole number of the query string.
 
     Raises:
-        ApiError: 400, it is no number.
+        ApiError: 400, it is not a number.
     """
     text = request.query.get(name)
     if text is None:

@@ -34,7 +34,7 @@ def parse_changes(body: Mapping[str, Any]) -> Changes:
     """Read the changes that a page sends.
 
     Raises:
-        ApiError: 400, one of them is no setting or not text.
+        ApiError: 400, one of them is not a setting, or not text.
     """
     changes = body.get("changes")
     if not isinstance(changes, dict):
@@ -42,7 +42,7 @@ def parse_changes(body: Mapping[str, Any]) -> Changes:
     known = load_registry().by_variable
     for name, value in changes.items():
         if name not in known:
-            raise ApiError(400, f"{name[:100]!r} is no setting; the page changes settings only")
+            raise ApiError(400, f"{name[:100]!r} is not a setting; the page changes settings only")
         if value is not None and not isinstance(value, str):
             raise ApiError(400, f"{name}: the value of a variable is text, or null")
         if value is not None and (len(value) > MAX_VALUE_LENGTH or "\0" in value):

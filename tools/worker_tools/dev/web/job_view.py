@@ -126,7 +126,7 @@ def find_error(job: Job) -> dict[str, Any]:
 def limit(value: Any) -> dict[str, Any]:
     """Return a value for the page: whole, or the beginning of its JSON if it is large."""
     text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
-    # A fragment is what a test submits; its bytes may be no JSON.
+    # A fragment is what a test submits; its bytes may not be JSON.
     if len(text) <= MAX_SHOWN_BYTES and not isinstance(value, orjson.Fragment):
         return {"bytes": len(text), "value": orjson.Fragment(text)}
     return {"bytes": len(text), "start": text[:MAX_SHOWN_BYTES].decode(errors="replace")}

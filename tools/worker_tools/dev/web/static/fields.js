@@ -39,7 +39,7 @@ export class ParameterForm {
       const { input, field } = entry;
       if (input.validity.badInput) {
         readable = false;
-        this.#showError(entry, "This is no number.");
+        this.#showError(entry, "This is not a number.");
         continue;
       }
       if (input.value === "") continue;

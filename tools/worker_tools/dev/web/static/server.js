@@ -92,7 +92,7 @@ export function follow(jobId, { onChunk, onAgain, onEnd, onLost }) {
     onEnd(JSON.parse(event.data));
   });
   source.addEventListener("error", () => {
-    // A lost connection is opened again by the browser; an answer that is no stream ends it.
+    // A lost connection is opened again by the browser; an answer that is not a stream ends it.
     if (source.readyState === EventSource.CLOSED) onLost();
   });
   return () => source.close();
