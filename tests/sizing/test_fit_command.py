@@ -139,3 +139,41 @@ def test_fit_looks_at_the_gpu_of_this_machine(monkeypatch):
 )
 def test_counts_are_those_that_get_whole_heads(profile, gpus):
     assert list(counts(load_target({}, profile))) == gpus
+
+
+def test_fit_counts_the_room_for_adapters():
+    _code, plain = fit("qwen3-30b-a3b", ["H100"])
+    code, text = fit("qwen3-30b-a3b", ["H100"], environ={"LORA_ALLOWED": "org/*"})
+
+    assert code == ExitCode.OK
+    assert "adapters" not in plain
+    assert "adapters  12.6 GiB on one GPU for 4 adapters of rank 32 in a batch\n" in text
+    assert "14.9 GiB" in plain, "the cache without adapters"
+    assert "2.3 GiB" in text, "the cache beside adapters"
+
+
+def test_fit_counts_adapters_with_vllm_s_defaults():
+    _code, text = fit("qwen3-8b", ["L4"], environ={"ENABLE_LORA": "true"})
+
+    assert "for 1 adapter of rank 16 in a batch\n" in text
+
+
+def test_fit_says_that_the_room_for_adapters_is_an_estimate():
+    environ = {"ENABLE_LORA": "true", "MAX_LORAS": "2", "MAX_LORA_RANK": "64"}
+    _code, text = fit("phi-4", ["A40"], environ=environ)
+
+    assert "for 2 adapters of rank 64 in a batch, estimated" in text
+
+
+def test_fit_says_that_adapters_are_not_counted():
+    _code, text = fit("granite-4.0-h-small", ["H100"], environ={"ENABLE_LORA": "true"})
+
+    assert "adapters  not counted" in text
+
+
+def test_fit_suggests_fewer_adapters():
+    environ = {"LORA_ALLOWED": "org/*", "MAX_LORAS": "8", "MAX_MODEL_LEN": "8192"}
+    code, text = fit("qwen3-30b-a3b", ["H100"], 1, environ=environ)
+
+    assert code == ExitCode.FAILURE
+    assert "MAX_LORAS=4: requests for other adapters wait" in text

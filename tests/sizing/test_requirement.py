@@ -124,3 +124,10 @@ def test_speculation_of_ones_own_is_no_preset():
     found = requirement_of(PROFILE="llama-3.1-8b", SPECULATIVE_CONFIG=own)
 
     assert (found.draft, found.layout.draft_tokens) == (None, 4)
+
+
+def test_adapters_that_do_not_fit_are_named():
+    environ = {"PROFILE": "qwen3-30b-a3b", "LORA_ALLOWED": "org/*", "MAX_LORAS": "8"}
+    [warning] = warnings_of(environ, "H100")
+
+    assert "56.9 GiB of weights and 25.3 GiB for LoRA adapters for each GPU" in warning.message

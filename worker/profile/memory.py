@@ -1,4 +1,4 @@
-"""GPU memory that a model needs to be served: weights, KV cache and a reserve.
+"""GPU memory that a model needs to be served: weights, adapters, KV cache and a reserve.
 
 Source:
     vLLM 0.32.0, `vllm/v1/kv_cache_interface.py` (bytes per block of each kind of layer) and
@@ -20,6 +20,7 @@ from worker.profile.attention import (
     LinearAttention,
     SlidingWindowAttention,
 )
+from worker.profile.lora import AdapterSlots
 
 GIB = 1024**3
 
@@ -92,11 +93,13 @@ class Model:
         weight_bytes: All weights, bytes.
         attention: Its layers; empty for a model without a KV cache.
         context: Maximum context length, tokens.
+        adapters: Room for LoRA adapters; None without them.
     """
 
     weight_bytes: int
     attention: Sequence[Attention]
     context: int
+    adapters: AdapterSlots | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,9 @@ class Fit:
     Attributes:
         usable_bytes: Memory that vLLM may use.
         weight_bytes: This GPU's share of the weights.
-        reserve_bytes: Estimate for everything except weights and cache.
-        cache_bytes: Remaining memory for the cache; negative if the weights do not fit.
+        adapter_bytes: Room for LoRA adapters.
+        reserve_bytes: Estimate for everything except weights, adapters and cache.
+        cache_bytes: Remaining memory for the cache; negative if weights and adapters do not fit.
         request_bytes: Cache of one request with full context.
         context: Context to serve, tokens.
         longest: Maximum context length of which one request fits, tokens.
@@ -115,6 +119,7 @@ class Fit:
 
     usable_bytes: int
     weight_bytes: int
+    adapter_bytes: int
     reserve_bytes: int
     cache_bytes: int
     request_bytes: int
@@ -239,12 +244,16 @@ def compute_fit(
     usable = int(gpu_bytes * utilization)
     weights = math.ceil(model.weight_bytes / layout.gpus)
     reserve = int(RESERVE_BYTES + RESERVE_SHARE * gpu_bytes)
-    cache = usable - weights - reserve
+    adapters = 0
+    if model.adapters is not None:
+        adapters = model.adapters.gpu_bytes(layout.tensor_parallel, layout.pipeline_parallel)
+    cache = usable - weights - adapters - reserve
     longest = longest_context(model.attention, cache, model.context, layout)
     wanted = context or longest or model.context
     return Fit(
         usable_bytes=usable,
         weight_bytes=weights,
+        adapter_bytes=adapters,
         reserve_bytes=reserve,
         cache_bytes=cache,
         request_bytes=request_bytes(model.attention, wanted, layout),

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from worker.profile.attention import AnyAttention
+from worker.profile.lora import AdapterWidths
 from worker.profile.pools import PoolName
 
 UNCONFIRMED = "unconfirmed"
@@ -61,6 +62,11 @@ class Facts(Part):
     attention: tuple[Annotated[AnyAttention, BeforeValidator(_default_kind)], ...] | None = Field(
         None,
         description="Layers by kind of attention; empty for a model without a KV cache.",
+    )
+    adapter_widths: AdapterWidths | None = Field(
+        None,
+        description="Inputs and outputs of the layers that take LoRA adapters; unset, estimated "
+        "for a dense model.",
     )
     licence: str | None = Field(None, description="Licence of the weights.")
     gated: bool | None = Field(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from worker.profile import PROFILES, Variant, names
-from worker.profile.memory import GIB, Model, estimate_weights
+from worker.profile.memory import GIB, estimate_weights
 from worker.sizing.placement import FP8_CAPABILITY, Placement, counts, place_on
 from worker.sizing.requirement import MemoryRequirement
 from worker.sizing.target import SizingTarget, load_target
@@ -25,6 +25,7 @@ def advise(target: SizingTarget, placement: Placement, profiles: Path = PROFILES
     if fit.longest:
         yield f"MAX_MODEL_LEN={fit.longest} (or auto): the longest context that fits"
     yield from _smaller_cache(target, placement)
+    yield from _fewer_adapters(target, placement)
     yield from _text_only(target, placement)
     yield from _variants(target, placement)
     yield from _profiles(target, placement, profiles)
@@ -47,6 +48,19 @@ def _smaller_cache(target: SizingTarget, placement: Placement) -> Iterator[str]:
     layout = dataclasses.replace(requirement.layout, kv_bytes=1.0)
     if dataclasses.replace(requirement, layout=layout).fit(placement.memory_bytes).fits:
         yield "KV_CACHE_DTYPE=fp8: half the cache, at some cost in quality"
+
+
+def _fewer_adapters(target: SizingTarget, placement: Placement) -> Iterator[str]:
+    requirement = _demand(target, placement)
+    if requirement is None or requirement.model.adapters is None:
+        return
+    adapters = requirement.model.adapters
+    for slots in range(adapters.slots - 1, 0, -1):
+        fewer = dataclasses.replace(adapters, slots=slots)
+        model = dataclasses.replace(requirement.model, adapters=fewer)
+        if dataclasses.replace(requirement, model=model).fit(placement.memory_bytes).fits:
+            yield f"MAX_LORAS={slots}: requests for other adapters wait"
+            return
 
 
 def _text_only(target: SizingTarget, placement: Placement) -> Iterator[str]:
@@ -76,7 +90,7 @@ def _variants(target: SizingTarget, placement: Placement) -> Iterator[str]:
             continue
         draft = requirement.draft
         size += (0 if draft is None else draft.weight_bytes) - requirement.left_out
-        model = Model(size, requirement.model.attention, requirement.model.context)
+        model = dataclasses.replace(requirement.model, weight_bytes=size)
         if dataclasses.replace(requirement, model=model).fit(placement.memory_bytes).fits:
             yield (
                 f"MODEL_NAME={variant.model}: {variant.precision}, about {size / GIB:.1f} GiB of "

@@ -161,6 +161,21 @@ def _describe(target: SizingTarget, requirement: MemoryRequirement, out: Console
         )
     else:
         out.print("  cache     none: the model keeps nothing between steps")
+    adapters = requirement.model.adapters
+    if adapters is not None:
+        where = "one GPU" if fewest == 1 else f"each of {fewest} GPUs"
+        doubt = ", estimated" if adapters.estimated else ""
+        many = "adapter" if adapters.slots == 1 else "adapters"
+        out.print(
+            f"  adapters  {formatting.gib(alone.fit(0).adapter_bytes)} on {where} for "
+            f"{adapters.slots} {many} of rank {adapters.rank} in a batch{doubt}"
+        )
+    elif requirement.uncounted_adapters:
+        out.print(
+            "  adapters  [yellow]not counted[/yellow]: the profile does not have the widths of "
+            "the layers",
+            soft_wrap=True,
+        )
     if requirement.unconfirmed:
         unknown = ", ".join(name.replace("_", " ") for name in requirement.unconfirmed)
         out.print(f"  [yellow]unconfirmed[/yellow] {unknown}: no public source was found")

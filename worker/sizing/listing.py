@@ -27,6 +27,7 @@ LABELS = {
     "encoder_bytes": "encoders",
     "context": "context length, tokens",
     "attention": "KV cache per layer",
+    "adapter_widths": "LoRA adapter",
     "licence": "licence",
     "gated": "gated",
 }
@@ -44,8 +45,8 @@ def facts_of(profile: Profile) -> list[tuple[str, str, str]]:
 
 
 def unknown_facts(profile: Profile) -> list[str]:
-    """Return the labels of the unknown facts; a text-only model has no encoders."""
-    expected = [name for name in FACTS if name != "encoder_bytes"]
+    """Return the labels of the unknown facts that are expected of every model."""
+    expected = [name for name in FACTS if name not in ("encoder_bytes", "adapter_widths")]
     return [LABELS[name] for name in expected if profile.about.fact(name) is None]
 
 

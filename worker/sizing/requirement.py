@@ -7,7 +7,8 @@ from pathlib import Path
 
 from worker.errors import Problem
 from worker.models.name import served_model_name
-from worker.profile import PROFILES, Profile, Speculation, find_profile, find_variant
+from worker.profile import PROFILES, ModelInfo, Profile, Speculation, find_profile, find_variant
+from worker.profile.lora import AdapterSlots, AdapterWidths, estimate_widths
 from worker.profile.memory import (
     BATCHED_TOKENS,
     GIB,
@@ -39,6 +40,7 @@ class MemoryRequirement:
         unconfirmed: Names of the facts used that have no public source.
         draft: What speculative decoding adds; it is counted in `model`.
         left_out: Weights of encoders that are not loaded, bytes; they are not counted in `model`.
+        uncounted_adapters: Whether room for adapters is needed but its size is not known.
     """
 
     profile: Profile
@@ -51,6 +53,7 @@ class MemoryRequirement:
     unconfirmed: tuple[str, ...] = ()
     draft: Speculation | None = None
     left_out: int = 0
+    uncounted_adapters: bool = False
 
     def fit(self, gpu_bytes: int) -> Fit:
         """Return how it fits GPUs of `gpu_bytes` each."""
@@ -86,11 +89,12 @@ def memory_requirement(
     layers = attention.value
     if draft is not None:
         weight_bytes, layers = weight_bytes + draft.weight_bytes, (*layers, *draft.attention)
+    adapters = _adapters(known, values)
     asked = values.get("max_model_len")
     automatic = asked == "auto" or asked == -1
     return MemoryRequirement(
         profile=known,
-        model=Model(weight_bytes, layers, context.value),
+        model=Model(weight_bytes, layers, context.value, adapters),
         layout=Layout(
             tensor_parallel=values.get("tensor_parallel_size") or 1,
             pipeline_parallel=values.get("pipeline_parallel_size") or 1,
@@ -105,6 +109,7 @@ def memory_requirement(
         unconfirmed=_unconfirmed(known),
         draft=draft,
         left_out=left_out,
+        uncounted_adapters=bool(values.get("enable_lora")) and adapters is None,
     )
 
 
@@ -126,6 +131,34 @@ def _draft(profile: Profile, values: Values) -> tuple[Speculation | None, int]:
         preset.config.get(key) == config.get(key) for key in ("method", "model")
     )
     return (preset if config and is_preset else None), int(tokens)
+
+
+def _adapters(profile: Profile, values: Values) -> AdapterSlots | None:
+    """Return the room for adapters; None without them, or for experts of unknown number."""
+    if not values.get("enable_lora"):
+        return None
+    about = profile.about
+    widths = about.fact("adapter_widths")
+    counted = _estimate_widths(about) if widths is None else widths.value
+    if counted is None:
+        return None
+    return AdapterSlots(
+        widths=counted,
+        slots=values.get("max_loras") or 1,
+        rank=values.get("max_lora_rank") or 16,
+        sharded=bool(values.get("fully_sharded_loras")),
+        estimated=widths is None,
+    )
+
+
+def _estimate_widths(about: ModelInfo) -> AdapterWidths | None:
+    parameters, attention = about.fact("parameters"), about.fact("attention")
+    if about.fact("active_parameters") or parameters is None or attention is None:
+        return None
+    layers = sum(part.layers for part in attention.value)
+    encoders = about.fact("encoder_bytes")
+    dense = parameters.value - (encoders.value // 2 if encoders else 0)
+    return estimate_widths(dense, layers) if layers else None
 
 
 def _weights(name: str, profile: Profile, values: Values) -> tuple[int, str, bool] | None:
@@ -170,6 +203,8 @@ def check_capacity(settings: Settings, profiles: Path = PROFILES) -> list[Proble
     if fit.fits:
         return []
     weights = f"{fit.weight_bytes / GIB:.1f} GiB of weights"
+    if fit.adapter_bytes:
+        weights += f" and {fit.adapter_bytes / GIB:.1f} GiB for LoRA adapters"
     usable = f"{fit.usable_bytes / GIB:.1f} GiB that vLLM may use"
     if fit.cache_bytes <= 0:
         key, message = "model", f"cannot fit: {weights} for each GPU, of {usable}"
