@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -81,7 +82,8 @@ def find_server(root: int, proc: Path = Path("/proc")) -> tuple[int, list[str]]:
         LookupError: There is none.
     """
     for pid in sorted(find_tree(root, proc)):
-        arguments = (proc / str(pid) / "cmdline").read_text(errors="replace").split("\0")
+        # setproctitle joins the arguments of its process with spaces.
+        arguments = re.split("[\0 ]", (proc / str(pid) / "cmdline").read_text(errors="replace"))
         if SOCKET_OPTION in arguments:
             return pid, arguments
     raise LookupError(f"no process below {root} serves on a Unix socket")

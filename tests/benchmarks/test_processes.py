@@ -63,6 +63,16 @@ def test_find_socket_is_that_of_the_process_below(tmp_path):
     assert find_socket(1, tmp_path) == Path("/run/ours.sock")
 
 
+def test_find_socket_reads_arguments_that_setproctitle_has_joined(tmp_path):
+    put_process(tmp_path, 1, 0, "python -m worker start")
+    put_process(tmp_path, 2, 1, "")
+    (tmp_path / "2" / "cmdline").write_bytes(
+        b"python -m worker.engine.early --uds /run/ours.sock\0"
+    )
+
+    assert find_socket(1, tmp_path) == Path("/run/ours.sock")
+
+
 def test_find_socket_without_server_says_so(tmp_path):
     put_process(tmp_path, 1, 0, "python -m worker start")
 
