@@ -11,11 +11,17 @@ import wave
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.e2e.support.deployment import Api, connect, deploy, make_environ
+from tests.e2e.support.deployment import MODEL, Api, connect, deploy, make_environ
+from tests.e2e.support.http_worker import serve_http
 from tests.e2e.support.tiny_whisper import CONTEXT, build_tiny_whisper
+from worker.request.engine_request import MAX_BODY_BYTES
+from worker.request.openai import known_fields
+from worker.request.parameters import IGNORED_HEADER
+from worker.request.upload import FILE, FORM_ROUTES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -23,8 +29,8 @@ ROUTE = "/v1/audio/transcriptions"
 RATE = 16_000
 
 
-def record(seconds: float) -> str:
-    """Return a tone as a WAV file in base64."""
+def record(seconds: float) -> bytes:
+    """Return a tone as a WAV file."""
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(1)
@@ -32,16 +38,21 @@ def record(seconds: float) -> str:
         writer.setframerate(RATE)
         samples = (int(9000 * math.sin(n / 9)) for n in range(int(RATE * seconds)))
         writer.writeframes(b"".join(struct.pack("<h", sample) for sample in samples))
-    return base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()
 
 
-TONE = record(1.5)
+SOUND = record(1.5)
+TONE = base64.b64encode(SOUND).decode()
+
+
+@pytest.fixture(scope="module")
+def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    model = build_tiny_whisper(tmp_path_factory.mktemp("models") / "tiny-whisper")
+    return make_environ(model, MAX_MODEL_LEN=str(CONTEXT))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def speech(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
-    model = build_tiny_whisper(tmp_path_factory.mktemp("models") / "tiny-whisper")
-    environ = make_environ(model, MAX_MODEL_LEN=str(CONTEXT))
+async def speech(environ: dict[str, str]) -> AsyncIterator[Api]:
     async with deploy(environ, []) as running, connect(running) as connected:
         yield connected
 
@@ -93,3 +104,115 @@ async def test_failure_of_vllm_does_not_touch_the_next_job(speech: Api) -> None:
         failed = await transcribe(speech, language=None)
         assert json.loads(failed["error"])["error"]["code"] == "engine_error"
         assert (await transcribe(speech))["status"] == "COMPLETED"
+
+
+FIELDS = {
+    "frequency_penalty": "0.5",
+    "hotwords": "Straße",
+    "include_stop_str_in_output": "true",
+    "language": "en",
+    "length_penalty": "1.5",
+    "max_completion_tokens": "3",
+    "min_p": "0.1",
+    "model": MODEL,
+    "n": "1",
+    "presence_penalty": "0.5",
+    "prompt": "A short talk.",
+    "repetition_penalty": "1.1",
+    "response_format": "json",
+    "seed": "1",
+    "stream": "true",
+    "stream_continuous_usage_stats": "true",
+    "stream_include_usage": "true",
+    "temperature": "0.5",
+    "timestamp_granularities[]": "segment",
+    "to_language": "en",
+    "top_k": "5",
+    "top_p": "0.9",
+    "use_beam_search": "false",
+    "vllm_xargs": '{"a": 1}',
+    "watermarking": "false",
+}
+"""A value for each form field besides the file."""
+
+
+class Upload:
+    """Posts forms to the worker as the official client does."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._url = url
+
+    async def post(
+        self, route: str, fields: dict[str, str], file: bytes | None = SOUND
+    ) -> tuple[int, str, str | None]:
+        """Return the status, the body and the names of the ignored fields."""
+        form = aiohttp.FormData(
+            {"language": "en", "max_completion_tokens": "3", **fields}, default_to_multipart=True
+        )
+        if file is not None:
+            part = io.BytesIO(file)
+            form.add_field(FILE, part, filename="a.wav", content_type="audio/wav")
+        async with self._session.post(self._url + route, data=form) as response:
+            return response.status, await response.text(), response.headers.get(IGNORED_HEADER)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def upload(environ: dict[str, str]) -> AsyncIterator[Upload]:
+    async with aiohttp.ClientSession() as session, serve_http(session, environ) as server:
+        yield Upload(session, server.url)
+
+
+@pytest.mark.parametrize(
+    ("route", "name"),
+    [
+        (route, name)
+        for route in sorted(FORM_ROUTES)
+        for name in sorted(known_fields()[route].known - {FILE})
+    ],
+)
+async def test_form_field_is_taken(upload: Upload, route: str, name: str) -> None:
+    stream = {"stream": "true"} if name.startswith("stream") else {}
+    status, body, ignored = await upload.post(route, {**stream, name: FIELDS[name]})
+    assert (status, ignored) == (200, None), body
+    if stream:
+        assert body.endswith("data: [DONE]\n\n")
+    else:
+        assert isinstance(json.loads(body)["text"], str)
+
+
+@pytest.mark.parametrize("route", sorted(FORM_ROUTES))
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("langauge", "language"),
+        ("temprature", "temperature"),
+        ("repeat_penalty", "repetition_penalty"),
+    ],
+)
+async def test_misspelt_form_field_is_refused_with_the_right_name(
+    upload: Upload, route: str, name: str, meant: str
+) -> None:
+    status, body, _ignored = await upload.post(route, {name: "1"})
+    error = json.loads(body)["error"]
+    assert (status, error["code"], error["param"]) == (400, "unknown_parameter", name)
+    assert meant in error["message"]
+
+
+@pytest.mark.parametrize("route", sorted(FORM_ROUTES))
+@pytest.mark.parametrize(
+    ("file", "status", "named"),
+    [
+        pytest.param(bytes(MAX_BODY_BYTES), 413, str(MAX_BODY_BYTES), id="too large"),
+        pytest.param(None, 400, "file", id="missing"),
+        pytest.param(b"no sound", 400, "audio", id="no audio"),
+    ],
+)
+async def test_bad_upload_is_refused(
+    upload: Upload, route: str, file: bytes | None, status: int, named: str
+) -> None:
+    answered, body, _ignored = await upload.post(route, {}, file)
+    error = json.loads(body)["error"]
+    assert (answered, error["code"]) == (status, "invalid_request"), error
+    assert error.keys() >= {"message", "type", "param", "code"}
+    assert named in error["message"]
