@@ -326,7 +326,7 @@ async def test_page_in_the_background_stops_listening_until_it_is_shown(site: Si
     assert site.feed.opened.is_set()
     await set_hidden(site.page, True)
     await site.page.clock.fast_forward(11_000)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while site.feed.opened.is_set():
             await asyncio.sleep(0.05)
     await site.run_jobs(4)

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def find_record(output, job_id):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             for line in output:
                 if LOG_PREFIX in line and job_id in line:
