@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.e2e.support.deployment import (
     connect_engine,
     deploy,
     make_environ,
+    open_client,
 )
 from tests.e2e.support.tiny_model import build_tiny_model
 from worker.engine.client import EngineClient
@@ -50,6 +52,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(READY_TIMEOUT_S + 60))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cores() -> Iterator[None]:
+    """Give each of several engines cores of its own; vLLM would bind all to the same ones."""
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    with pytest.MonkeyPatch.context() as patch:
+        if count > 1:
+            number = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+            cores = sorted(os.sched_getaffinity(0))
+            share = cores[number::count] or cores
+            patch.setenv("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, share)))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_model(tmp_path_factory.mktemp("models") / "tiny-llama")
@@ -69,9 +84,7 @@ async def deployment(tiny_model: Path, worker_output: list[str]) -> AsyncIterato
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def client(deployment: LocalDeployment) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(
-        base_url=deployment.endpoint.openai_url, api_key="local", max_retries=0, timeout=60
-    ) as connected:
+    async with open_client(deployment.endpoint.openai_url) as connected:
         yield connected
 
 

@@ -9,11 +9,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 import pytest_asyncio
 
-from tests.e2e.support.deployment import MODEL, Api, connect, deploy, make_environ
+from tests.e2e.support.deployment import (
+    MODEL,
+    Api,
+    connect,
+    deploy,
+    make_environ,
+    open_client,
+)
 from tests.e2e.support.effects import deployment
 from tests.e2e.support.effects.deployment import ADAPTER, SURE, draw, show
 from tests.e2e.support.parameters import Asker, Check, Way, list_cases
@@ -82,9 +88,7 @@ async def test_parameter_has_its_effect(whole: Api, check: Check, way: Way) -> N
 async def test_adapter_is_listed_and_answers_the_official_client(
     extended: LocalDeployment,
 ) -> None:
-    async with openai.AsyncOpenAI(
-        base_url=extended.endpoint.openai_url, api_key="local", max_retries=0, timeout=60
-    ) as client:
+    async with open_client(extended.endpoint.openai_url) as client:
         assert [model.id for model in (await client.models.list()).data] == [MODEL, ADAPTER]
         answer = await client.chat.completions.create(
             model=ADAPTER, messages=[{"role": "user", "content": "Hi"}], max_tokens=3

@@ -15,7 +15,14 @@ import openai
 import pytest
 import pytest_asyncio
 
-from tests.e2e.support.deployment import MODEL, Api, connect, deploy, make_environ
+from tests.e2e.support.deployment import (
+    MODEL,
+    Api,
+    connect,
+    deploy,
+    make_environ,
+    open_client,
+)
 from tests.e2e.support.http_worker import serve_http
 from tests.e2e.support.tiny_adapter import build_text_adapter
 from tests.e2e.test_usage import find_record
@@ -120,9 +127,7 @@ async def named(served: LocalDeployment) -> AsyncIterator[Api]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def openai_client(served: LocalDeployment) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(
-        base_url=served.endpoint.openai_url, api_key="local", max_retries=0, timeout=60
-    ) as connected:
+    async with open_client(served.endpoint.openai_url) as connected:
         yield connected
 
 

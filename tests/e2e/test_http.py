@@ -23,6 +23,7 @@ from tests.e2e.support.deployment import (
     connect_engine,
     count_running,
     make_environ,
+    open_client,
     read_metric,
     wait_idle,
 )
@@ -38,8 +39,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 REPO = "Test/Tiny-Llama"
 KEY = "sk-for-this-test"
-DEADLINE_S = 3
-"""Of one request."""
+DEADLINE_S = 6
+"""Of one request; the stream that outlasts a SIGTERM is far shorter, under load too."""
 
 MESSAGES: Any = [{"role": "user", "content": "Say something."}]
 
@@ -79,9 +80,7 @@ async def server(
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(server: Server) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(
-        base_url=server.url + "/v1", api_key=KEY, max_retries=0, timeout=60
-    ) as connected:
+    async with open_client(server.url + "/v1", KEY) as connected:
         yield connected
 
 
@@ -252,7 +251,7 @@ async def test_sigterm_finishes_what_runs_and_ends(
     server: Server, client: openai.AsyncOpenAI, session: aiohttp.ClientSession
 ) -> None:
     stream = await client.completions.create(
-        model=REPO, prompt="Once", max_tokens=400, stream=True, extra_body={"ignore_eos": True}
+        model=REPO, prompt="Once", max_tokens=200, stream=True, extra_body={"ignore_eos": True}
     )
     first = await anext(aiter(stream))
     os.kill(server.process.pid, signal.SIGTERM)
@@ -265,5 +264,5 @@ async def test_sigterm_finishes_what_runs_and_ends(
     assert caught.value.code == "worker_stopping"
     rest = [chunk async for chunk in stream]
     assert [chunk.choices[0].finish_reason for chunk in (first, *rest)][-1] == "length"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await server.process.wait() == ExitCode.OK

@@ -9,11 +9,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 import pytest_asyncio
 
-from tests.e2e.support.deployment import MODEL, Api, connect, deploy, make_environ
+from tests.e2e.support.deployment import (
+    MODEL,
+    Api,
+    connect,
+    deploy,
+    make_environ,
+    open_client,
+)
 from tests.e2e.support.tiny_model import CLASSIFIER, build_tiny_model
 from tests.e2e.test_readme import run_request
 from tests.support.markdown import README, read_blocks
@@ -47,9 +53,7 @@ async def test_request_of_the_guide_is_answered(embedder: LocalDeployment) -> No
 
 @pytest.mark.parametrize("form", ["float", "base64"])
 async def test_embeddings_through_the_client(embedder: LocalDeployment, form: str) -> None:
-    async with openai.AsyncOpenAI(
-        base_url=embedder.endpoint.openai_url, api_key="local", max_retries=0, timeout=60
-    ) as client:
+    async with open_client(embedder.endpoint.openai_url) as client:
         # Without a form the client asks for base64 and decodes it.
         wanted: Any = {} if form == "base64" else {"encoding_format": "float"}
         answer = await client.embeddings.create(model=MODEL, input=TEXTS, **wanted)

@@ -13,11 +13,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 import pytest_asyncio
 
-from tests.e2e.support.deployment import MODEL, Api, connect, deploy, make_environ
+from tests.e2e.support.deployment import (
+    MODEL,
+    Api,
+    connect,
+    deploy,
+    make_environ,
+    open_client,
+)
 from tests.e2e.support.effects import chunks, reasoning
 from tests.e2e.support.effects.reasoning import THINK_THEN_SAY
 from tests.e2e.support.parameters import Asker, Check, Way, list_cases
@@ -78,9 +84,7 @@ async def test_parameter_has_its_effect(thinking: Api, check: Check, way: Way) -
 async def test_chat_has_reasoning_apart_from_the_answer(
     thinker: LocalDeployment, stream: bool
 ) -> None:
-    async with openai.AsyncOpenAI(
-        base_url=thinker.endpoint.openai_url, api_key="local", max_retries=0, timeout=60
-    ) as client:
+    async with open_client(thinker.endpoint.openai_url) as client:
         if stream:
             thoughts, text = "", ""
             async for chunk in await client.chat.completions.create(**ASK, stream=True):
@@ -174,7 +178,7 @@ async def test_how_long_a_job_waited_is_in_its_line(
         job_input = {"openai_route": openai_route, "openai_input": {**body, **usage}}
     job_id = await thinking.run(job_input)
     await thinking.wait_for(job_id, "COMPLETED")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not (lines := [line for line in printed if job_id in line and "Finished" in line]):
             await asyncio.sleep(0.01)
     assert re.search(r"waited \d+\.\d\d s in vLLM", lines[0])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import openai
 import pytest
 
 from benchmarks.processes import find_socket
@@ -62,6 +63,11 @@ async def connect(deployment: LocalDeployment) -> AsyncIterator[Api]:
     """Connect to RunPod's own operations."""
     async with aiohttp.ClientSession() as session:
         yield Api(session, deployment.endpoint.url)
+
+
+def open_client(url: str, key: str = "local") -> openai.AsyncOpenAI:
+    """Return the official client of the API below `url`; it raises the first error."""
+    return openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=60)
 
 
 LONG_SEQUENCES = 16
