@@ -330,3 +330,32 @@ async def test_adapters_answer_over_http_and_other_names_do_not(environ: dict[st
         async with session.post(f"{server.url}/v1/load_lora_adapter", json=load) as response:
             assert response.status in (403, 404)
     assert TOKEN not in "".join(server.output)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def embedder(environ: dict[str, str]) -> AsyncIterator[LocalDeployment]:
+    settings = {"RUNNER": "pooling", "CONVERT": "embed", "API_SERVER_COUNT": "1"}
+    async with deploy({**environ, **settings}, []) as running:
+        yield running
+
+
+async def test_adapter_changes_the_embeddings_of_a_pooling_model(
+    embedder: LocalDeployment,
+) -> None:
+    async with openai.AsyncOpenAI(
+        base_url=embedder.endpoint.openai_url, api_key="local", max_retries=0, timeout=60
+    ) as client:
+
+        async def embed(model: str) -> tuple[str, list[float]]:
+            answered = await client.embeddings.create(model=model, input="Once")
+            return answered.model, answered.data[0].embedding
+
+        base, first, second = [await embed(name) for name in (MODEL, "org/a0", "org/a1")]
+        assert [name for name, _ in (base, first, second)] == [MODEL, "org/a0", "org/a1"]
+        for one, other in ((base, first), (base, second), (first, second)):
+            assert one[1] != pytest.approx(other[1], abs=1e-3)
+        assert (await embed("org/a0"))[1] == pytest.approx(first[1], abs=1e-3)
+        assert (await embed(MODEL))[1] == pytest.approx(base[1], abs=1e-3)
+        with pytest.raises(openai.APIError) as refused:
+            await embed("other/a0")
+        assert refused.value.code == "model_not_found"

@@ -19,6 +19,7 @@ from worker.profile.pools import POOLS, SLICES, PoolName, find_gpu, find_pool, k
         ("6000 Ada", "ADA_48_PRO"),
         ("RTX 4000", "AMPERE_16"),
         ("ampere_80", "AMPERE_80"),
+        ("RTX_PRO_6000", "BLACKWELL_96"),
         ("L40s", "ADA_48_PRO"),
         ("B300", None),
     ],

@@ -98,7 +98,7 @@ def test_fit_obeys_a_chosen_tensor_parallel_size():
 def test_fit_of_fp8_on_an_older_gpu_says_so():
     _, text = fit("qwen3.6-27b-fp8", ["A40"])
 
-    assert "older than FP8" in text
+    assert "AMPERE_48: has GPUs older than FP8" in text
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_fit_counts_the_room_for_adapters():
     assert "adapters" not in plain
     assert "adapters  12.6 GiB on one GPU for 4 adapters of rank 32 in a batch\n" in text
     assert "14.9 GiB" in plain, "the cache without adapters"
-    assert "2.3 GiB" in text, "the cache beside adapters"
+    assert "2.3 GiB" in text, "the cache with adapters"
 
 
 def test_fit_counts_adapters_with_vllm_s_defaults():
@@ -177,3 +177,11 @@ def test_fit_suggests_fewer_adapters():
 
     assert code == ExitCode.FAILURE
     assert "MAX_LORAS=4: requests for other adapters wait" in text
+
+
+def test_fit_suggests_no_second_slice_of_a_gpu():
+    code, text = fit("qwen3-8b", ["PRO_6000_MIG_24GB"])
+
+    assert code == ExitCode.FAILURE
+    assert "To make it fit" in text
+    assert "GPUs of this kind" not in text

@@ -145,5 +145,5 @@ def known_gpus() -> list[str]:
 def _plain(name: str) -> str:
     """Return a GPU's name in a normal form: `NVIDIA RTX A4000` -> `a4000`."""
     text = name.lower().replace("nvidia", "").replace("geforce", "")
-    text = "".join(character for character in text if character.isalnum() or character == "_")
+    text = "".join(character for character in text if character.isalnum())
     return text.removeprefix("rtx") if text.removeprefix("rtx")[:1] in "a345" else text

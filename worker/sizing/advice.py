@@ -8,6 +8,7 @@ from pathlib import Path
 
 from worker.profile import PROFILES, Variant, names
 from worker.profile.memory import GIB, estimate_weights
+from worker.profile.pools import SLICES
 from worker.sizing.placement import FP8_CAPABILITY, Placement, counts, place_on
 from worker.sizing.requirement import MemoryRequirement
 from worker.sizing.target import SizingTarget, load_target
@@ -121,6 +122,8 @@ def _profiles(target: SizingTarget, placement: Placement, profiles: Path) -> Ite
 
 
 def _more_gpus(target: SizingTarget, placement: Placement) -> Iterator[str]:
+    if placement.pool in SLICES:
+        return
     for gpus in counts(target):
         if gpus > placement.gpus:
             found = place_on(target, placement.name, placement.memory_bytes, gpus, placement.pool)

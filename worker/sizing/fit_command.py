@@ -98,7 +98,9 @@ def _answer(
     out.print(_table(placements))
     for item in placements:
         if item.pool is not None and _is_slow(requirement, item):
-            out.print(f"\n{item.name}: older than FP8; its weights are unpacked on the fly.")
+            out.print(
+                f"\n{item.name}: has GPUs older than FP8, which unpack the weights on the fly."
+            )
             break
     best = cheapest(placements if len(placements) > 1 else place_all(target))
     refused = [item for item in placements if not item.fit.fits]
