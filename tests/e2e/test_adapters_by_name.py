@@ -342,9 +342,7 @@ async def embedder(environ: dict[str, str]) -> AsyncIterator[LocalDeployment]:
 async def test_adapter_changes_the_embeddings_of_a_pooling_model(
     embedder: LocalDeployment,
 ) -> None:
-    async with openai.AsyncOpenAI(
-        base_url=embedder.endpoint.openai_url, api_key="local", max_retries=0, timeout=60
-    ) as client:
+    async with open_client(embedder.endpoint.openai_url) as client:
 
         async def embed(model: str) -> tuple[str, list[float]]:
             answered = await client.embeddings.create(model=model, input="Once")
