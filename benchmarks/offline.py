@@ -134,7 +134,8 @@ async def run_offline(
         shim.mkdir()
         make_shim(shim)
     settings = load_settings(environ)
-    engine = build_environment({**environ, "PYTHONPATH": str(shim)}, settings.engine_environment())
+    path = f"{shim}:{environ.get('PYTHONPATH', '')}".rstrip(":")
+    engine = build_environment({**environ, "PYTHONPATH": path}, settings.engine_environment())
     engine.pop("VLLM_MEDIA_CONNECTOR", None)
     arguments = list(settings.engine_arguments())
     for option in SERVER_OPTIONS:
