@@ -14,6 +14,7 @@ from worker.queue import loop as loop_module
 from worker.queue import sdk
 from worker.queue.loop import EventDrivenScaler
 from worker.request.codes import Code, request_error
+from worker_tools.dev.worker_api import MAX_BATCH
 
 PLACES = 3
 
@@ -105,6 +106,21 @@ async def test_next_fetch_asks_for_the_free_slots(harness):
     await drain_loop()
     assert harness.platform.asked == [3, 2]
     assert harness.started == ["a", "b", "c"]
+
+
+async def test_fetch_never_asks_for_more_jobs_than_a_platform_hands_out(harness, monkeypatch):
+    monkeypatch.setattr(loop_module, "MAX_FETCHED_JOBS", 2)
+    harness.platform.give(jobs("a"))
+    await drain_loop()
+    harness.scaler.current_concurrency = 10
+    harness.platform.give(jobs("b", "c"))
+    await drain_loop()
+    assert harness.platform.asked == [3, 2, 2]
+    assert harness.started == ["a", "b", "c"]
+
+
+def test_largest_fetch_is_one_that_the_local_endpoint_answers():
+    assert loop_module.MAX_FETCHED_JOBS <= MAX_BATCH
 
 
 async def test_full_worker_fetches_again_after_a_slot_is_freed(harness):

@@ -36,6 +36,10 @@ MAX_RETRY_S = 5.0
 
 INTERNAL = "The worker failed; its log has the cause under this job's id."
 
+MAX_FETCHED_JOBS = 300
+"""Jobs of one fetch, the default of MAX_CONCURRENCY. RunPod does not document its limit, and the
+SDK takes the refusal of a larger fetch, a status 400, for an empty queue."""
+
 MIN_POLL_INTERVAL_S = 0.1
 """The platform long-polls. If it answers an empty poll at once, wait this long before the next."""
 
@@ -115,7 +119,7 @@ class EventDrivenScaler(JobScaler):  # type: ignore[misc]  # the SDK is untyped
                 await self._slot_freed.wait()
                 continue
             try:
-                jobs = await self._fetch(session, free)
+                jobs = await self._fetch(session, min(free, MAX_FETCHED_JOBS))
             except TimeoutError:
                 continue
             except TooManyRequests:

@@ -91,7 +91,6 @@ def memory_requirement(
         weight_bytes, layers = weight_bytes + draft.weight_bytes, (*layers, *draft.attention)
     adapters = _adapters(known, values)
     asked = values.get("max_model_len")
-    automatic = asked == "auto" or asked == -1
     return MemoryRequirement(
         profile=known,
         model=Model(weight_bytes, layers, context.value, adapters),
@@ -103,7 +102,7 @@ def memory_requirement(
             draft_tokens=draft_tokens,
         ),
         utilization=values.get("gpu_memory_utilization"),
-        context=None if automatic else asked or context.value,
+        context=None if asked in ("auto", -1) else asked or context.value,
         estimated=estimated,
         precision=precision,
         unconfirmed=_unconfirmed(known),
