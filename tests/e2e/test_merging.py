@@ -270,4 +270,5 @@ async def test_stream_in_large_events_says_what_the_whole_answer_says(
 
 async def test_events_hold_several_tokens(answers: Answers) -> None:
     # Under load the size follows the speed of the moment: on a busy machine it may be one.
-    assert max(answers.coarse["text"].sizes) == COARSE
+    # vLLM joins the events that a slow reader has not taken yet.
+    assert max(answers.coarse["text"].sizes) >= COARSE

@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 AXE = Path(__file__).parents[1] / "vendor/axe-core/axe.min.js"
 
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 """Folder that gets the pictures of the documentation; unset keeps none."""
+
+EXPECT_TIMEOUT_MS = 30_000
+"""How long a test waits for what a page should show; two engines at a time are slow."""
 
 MOST_BYTES = 150_000
 """Size of a picture in the documentation."""
@@ -27,6 +30,7 @@ MOST_BYTES = 150_000
 @contextlib.asynccontextmanager
 async def launch_browser() -> AsyncIterator[Browser]:
     """Start Chromium; skip the test if there is none."""
+    expect.set_options(timeout=EXPECT_TIMEOUT_MS)
     async with async_playwright() as playwright:
         found = next(filter(None, map(shutil.which, NAMES)), playwright.chromium.executable_path)
         if not os.path.exists(found):
