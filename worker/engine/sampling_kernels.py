@@ -1,8 +1,7 @@
 """Compile the kernel of top-k and top-p while the model loads; only processes of vLLM import this.
 
-vLLM 0.32 compiles its variants one after the other when it warms up, 16 s of a first start on an
-H100. With FlashInfer's sampler it compiles them for the first requests that need them, and all
-others wait. `tests/e2e/test_sampling_contract.py` fails with the reason when vLLM changes what is
+vLLM 0.32 compiles its variants one after the other, 16 s on an H100, when it warms up or for the
+first requests that need them, and all others wait. `tests/e2e/test_sampling_contract.py` fails with the reason when vLLM changes what is
 used here.
 """
 
