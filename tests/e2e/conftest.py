@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +49,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.timeout(READY_TIMEOUT_S + 60))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_cores() -> Iterator[None]:
-    """Give each of several engines cores of its own; vLLM would bind all to the same ones."""
-    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    with pytest.MonkeyPatch.context() as patch:
-        if count > 1:
-            number = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
-            cores = sorted(os.sched_getaffinity(0))
-            share = cores[number::count] or cores
-            patch.setenv("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, share)))
-        yield
 
 
 @pytest.fixture(scope="session")

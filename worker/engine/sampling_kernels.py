@@ -1,8 +1,8 @@
 """Compile the kernel of top-k and top-p while the model loads; only processes of vLLM import this.
 
 vLLM 0.32 compiles its variants one after the other, 16 s on an H100, when it warms up or for the
-first requests that need them, and all others wait. `tests/e2e/test_sampling_contract.py` fails with the reason when vLLM changes what is
-used here.
+first requests that need them, and all others wait. `tests/e2e/test_sampling_contract.py` fails with
+the reason when vLLM changes what is used here.
 """
 
 from __future__ import annotations
