@@ -20,9 +20,9 @@ from benchmarks.environment import Space, make_environ
 from benchmarks.launch import runs_on_gpu
 from benchmarks.model import SYLLABLES, Size, build_sized_model
 from benchmarks.report import describe_facts, make_table
+from benchmarks.served import build_vllm_environment, drop_option
 from benchmarks.systems import Deployed, EndedError, Program
 from benchmarks.worker_vllm import make_shim
-from worker.engine.environment import build_environment
 from worker.settings import load_settings
 
 SPACE = Space(
@@ -134,14 +134,10 @@ async def run_offline(
         shim.mkdir()
         make_shim(shim)
     settings = load_settings(environ)
-    path = f"{shim}:{environ.get('PYTHONPATH', '')}".rstrip(":")
-    engine = build_environment({**environ, "PYTHONPATH": path}, settings.engine_environment())
-    engine.pop("VLLM_MEDIA_CONNECTOR", None)
+    engine = build_vllm_environment(environ, settings, shim)
     arguments = list(settings.engine_arguments())
     for option in SERVER_OPTIONS:
-        if option in arguments:
-            place = arguments.index(option)
-            del arguments[place : place + 2]
+        arguments = drop_option(arguments, option)
     dataset, result, log = folder / "prompts.json", folder / "result.json", folder / "bench.log"
     turns = [{"conversations": [{"value": prompt}, {"value": "x"}]} for prompt in prompts]
     dataset.write_text(json.dumps(turns), encoding="utf-8")

@@ -21,7 +21,7 @@ from benchmarks.systems import START_TIMEOUT_S, STOP_S, EndedError
 from benchmarks.worker_vllm import build_worker_vllm, find_free_port, make_shim
 from worker.engine.environment import build_environment
 from worker.engine.parent_death import die_with_parent
-from worker.settings import load_settings
+from worker.settings import Settings, load_settings
 from worker.start import ENGINE_ARGUMENTS
 
 SERVE, HTTP, QUEUE = "vllm serve", "worker, HTTP", "worker, queue"
@@ -167,10 +167,7 @@ def make_services(
     make_shim(shim)
     settings = load_settings(environ)
     python = (sys.executable, "-m")
-    path = f"{shim}:{environ.get('PYTHONPATH', '')}".rstrip(":")
-    engine = build_environment({**environ, "PYTHONPATH": path}, settings.engine_environment())
-    # The worker registers it inside vLLM's process.
-    engine.pop("VLLM_MEDIA_CONNECTOR", None)
+    engine = build_vllm_environment(environ, settings, shim)
     options = drop_option(list(settings.engine_arguments()), OWN_SERVERS)
     start = (*python, "worker", "start", "--mode", "load-balancer")
     dev = (*python, "worker", "dev", "--rtt-ms", str(rtt_ms))
@@ -190,6 +187,23 @@ def make_services(
             )
         )
     return {service.name: service for service in services}
+
+
+def build_vllm_environment(
+    environ: Mapping[str, str], settings: Settings, shim: Path
+) -> dict[str, str]:
+    """Return the environment of vLLM's own commands, with the engine's part of the settings.
+
+    Args:
+        environ: Environment with the worker's settings.
+        settings: What was read from it.
+        shim: Folder with the `vllm` command.
+    """
+    path = f"{shim}:{environ.get('PYTHONPATH', '')}".rstrip(":")
+    engine = build_environment({**environ, "PYTHONPATH": path}, settings.engine_environment())
+    # The worker registers it inside vLLM's process.
+    engine.pop("VLLM_MEDIA_CONNECTOR", None)
+    return engine
 
 
 def drop_option(arguments: list[str], option: str) -> list[str]:

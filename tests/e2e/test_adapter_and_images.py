@@ -12,14 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.e2e.support.deployment import (
-    MODEL,
-    Api,
-    connect,
-    deploy,
-    make_environ,
-    open_client,
-)
+from tests.e2e.support.deployment import MODEL, Api, connect, deploy, make_environ, open_client
 from tests.e2e.support.effects import deployment
 from tests.e2e.support.effects.deployment import ADAPTER, SURE, draw, show
 from tests.e2e.support.parameters import Asker, Check, Way, list_cases

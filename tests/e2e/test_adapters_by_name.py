@@ -15,14 +15,7 @@ import openai
 import pytest
 import pytest_asyncio
 
-from tests.e2e.support.deployment import (
-    MODEL,
-    Api,
-    connect,
-    deploy,
-    make_environ,
-    open_client,
-)
+from tests.e2e.support.deployment import MODEL, Api, connect, deploy, make_environ, open_client
 from tests.e2e.support.http_worker import serve_http
 from tests.e2e.support.tiny_adapter import build_text_adapter
 from tests.e2e.test_usage import find_record

@@ -12,14 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.e2e.support.deployment import (
-    MODEL,
-    Api,
-    connect,
-    deploy,
-    make_environ,
-    open_client,
-)
+from tests.e2e.support.deployment import MODEL, Api, connect, deploy, make_environ, open_client
 from tests.e2e.support.tiny_model import CLASSIFIER, build_tiny_model
 from tests.e2e.test_readme import run_request
 from tests.support.markdown import README, read_blocks

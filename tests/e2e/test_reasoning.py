@@ -16,14 +16,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.e2e.support.deployment import (
-    MODEL,
-    Api,
-    connect,
-    deploy,
-    make_environ,
-    open_client,
-)
+from tests.e2e.support.deployment import MODEL, Api, connect, deploy, make_environ, open_client
 from tests.e2e.support.effects import chunks, reasoning
 from tests.e2e.support.effects.reasoning import THINK_THEN_SAY
 from tests.e2e.support.parameters import Asker, Check, Way, list_cases
