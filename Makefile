@@ -49,7 +49,7 @@ lint: install ## Everything that must hold without running a test; changes nothi
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest -q tests/test_prose.py
+	$(BIN)/pytest -q tests/test_prose.py tests/test_mirror.py tests/test_project.py
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python scripts/lint_bake.py

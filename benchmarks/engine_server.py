@@ -29,7 +29,7 @@ Generate = Callable[[str, Any, str], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class LoadRequest:
     """Body of a request to `PATH`: the arguments of `ask`."""
 
     model: Path
@@ -87,10 +87,10 @@ def build_app() -> web.Application:
     """Return the server; the requests must have been replaced."""
 
     async def answer(request: web.Request) -> web.Response:
-        question = TypeAdapter(Question).validate_json(await request.read())
+        asked = TypeAdapter(LoadRequest).validate_json(await request.read())
         url = f"http://{request.host}"
         try:
-            figures = await ask(url, question.model, question.load, question.seed)
+            figures = await ask(url, asked.model, asked.load, asked.seed)
         except LoadError as error:
             return web.Response(status=500, text=str(error))
         return web.json_response(figures)

@@ -16,7 +16,7 @@ import aiohttp
 from pydantic import TypeAdapter
 
 from benchmarks.client import Load, LoadError, ask
-from benchmarks.engine_server import PATH, Question
+from benchmarks.engine_server import PATH, LoadRequest
 from benchmarks.systems import START_TIMEOUT_S, STOP_S, EndedError
 from benchmarks.worker_vllm import build_worker_vllm, find_free_port, make_shim
 from worker.engine.environment import build_environment
@@ -129,10 +129,10 @@ class Server:
         """
         if self.name != ENGINE:
             return await ask(self.url, model, load, seed)
-        question = TypeAdapter(Question).dump_json(Question(model, load, seed))
+        body = TypeAdapter(LoadRequest).dump_json(LoadRequest(model, load, seed))
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session,
-            session.post(self.origin + PATH, data=question) as response,
+            session.post(self.origin + PATH, data=body) as response,
         ):
             if response.status != 200:
                 raise LoadError(await response.text())

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,11 +13,10 @@ from tokenizers import Tokenizer
 from benchmarks import realistic
 from benchmarks.client import FIGURES, Load, LoadError, ask
 from benchmarks.environment import MODEL
-from benchmarks.model import VOCABULARY, build_sized_model
-from benchmarks.realistic import PARTNERS, Comparison, Timing, Turns
+from benchmarks.model import VOCABULARY
+from benchmarks.realistic import Comparison, Timing, Turns
 from benchmarks.realistic_report import check_comparison, describe_comparison
-from benchmarks.served import ENGINE, HTTP, QUEUE, SERVE, Server, Service, make_services
-from benchmarks.systems import EndedError
+from benchmarks.served import HTTP, QUEUE, SERVE, Server, Service
 
 LOAD = Load("completion", 300, 20, 512, 101)
 SAME = dict.fromkeys(FIGURES, 100.0)
@@ -28,11 +25,6 @@ SAME = dict.fromkeys(FIGURES, 100.0)
 def compare(pair: str, rtt_ms: float = 20, **ours: float) -> Comparison:
     timings = [Timing(SERVE, pair, LOAD, SAME), Timing(pair, pair, LOAD, SAME | ours)]
     return Comparison({"date": "2026-11-26"}, "8b", rtt_ms, timings)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_sized_model(tmp_path_factory.mktemp("model") / "m", "cpu", max_model_len=2048)
 
 
 def test_build_sized_model_writes_the_size_and_a_tokenizer_that_keeps_random_prompts(model):
@@ -146,50 +138,3 @@ async def test_ask_checks_that_every_token_arrived(model, answered):
     assert set(figures) == set(FIGURES)
     assert 15 < figures["itl_p50_ms"] < 1000
     assert figures["end_p99_ms"] > figures["ttft_p50_ms"]
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    (tmp_path / "health").touch()
-    command = (sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory")
-    start = ("sh", "-c", f"exec {' '.join(command)} {tmp_path} $PORT")
-    service = Service(HTTP, start, {}, takes_port=False)
-    server = Server(service, tmp_path / "log")
-    yield server
-    await server.stop()
-
-
-async def test_server_starts_waits_until_it_answers_and_ends(server):
-    assert await server.start() > 0
-
-    await server.stop()
-
-    with pytest.raises(OSError, match="Connect call failed"):
-        await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
-
-
-async def test_server_that_ends_shows_what_it_printed(tmp_path):
-    command = (sys.executable, "-c", "print('no such model')")
-    server = Server(Service(SERVE, command, {}), tmp_path / "log")
-
-    with pytest.raises(EndedError, match=r"(?s)vllm serve did not start.*no such model"):
-        await server.start()
-
-
-def test_make_services_give_the_same_options_to_all(tmp_path, model):
-    environ = {"MODEL_NAME": str(model), "MAX_NUM_SEQS": "77", "API_SERVER_COUNT": "3"}
-
-    checkout = tmp_path / "checkout"
-    (checkout / "src").mkdir(parents=True)
-    (checkout / "src" / "main.py").touch()
-
-    services = make_services({**environ, "VLLM_CACHE_ROOT": "/c"}, tmp_path, 30, checkout)
-
-    serve = services[SERVE].command
-    assert set(services) == {SERVE, *PARTNERS.values()}
-    assert serve[:2] == (str(tmp_path / "shim" / "vllm"), "serve")
-    assert services[ENGINE].command[3:] == serve[2:-3]
-    assert serve[serve.index("--max-num-seqs") + 1] == "77"
-    assert "--api-server-count" not in serve
-    assert {service.environ["VLLM_CACHE_ROOT"] for service in services.values()} == {"/c"}
-    assert services[QUEUE].command[-2:] == ("--rtt-ms", "30")
