@@ -17,7 +17,6 @@ IMPORTERS = (
     "adapter_patches",
     "child",
     "forking",
-    "sampling_kernels",
     "startup_patches",
     "vllm_import",
 )

@@ -34,7 +34,6 @@ from worker.engine import (
     heartbeat,
     idle_shutdown,
     media,
-    sampling_kernels,
     startup_patches,
     vllm_import,
 )
@@ -249,7 +248,6 @@ def patch_engine(arguments: Sequence[str]) -> None:
     startup_patches.capture_fewer_graphs(arguments)
     startup_patches.keep_objects_frozen()
     startup_patches.load_engine_tokenizer_during_weights()
-    sampling_kernels.compile_during_weights()
     if "--enable-lora" in arguments:
         adapter_patches.load_adapters_completely()
 

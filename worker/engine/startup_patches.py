@@ -1,7 +1,7 @@
 """Patches of vLLM that shorten its start; only processes that run vLLM import this module.
 
 `tests/e2e/test_vllm_contract.py` fails with the reason when vLLM changes what is patched here.
-docs/cold-start.md has what each patch saves.
+benchmarks/cold-start.md has what each patch saves.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Import vLLM in less time; only processes that run vLLM import this module.
 
 `tests/e2e/test_import_contract.py` fails with the reason when vLLM or its libraries change what is
-replaced here. docs/cold-start.md has what each change saves.
+replaced here. benchmarks/cold-start.md has what each change saves.
 """
 
 from __future__ import annotations
