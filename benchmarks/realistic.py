@@ -19,7 +19,16 @@ from benchmarks.environment import Space, make_environ
 from benchmarks.launch import runs_on_gpu
 from benchmarks.measure import wait_quiet
 from benchmarks.model import Size, build_sized_model
-from benchmarks.served import ENGINE, HTTP, QUEUE, SERVE, WORKER_VLLM, Server, make_services
+from benchmarks.served import (
+    CONTROL,
+    ENGINE,
+    HTTP,
+    QUEUE,
+    SERVE,
+    WORKER_VLLM,
+    Server,
+    make_services,
+)
 from benchmarks.systems import EndedError
 
 Say = Callable[[str], None]
@@ -35,7 +44,13 @@ SPACE = Space(
 MARGIN_S = 6.0
 """Time assumed for a load in addition to its arrivals, until it is measured."""
 
-PARTNERS = {"http": HTTP, "queue": QUEUE, "engine": ENGINE, "worker-vllm": WORKER_VLLM}
+PARTNERS = {
+    "http": HTTP,
+    "queue": QUEUE,
+    "engine": ENGINE,
+    "control": CONTROL,
+    "worker-vllm": WORKER_VLLM,
+}
 """What takes turns with `vllm serve`, by the name on the command line; in this order."""
 
 GPU_LOADS = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from benchmarks.client import Load
 from benchmarks.realistic import PARTNERS, Comparison
 from benchmarks.report import describe_facts, describe_target_results, make_table
-from benchmarks.served import HTTP, QUEUE, SERVE
+from benchmarks.served import CONTROL, HTTP, QUEUE, SERVE
 from benchmarks.targets import TargetResult
 from worker.settings.groups import StreamingSettings
 
@@ -28,6 +28,9 @@ and arrivals, and its own default of one API server. *engine*: vLLM without any 
 client's process. All share one compile cache. The queue is a local endpoint with a round trip of
 {rtt_ms:g} ms."""
 
+CONTROL_LEGEND = f"""
+*{CONTROL}*: a second `vllm serve`. What it differs by from the first is noise."""
+
 NOISE = """\
 How far the rounds of `vllm serve` itself are apart, in the median of all loads (each round has its
 own prompts and arrivals): {noise}."""
@@ -36,12 +39,14 @@ own prompts and arrivals): {noise}."""
 def describe_comparison(comparison: Comparison) -> str:
     """Return the whole section as Markdown."""
     loads = list(dict.fromkeys(timing.load for timing in comparison.timings))
+    controlled = any(timing.system == CONTROL for timing in comparison.timings)
+    legend = LEGEND + CONTROL_LEGEND * controlled
     lengths = {"prompt": loads[0].prompt_tokens, "tokens": loads[0].tokens} if loads else {}
     head = ("load", "system", "rounds", "tokens/s", *COLUMNS, "end to end p99 ms")
     parts = [
         describe_facts(comparison.facts),
         make_table(head, _make_rows(comparison, loads)),
-        LEGEND.format(rtt_ms=comparison.rtt_ms, **lengths) if loads else "",
+        legend.format(rtt_ms=comparison.rtt_ms, **lengths) if loads else "",
         describe_target_results(check_comparison(comparison, loads)),
         *_describe_noise(comparison, loads),
         *(

@@ -26,6 +26,8 @@ from worker.start import ENGINE_ARGUMENTS
 
 SERVE, HTTP, QUEUE = "vllm serve", "worker, HTTP", "worker, queue"
 ENGINE, WORKER_VLLM = "engine", "worker-vllm"
+CONTROL = "vllm serve, control"
+"""A second `vllm serve`: what it differs by from the first is noise."""
 
 QUEUE_HEALTH, QUEUE_BASE = "/v2/local/health", "/v2/local/openai"
 
@@ -171,8 +173,10 @@ def make_services(
     options = drop_option(list(settings.engine_arguments()), OWN_SERVERS)
     start = (*python, "worker", "start", "--mode", "load-balancer")
     dev = (*python, "worker", "dev", "--rtt-ms", str(rtt_ms))
+    serve = (str(shim / "vllm"), "serve", *options, *ENGINE_ARGUMENTS)
     services = [
-        Service(SERVE, (str(shim / "vllm"), "serve", *options, *ENGINE_ARGUMENTS), engine),
+        Service(SERVE, serve, engine),
+        Service(CONTROL, serve, engine),
         Service(ENGINE, (*python, "benchmarks.engine_server", *options), engine),
         Service(HTTP, start, environ, "/ping", takes_port=False),
         Service(QUEUE, dev, environ, QUEUE_HEALTH, QUEUE_BASE),

@@ -16,7 +16,7 @@ from benchmarks.environment import MODEL
 from benchmarks.model import VOCABULARY
 from benchmarks.realistic import Comparison, Timing, Turns
 from benchmarks.realistic_report import check_comparison, describe_comparison
-from benchmarks.served import HTTP, QUEUE, SERVE, Server, Service
+from benchmarks.served import CONTROL, HTTP, QUEUE, SERVE, Server, Service
 
 LOAD = Load("completion", 300, 20, 512, 101)
 SAME = dict.fromkeys(FIGURES, 100.0)
@@ -71,6 +71,14 @@ def test_describe_comparison_is_the_same_from_a_file_and_has_rounds_and_failures
     assert "| 300 completions at 20 per s | worker, HTTP | 1 | 2,417 | 45 / 100 |" in text
     assert "TTFT p50 10%" in text
     assert "- not measured: worker, queue, 8 chats at once: 7 of 8 requests answered" in text
+
+
+def test_describe_comparison_explains_the_control_where_there_is_one():
+    text = describe_comparison(compare(CONTROL))
+
+    assert "| 300 completions at 20 per s | vllm serve, control | 1 | 100 |" in text
+    assert "a second `vllm serve`" in text
+    assert "a second `vllm serve`" not in describe_comparison(compare(HTTP))
 
 
 async def test_turns_give_both_systems_the_same_prompts_and_none_twice(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.realistic import PARTNERS
 from benchmarks.served import (
+    CONTROL,
     ENGINE,
     HTTP,
     QUEUE,
@@ -61,6 +62,7 @@ def test_make_services_gives_all_the_same_options(tmp_path, model):
     serve = services[SERVE].command
     assert set(services) == {SERVE, *PARTNERS.values()}
     assert serve[:2] == (str(tmp_path / "shim" / "vllm"), "serve")
+    assert services[CONTROL].command == serve
     assert services[ENGINE].command[3:] == serve[2:-3]
     assert serve[serve.index("--max-num-seqs") + 1] == "77"
     assert "--api-server-count" not in serve
