@@ -149,7 +149,7 @@ class WrittenSource(SettingsSource):
         values, direct = Values(), Values()
         for renamed in self._read_renamed(by_variable):
             values.merge(Values([renamed]))
-        for option in self.inputs.registry.settable():
+        for option in self._options_of(by_variable):
             for value in self._read_option(option, by_variable):
                 first = direct.find(option.key)
                 if first is None:
@@ -159,6 +159,12 @@ class WrittenSource(SettingsSource):
                     self.warn(value.location, message)
         values.merge(direct)
         return values
+
+    def _options_of(self, by_variable: Mapping[str, Any]) -> list[Option]:
+        """Return the options that are written under any spelling, in the registry's order."""
+        registry = self.inputs.registry
+        names = {option.name for v in by_variable if (option := registry.by_variable.get(v))}
+        return [option for option in registry.settable() if option.name in names]
 
     def _read_renamed(self, by_variable: Mapping[str, tuple[str, Any]]) -> Iterator[ResolvedValue]:
         """Yield the values of renamed variables; report these and the removed ones."""
