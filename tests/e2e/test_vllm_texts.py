@@ -17,6 +17,9 @@ from worker.request.engine_error import TEXT_PATTERNS
 
 TEXTS = yaml.safe_load((Path(__file__).parents[1] / "engine/vllm_texts.yaml").read_text())
 CASES = [(kind, text) for kind, texts in TEXTS.items() for text in texts]
+PARTS = [text.split("{}") for _kind, text in CASES]
+SEAM = re.compile(r"""["']\s+[fr]?["']""")
+"""Between two literals that Python joins."""
 
 pytestmark = pytest.mark.e2e
 
@@ -34,16 +37,22 @@ def read_texts(path: Path) -> Iterator[str]:
             yield node.value
 
 
+def may_hold(source: str) -> bool:
+    """Whether a file may hold one of the texts; parsing all files of vLLM takes most of a minute."""
+    joined = SEAM.sub("", source)
+    return any(all(part in joined for part in parts) for parts in PARTS)
+
+
 @pytest.fixture(scope="module")
 def vllm_texts() -> str:
     spec = importlib.util.find_spec("vllm")
     assert spec is not None
     assert spec.origin is not None
     files = Path(spec.origin).parent.rglob("*.py")
-    return "\n".join(text for path in files for text in read_texts(path))
+    candidates = (path for path in files if may_hold(path.read_text(encoding="utf-8")))
+    return "\n".join(text for path in candidates for text in read_texts(path))
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("kind", "text"), CASES)
 def test_vllm_says_what_the_worker_matches(vllm_texts: str, kind: str, text: str) -> None:
     assert text in vllm_texts, f"{kind}: vLLM words it otherwise now"
