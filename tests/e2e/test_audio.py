@@ -16,12 +16,13 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.support.deployment import MODEL, Api, connect, deploy, make_environ
-from tests.e2e.support.http_worker import serve_http
+from tests.e2e.support.http_worker import serve_http_with
 from tests.e2e.support.tiny_whisper import CONTEXT, build_tiny_whisper
 from worker.request.engine_request import MAX_BODY_BYTES
 from worker.request.openai import known_fields
 from worker.request.parameters import IGNORED_HEADER
 from worker.request.upload import FILE, FORM_ROUTES
+from worker_tools.dev import LocalDeployment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -45,15 +46,16 @@ SOUND = record(1.5)
 TONE = base64.b64encode(SOUND).decode()
 
 
-@pytest.fixture(scope="module")
-def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def listening(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalDeployment]:
     model = build_tiny_whisper(tmp_path_factory.mktemp("models") / "tiny-whisper")
-    return make_environ(model, MAX_MODEL_LEN=str(CONTEXT))
+    async with deploy(make_environ(model, MAX_MODEL_LEN=str(CONTEXT)), []) as running:
+        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def speech(environ: dict[str, str]) -> AsyncIterator[Api]:
-    async with deploy(environ, []) as running, connect(running) as connected:
+async def speech(listening: LocalDeployment) -> AsyncIterator[Api]:
+    async with connect(listening) as connected:
         yield connected
 
 
@@ -158,9 +160,9 @@ class Upload:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def upload(environ: dict[str, str]) -> AsyncIterator[Upload]:
-    async with aiohttp.ClientSession() as session, serve_http(session, environ) as server:
-        yield Upload(session, server.url)
+async def upload(listening: LocalDeployment) -> AsyncIterator[Upload]:
+    async with aiohttp.ClientSession() as session, serve_http_with(listening) as url:
+        yield Upload(session, url)
 
 
 @pytest.mark.parametrize(

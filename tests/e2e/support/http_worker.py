@@ -1,4 +1,4 @@
-"""The production worker that serves HTTP itself, as a process."""
+"""The worker that serves HTTP itself: as a process, or here with the engine of another worker."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.e2e.support.deployment import connect_engine
 from tests.support.ports import free_port
+from worker.settings import load_settings
+from worker.transport import HttpTransport
+from worker_tools.dev import LocalDeployment
 
 WORKER = str(Path(sys.executable).with_name("worker"))
+
+STOP_S = 5.0
+"""For the requests that still run where `serve_http_with` ends."""
 
 
 class Server:
@@ -82,3 +89,24 @@ async def serve_http(
             process.kill()
         await process.wait()
         await reader
+
+
+@contextlib.asynccontextmanager
+async def serve_http_with(deployment: LocalDeployment) -> AsyncIterator[str]:
+    """Serve HTTP from this process with the vLLM of a deployment's worker; yield the URL.
+
+    A second engine takes half a minute to start. `serve_http` tests the start and the shutdown.
+    """
+    ports = {"PORT": str(free_port()), "PORT_HEALTH": str(free_port())}
+    transport = HttpTransport(load_settings(deployment.environ | ports), "load-balancer")
+    client = connect_engine(deployment.processes[0].pid)
+    await transport.prepare()
+    runs = await transport.start(client)
+    try:
+        yield f"http://127.0.0.1:{ports['PORT']}"
+    finally:
+        runs.cancel()
+        transport.stop_accepting(failed=False)
+        await transport.drain(STOP_S)
+        await transport.close()
+        await client.close()
