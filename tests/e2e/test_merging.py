@@ -167,13 +167,16 @@ class Answers:
 
 
 async def collect_answers(client: Client) -> Answers:
-    """Ask for every case, whole and streamed."""
+    """Ask for every case, whole and streamed; under load one step of the engine serves them all."""
     names = list(CASES)
-    loaded = await asyncio.gather(*(client.stream(case) for _ in range(COPIES) for case in names))
+    whole, loaded = await asyncio.gather(
+        asyncio.gather(*(client.whole(case) for case in names)),
+        asyncio.gather(*(client.stream(case) for _ in range(COPIES) for case in names)),
+    )
     coarse = await asyncio.gather(*(client.stream(c, stream_interval=COARSE) for c in names))
     return Answers(
         thinks=bool(client.chat),
-        whole={case: await client.whole(case) for case in names},
+        whole=dict(zip(names, whole, strict=True)),
         loaded={case: loaded[place :: len(names)] for place, case in enumerate(names)},
         coarse=dict(zip(names, coarse, strict=True)),
     )
