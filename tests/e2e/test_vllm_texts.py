@@ -38,7 +38,7 @@ def read_texts(path: Path) -> Iterator[str]:
 
 
 def may_hold(source: str) -> bool:
-    """Whether a file may hold one of the texts; parsing all files of vLLM takes most of a minute."""
+    """Whether a file may hold one of the texts; to parse all files takes most of a minute."""
     joined = SEAM.sub("", source)
     return any(all(part in joined for part in parts) for parts in PARTS)
 
