@@ -11,12 +11,12 @@ its option has no effect, and both sides get the same ones.
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import io
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import time
@@ -25,6 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import vllm.config.model
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.reasoning import ReasoningParserManager
@@ -40,8 +41,6 @@ TIMEOUT_S = 10
 """How long vLLM may take for one value; a configuration takes 3 ms."""
 
 BASE = {"LOAD_FORMAT": "dummy", "AUTO_PROFILE": "false", "CUDA_VISIBLE_DEVICES": ""}
-
-IMMUTABLE = (str, int, float, type(None))
 
 LORA = {"ENABLE_LORA": "true"}
 
@@ -74,6 +73,8 @@ def main(results: Path, model: str, chosen: list[str]) -> None:
         if option.flag is not None and (not chosen or option.name in chosen)
     ]
     comparison = Comparison(model)
+    with kept_environment():
+        accept(("--model", model))  # vLLM imports more at its first configuration
     # The processes are forked: each has vLLM, which takes seconds to import, and the parser.
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:
         compared = list(pool.map(comparison.compare, options))
@@ -89,7 +90,10 @@ class Comparison:
 
     def __init__(self, model: str) -> None:
         self.model = model
+        self._told: dict[tuple[str, ...], str | None] = {}
         time.sleep = lambda _seconds: None  # vLLM tries again what cannot be read, after 2 s
+        # Takes most of the time of a configuration.
+        vllm.config.model.get_config = reuse(vllm.config.model.get_config)
 
     def compare(self, option: Option) -> tuple[int, list[dict[str, Any]]]:
         """Return how many values of an option were tried, and where the two sides differ."""
@@ -102,12 +106,18 @@ class Comparison:
             if arguments is None:
                 # vLLM gets it as a user of its command line would type it.
                 arguments = [*base_arguments, *typed(option, text)]
-            theirs = within_time(functools.partial(accept, arguments))
+            theirs = self._ask(tuple(arguments))
             if (ours is None) != (theirs is None):
                 differences.append(
                     {"option": option.name, "value": text[:200], "worker": ours, "vllm": theirs}
                 )
         return len(texts), differences
+
+    def _ask(self, arguments: tuple[str, ...]) -> str | None:
+        """Return why vLLM refuses the arguments, which several texts may give."""
+        if arguments not in self._told:
+            self._told[arguments] = within_time(functools.partial(accept, arguments))
+        return self._told[arguments]
 
 
 def check(base: Mapping[str, str], option: Option, text: str) -> tuple[str | None, Any]:
@@ -120,16 +130,32 @@ def check(base: Mapping[str, str], option: Option, text: str) -> tuple[str | Non
         return f"TRACEBACK {type(error).__name__}: {error}"[:200], None
 
 
+def reuse(read: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that reads a model's configuration once for the same arguments.
+
+    Each caller gets a copy, because vLLM changes what it has read.
+    """
+    kept: dict[bytes, bytes] = {}
+
+    def read_once(*args: Any, **kwargs: Any) -> Any:
+        try:
+            key = pickle.dumps((args, kwargs))
+        except (pickle.PicklingError, AttributeError, TypeError):
+            return read(*args, **kwargs)
+        if key not in kept:
+            kept[key] = pickle.dumps(read(*args, **kwargs))
+        return pickle.loads(kept[key])
+
+    return read_once
+
+
 @functools.cache
-def make_parser() -> tuple[Any, dict[Any, Any]]:
-    """Return vLLM's parser, and those of its defaults that vLLM can change, by action."""
+def make_parser() -> tuple[Any, bytes]:
+    """Return vLLM's parser, without what it does for the options that are not given; and that."""
     parser = make_arg_parser(FlexibleArgumentParser())
     parser.print_usage = lambda _file=None: None  # takes half the time of a refusal
-    defaults = {
-        action: copy.deepcopy(action.default)
-        for action in parser._actions
-        if not isinstance(action.default, IMMUTABLE)
-    }
+    defaults = pickle.dumps(parser.parse_args([]))
+    parser._actions = [action for action in parser._actions if not action.option_strings]
     return parser, defaults
 
 
@@ -147,15 +173,13 @@ def typed(option: Option, text: str) -> list[str]:
     return [f"{flag}={text}"]
 
 
-def accept(arguments: list[str]) -> str | None:
+def accept(arguments: tuple[str, ...]) -> str | None:
     """Return why vLLM refuses the arguments; None where it accepts them."""
     parser, defaults = make_parser()
-    for action, default in defaults.items():
-        action.default = copy.deepcopy(default)
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         try:
-            parsed = parser.parse_args(list(arguments))
+            parsed = parser.parse_args(list(arguments), pickle.loads(defaults))
             validate_parsed_serve_args(parsed)
             if parsed.tool_call_parser and parsed.enable_auto_tool_choice:
                 ToolParserManager.get_tool_parser(parsed.tool_call_parser)
@@ -172,12 +196,15 @@ def accept(arguments: list[str]) -> str | None:
 @contextlib.contextmanager
 def kept_environment() -> Iterator[None]:
     """Take back what vLLM's configuration does to the process's environment."""
-    before = dict(os.environ)
+    # To decode all of it takes longer than most checks.
+    encoded: dict[bytes, bytes] = vars(os.environ)["_data"]
+    before = dict(encoded)
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        if encoded != before:
+            os.environ.clear()
+            os.environ.update({os.fsdecode(k): os.fsdecode(v) for k, v in before.items()})
 
 
 def within_time(work: Callable[[], str | None]) -> str | None:
