@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from tests.e2e.support.parameters import Asker, effect
 
-TOKENS = 600
-LARGE = 200
+TOKENS = 80
+LARGE = 20
 
 
 @effect("max_batch_size", "min_batch_size", "batch_size_growth_factor")

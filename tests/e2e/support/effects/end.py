@@ -70,7 +70,9 @@ async def special_tokens_are_shown(ask: Asker) -> None:
 
 @effect("stream")
 async def answer_comes_in_chunks(ask: Asker) -> None:
-    outputs = await ask.stream(max_tokens=800, ignore_eos=True)
+    outputs = await ask.stream(max_tokens=50, ignore_eos=True)
+    if len(outputs) == 1:  # A busy machine may have had all of them before the first post.
+        outputs = await ask.stream(max_tokens=800, ignore_eos=True)
     assert len(outputs) > 1
 
 
