@@ -56,12 +56,14 @@ class Answer:
         usage: Prompt and completion tokens.
         prompt_ids: Token ids of a chat's prompt.
         sizes: Of each event with tokens, how many it has.
+        seconds: How long the stream took.
     """
 
     choices: dict[int, Assembled] = field(default_factory=dict)
     usage: tuple[int, int] | None = None
     prompt_ids: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list, compare=False)
+    seconds: float = field(default=0, compare=False)
 
     def take(self, body: dict[str, Any]) -> None:
         """Add one event's object, or a whole body."""
