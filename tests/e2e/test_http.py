@@ -18,14 +18,15 @@ import pytest_asyncio
 from tests.e2e.support.deployment import (
     KV_CACHE_USAGE,
     LONG_SEQUENCES,
+    LONG_TOKENS,
     LONGER_SEQUENCES,
     TEXT,
     connect_engine,
     count_running,
+    expect_abort,
     make_environ,
     open_client,
     read_metric,
-    wait_idle,
 )
 from tests.e2e.support.http_worker import WORKER, Server, run, serve_http
 from tests.e2e.support.tiny_model import build_tiny_model
@@ -205,7 +206,7 @@ async def engine(server: Server) -> AsyncIterator[EngineClient]:
     await client.close()
 
 
-ENDLESS: Any = {"model": REPO, "prompt": "Once", "max_tokens": 1900}
+ENDLESS: Any = {"model": REPO, "prompt": "Once", "max_tokens": LONG_TOKENS}
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
@@ -213,15 +214,15 @@ async def test_client_that_leaves_ends_its_request_in_vllm(
     server: Server, session: aiohttp.ClientSession, engine: EngineClient, stream: bool
 ) -> None:
     body = {**ENDLESS, "n": LONG_SEQUENCES, "ignore_eos": True, "stream": stream}
-    asking = asyncio.create_task(session.post(server.url + "/v1/completions", json=body))
-    while await count_running(engine) < LONG_SEQUENCES:
-        await asyncio.sleep(0.02)
-    assert await read_metric(engine, KV_CACHE_USAGE) > 0
-    if stream:
-        (await asking).close()
-    else:
-        asking.cancel()
-    await wait_idle(engine)
+    async with expect_abort(engine, LONG_SEQUENCES):
+        asking = asyncio.create_task(session.post(server.url + "/v1/completions", json=body))
+        while await count_running(engine) < LONG_SEQUENCES:
+            await asyncio.sleep(0.02)
+        assert await read_metric(engine, KV_CACHE_USAGE) > 0
+        if stream:
+            (await asking).close()
+        else:
+            asking.cancel()
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
@@ -235,11 +236,11 @@ async def test_request_beyond_the_deadline_is_ended_in_vllm(
         async for _chunk in answer:
             pass
 
-    with pytest.raises(openai.APIError) as caught:
-        await ask()
-    assert caught.value.code == "engine_timeout"
-    assert "REQUEST_TIMEOUT_S" in caught.value.message
-    await wait_idle(engine)
+    async with expect_abort(engine, LONGER_SEQUENCES):
+        with pytest.raises(openai.APIError) as caught:
+            await ask()
+        assert caught.value.code == "engine_timeout"
+        assert "REQUEST_TIMEOUT_S" in caught.value.message
 
 
 async def test_start_logs_the_duration_of_reading_the_weights(server: Server) -> None:

@@ -17,8 +17,8 @@ from tests.e2e.support.deployment import (
     TEXT,
     Api,
     count_running,
+    expect_abort,
     read_metric,
-    wait_idle,
 )
 from worker.engine.client import EngineClient
 
@@ -76,13 +76,13 @@ async def test_stream_polled_gives_every_token_once(api: Api, text_choice: dict[
 async def test_cancel_aborts_the_request_in_vllm_and_no_other(
     api: Api, engine: EngineClient, stream: bool
 ) -> None:
-    job_id = await api.run({**LONG, "stream": stream})
-    while await count_running(engine) < LONG_SEQUENCES:
-        await asyncio.sleep(0.02)
-    other = await api.run({"prompt": "Once", "sampling_params": FIVE})
-    assert (await api.call("POST", f"/cancel/{job_id}"))["status"] == "CANCELLED"
-    assert (await api.wait_for(other, "COMPLETED"))["output"][0]["usage"]["output"] == 5
-    await wait_idle(engine)
+    async with expect_abort(engine, LONG_SEQUENCES):
+        job_id = await api.run({**LONG, "stream": stream})
+        while await count_running(engine) < LONG_SEQUENCES:
+            await asyncio.sleep(0.02)
+        other = await api.run({"prompt": "Once", "sampling_params": FIVE})
+        assert (await api.call("POST", f"/cancel/{job_id}"))["status"] == "CANCELLED"
+        assert (await api.wait_for(other, "COMPLETED"))["output"][0]["usage"]["output"] == 5
     assert (await api.call("GET", f"/status/{job_id}"))["status"] == "CANCELLED"
 
 
@@ -90,15 +90,15 @@ async def test_job_beyond_its_execution_timeout_is_aborted_in_vllm_and_no_other(
     api: Api, engine: EngineClient
 ) -> None:
     longer = {**LONG["sampling_params"], "n": LONGER_SEQUENCES}
-    body = {"input": {**LONG, "sampling_params": longer}, "policy": {"executionTimeout": 10_000}}
-    job_id = (await api.call("POST", "/run", body))["id"]
-    while not await read_metric(engine, KV_CACHE_USAGE):
-        await asyncio.sleep(0.02)
-    other = await api.run({"prompt": "Once", "sampling_params": FIVE})
-    assert (await api.wait_for(other, "COMPLETED"))["output"][0]["usage"]["output"] == 5
-    job = await api.wait_for(job_id, "TIMED_OUT", "COMPLETED")
-    assert job["status"] == "TIMED_OUT"
-    await wait_idle(engine)
+    body = {"input": {**LONG, "sampling_params": longer}, "policy": {"executionTimeout": 5_000}}
+    async with expect_abort(engine, LONGER_SEQUENCES):
+        job_id = (await api.call("POST", "/run", body))["id"]
+        while not await read_metric(engine, KV_CACHE_USAGE):
+            await asyncio.sleep(0.02)
+        other = await api.run({"prompt": "Once", "sampling_params": FIVE})
+        assert (await api.wait_for(other, "COMPLETED"))["output"][0]["usage"]["output"] == 5
+        job = await api.wait_for(job_id, "TIMED_OUT", "COMPLETED")
+        assert job["status"] == "TIMED_OUT"
 
 
 async def test_jobs_at_the_same_time_are_all_answered(api: Api) -> None:

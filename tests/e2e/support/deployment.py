@@ -74,10 +74,13 @@ def open_client(url: str, key: str = "local") -> openai.AsyncOpenAI:
 
 LONG_SEQUENCES = 16
 
+LONG_TOKENS = 1900
+"""Tokens of each of them."""
+
 LONG = {
     "prompt": "On",
     "stream": True,
-    "sampling_params": {"n": LONG_SEQUENCES, "max_tokens": 1900, "ignore_eos": True},
+    "sampling_params": {"n": LONG_SEQUENCES, "max_tokens": LONG_TOKENS, "ignore_eos": True},
 }
 """Native input that keeps the engine busy for some seconds."""
 
@@ -99,18 +102,25 @@ async def count_running(engine: EngineClient) -> int:
     return int(await read_metric(engine, "vllm:num_requests_running"))
 
 
-async def wait_idle(engine: EngineClient, seconds: float = 5) -> None:
-    """Return when vLLM works on nothing and no block of its KV cache is taken.
+@asynccontextmanager
+async def expect_abort(engine: EngineClient, sequences: int) -> AsyncIterator[None]:
+    """Expect that a request for so many sequences of `LONG_TOKENS` is aborted in the context.
 
-    Raises:
-        TimeoutError: It still did after `seconds`.
+    At its end, vLLM soon works on nothing, no block of its KV cache is taken, and it has generated
+    less than the request asked for.
     """
-    async with asyncio.timeout(seconds):
+    before = await read_metric(engine, GENERATED)
+    yield
+    # A busy machine takes its time: vLLM's server first reads what the engine has generated.
+    async with asyncio.timeout(60):
         while await count_running(engine) or await read_metric(engine, KV_CACHE_USAGE):
             await asyncio.sleep(0.02)
+    generated = await read_metric(engine, GENERATED) - before
+    assert generated < sequences * LONG_TOKENS, "it ran to its end"
 
 
 KV_CACHE_USAGE = "vllm:kv_cache_usage_perc"
+GENERATED = "vllm:generation_tokens_total"
 
 
 def connect_engine(worker_pid: int) -> EngineClient:
