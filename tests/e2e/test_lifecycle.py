@@ -47,6 +47,7 @@ async def serving(
         yield deployment, Api(session, deployment.endpoint.url), output
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("victim", ["VLLM::EngineCore", "worker.engine.child"])
 async def test_engine_killed_fails_the_job_and_ends_the_worker(
     tiny_model: Path, victim: str
@@ -71,6 +72,7 @@ async def test_engine_killed_fails_the_job_and_ends_the_worker(
     assert [path for path in shared if path.exists()] == []
 
 
+@pytest.mark.faults
 async def test_worker_killed_leaves_no_process(tmp_path: Path) -> None:
     """Its model brings code of its own, which vLLM may run here."""
     model, mark = build_own_code_model(tmp_path)
