@@ -27,7 +27,7 @@ test: install ## All tests: units on every core, then end to end with one real v
 	$(BIN)/pytest -m "not e2e" --ignore=tests/e2e -n logical --dist worksteal --durations=10 $(COVERAGE)
 	$(BIN)/pytest -m "e2e and not faults" -n $(ENGINES) --dist loadfile --durations=10
 
-test-faults: install ## The longest end-to-end tests: hangs, overload, broken models and downloads
+test-faults: install ## The longest end-to-end tests: hangs, overload, killed processes, broken models and downloads
 	$(BIN)/pytest -m faults --durations=10
 
 test-clients: install ## Clients that users have, from LangChain to GuideLLM, against one worker
