@@ -58,3 +58,10 @@ def test_pools_are_complete_and_sane():
         nominal_mib = pool.nominal_gb * 1024
         assert 0.9 * nominal_mib < pool.memory_mib <= 1.03 * nominal_mib
         assert (pool.usd_per_s is not None) or not pool.hub
+
+
+def test_pools_without_a_price_are_those_that_runpod_does_not_list():
+    unpriced = [item.name for item in (*POOLS, *SLICES) if item.usd_per_s is None]
+
+    assert unpriced == ["ADA_32_PRO", *(item.name for item in SLICES)]
+    assert find_pool("RTX PRO 6000").usd_per_s < find_pool("H100").usd_per_s

@@ -139,7 +139,8 @@ def test_there_are_profiles_for_what_people_serve():
         "llama-3 qwen3- qwen3.6 coder fp8 awq a3b gemma mistral devstral gpt-oss-20b gpt-oss-120b "
         "distill phi glm kimi minimax smollm vl embedding rerank whisper deepseek-v3.2 deepseek-v4 "
         "glm-4.7 glm-5 kimi-k2.7-code minimax-m3 qwen3.5 qwen3.8 gemma-4-e2b gemma-4-12b "
-        "nemotron-3-super mistral-small-4 ministral-3-3b ministral-3-14b granite-4 lfm2.5 asr"
+        "nemotron-3-super mistral-small-4 mistral-large-3 ministral-3-3b ministral-3-14b granite-4 "
+        "lfm2.5-1.2b lfm2.5-8b qwen3.5-0.8b qwen3.5-2b asr"
     )
 
     assert len(PROFILES) >= 90

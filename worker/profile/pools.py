@@ -3,9 +3,10 @@
 Source:
     Pools: https://docs.runpod.io/references/gpu-types and, for those with `hub=False`,
     https://docs.runpod.io/flash/configuration/gpu-types. Prices: `PRICES_SOURCE`, flex workers, as
-    read in 2026; the console shows the current ones. RTX PRO 6000, RTX 5090 and slices have no
-    price there (runpod/docs at a900806). Memory: as `nvidia-smi` shows it for the smallest GPU of a
-    pool, which is less than the nominal size. Slices: `SLICES_SOURCE`, and for their share of a GPU
+    read in 2026 (runpod/docs at a900806, where an RTX PRO 6000 is "6000s PRO"); the console shows
+    the current ones. RTX 5090 and slices have no price there. Memory: as `nvidia-smi` shows it for
+    the smallest GPU of a pool, which is less than the nominal size. Slices: `SLICES_SOURCE`, and
+    for their share of a GPU
     https://docs.nvidia.com/datacenter/tesla/mig-user-guide/supported-mig-profiles.html.
 """
 
@@ -15,7 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-PRICES_SOURCE = "https://docs.runpod.io/serverless/pricing"
+PRICES_SOURCE = "https://docs.runpod.io/serverless/endpoints/endpoint-configurations"
 """Source of the prices."""
 
 SLICES_SOURCE = "https://docs.runpod.io/references/gpu-types"
@@ -79,7 +80,15 @@ POOLS = (
     Pool("ADA_48_PRO", ("L40", "L40S", "6000 Ada"), 48, 46068, ADA, 0.00053),
     Pool("AMPERE_80", ("A100",), 80, 81920, AMPERE, 0.00076),
     Pool("ADA_80_PRO", ("H100",), 80, 81559, HOPPER, 0.00116),
-    Pool("BLACKWELL_96", ("RTX PRO 6000",), 96, RTX_PRO_6000_MIB, BLACKWELL_RTX, hub=False),
+    Pool(
+        "BLACKWELL_96",
+        ("RTX PRO 6000",),
+        96,
+        RTX_PRO_6000_MIB,
+        BLACKWELL_RTX,
+        0.00111,
+        hub=False,
+    ),
     Pool("HOPPER_141", ("H200",), 141, 143771, HOPPER, 0.00155),
     Pool("BLACKWELL_180", ("B200",), 180, 183359, BLACKWELL, 0.00240, hub=False),
 )

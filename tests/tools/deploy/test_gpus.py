@@ -31,13 +31,13 @@ def choose(environ, **options):
         (
             {"PROFILE": "llama-3.3-70b", "TENSOR_PARALLEL_SIZE": "2"},
             {},
-            ["AMPERE_80", "ADA_80_PRO", "HOPPER_141"],
+            ["AMPERE_80", "BLACKWELL_96", "ADA_80_PRO"],
             2,
         ),
         (
             {"PROFILE": "qwen3.6-27b-fp8", "MAX_MODEL_LEN": "32768"},
             {},
-            ["ADA_48_PRO", "ADA_80_PRO", "HOPPER_141"],
+            ["ADA_48_PRO", "BLACKWELL_96", "ADA_80_PRO"],
             1,
         ),
     ],

@@ -51,9 +51,7 @@ def test_json(server, environ):
 def test_price_is_unknown_without_a_gpu(server, environ, monkeypatch):
     monkeypatch.setattr("worker_tools.tune.session.find_device_pool", lambda _: None)
     assert "name the endpoint's GPU by --gpu" in bench(environ, server)[1]
-    assert (
-        "no published price for 1 x RTX PRO 6000" in bench(environ, server, gpu="RTX PRO 6000")[1]
-    )
+    assert "no published price for 1 x 5090" in bench(environ, server, gpu="RTX 5090")[1]
 
 
 def test_cold_start_of_a_queue(server, environ, set_health):

@@ -164,4 +164,4 @@ def test_price_is_that_of_a_second_over_its_tokens():
     assert rent.usd_per_s == 2 * 0.00116
     assert rent.usd_per_million(2000) == pytest.approx(1.16)
     assert rent.usd_per_million(0) is None
-    assert Rent(find_pool("RTX PRO 6000"), 1).usd_per_million(2000) is None
+    assert Rent(find_pool("RTX 5090"), 1).usd_per_million(2000) is None
