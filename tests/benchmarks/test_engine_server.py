@@ -11,7 +11,6 @@ from aiohttp.test_utils import TestServer
 
 from benchmarks.client import BACKENDS, FIGURES, Load, LoadError
 from benchmarks.engine_server import build_app, replace_requests
-from benchmarks.model import build_sized_model
 from benchmarks.served import ENGINE, Server, Service
 
 pytestmark = pytest.mark.e2e  # It imports vLLM.
@@ -21,12 +20,11 @@ TOKENS = 3
 
 @pytest.mark.filterwarnings("ignore")  # Of what vLLM imports.
 @pytest.mark.parametrize("shape", BACKENDS)
-async def test_engine_answers_in_the_process_of_the_client(tmp_path, monkeypatch, shape):
+async def test_engine_answers_in_the_process_of_the_client(model, monkeypatch, shape):
     from vllm.benchmarks.lib.endpoint_request_func import ASYNC_REQUEST_FUNCS
 
     for backend in BACKENDS.values():
         monkeypatch.setitem(ASYNC_REQUEST_FUNCS, backend, ASYNC_REQUEST_FUNCS[backend])
-    model = build_sized_model(tmp_path / "m", "cpu", max_model_len=2048)
     prompts: list[str] = []
     made = TOKENS
 

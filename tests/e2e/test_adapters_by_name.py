@@ -307,7 +307,7 @@ async def test_hub_that_hangs_ends_the_wait_and_not_the_worker(named: Api, hub: 
 
 
 async def test_adapters_answer_over_http_and_other_names_do_not(
-    served: LocalDeployment,
+    served: LocalDeployment, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with aiohttp.ClientSession() as session, serve_http_with(served) as url:
         body = {"model": "org/a0", "prompt": "Once", "max_tokens": 2}
@@ -321,6 +321,7 @@ async def test_adapters_answer_over_http_and_other_names_do_not(
         load = {"lora_name": "x", "lora_path": "/etc"}
         async with session.post(f"{url}/v1/load_lora_adapter", json=load) as response:
             assert response.status in (403, 404)
+    assert TOKEN not in caplog.text
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -90,7 +90,7 @@ class Comparison:
 
     def __init__(self, model: str) -> None:
         self.model = model
-        self._told: dict[tuple[str, ...], str | None] = {}
+        self._refusals: dict[tuple[str, ...], str | None] = {}
         time.sleep = lambda _seconds: None  # vLLM tries again what cannot be read, after 2 s
         # Takes most of the time of a configuration.
         vllm.config.model.get_config = reuse(vllm.config.model.get_config)
@@ -115,9 +115,9 @@ class Comparison:
 
     def _ask(self, arguments: tuple[str, ...]) -> str | None:
         """Return why vLLM refuses the arguments, which several texts may give."""
-        if arguments not in self._told:
-            self._told[arguments] = within_time(functools.partial(accept, arguments))
-        return self._told[arguments]
+        if arguments not in self._refusals:
+            self._refusals[arguments] = within_time(functools.partial(accept, arguments))
+        return self._refusals[arguments]
 
 
 def check(base: Mapping[str, str], option: Option, text: str) -> tuple[str | None, Any]:
@@ -151,7 +151,10 @@ def reuse(read: Callable[..., Any]) -> Callable[..., Any]:
 
 @functools.cache
 def make_parser() -> tuple[Any, bytes]:
-    """Return vLLM's parser, without what it does for the options that are not given; and that."""
+    """Return vLLM's parser and its defaults, a pickled namespace.
+
+    The parser then sets only what a command line gives, which is faster.
+    """
     parser = make_arg_parser(FlexibleArgumentParser())
     parser.print_usage = lambda _file=None: None  # takes half the time of a refusal
     defaults = pickle.dumps(parser.parse_args([]))
