@@ -3,71 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
-import importlib
-import math
-import pkgutil
-import re
-import time
-import tracemalloc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import orjson
 import pytest
 
-import worker
+from tests.support.costs import SCALE, Run, assert_proportional, is_proportional
 from worker.errors import RequestError
 from worker.request import Batching, NativeStream, RequestDefaults, parse_job
 from worker.request.engine_error import map_engine_error
 from worker.request.json_value import check_json
 
-SCALE = 8
-"""How many times larger the large input is."""
-
-GROWTH = 3.0
-"""Limit for the cost of a large input by that of `SCALE` small ones: 1 is proportional, 8 is
-quadratic. Other programs and caches change a cost too, but not as much."""
-
-SHORT_S = 0.002
-"""Shorter times are compared as this one."""
-
-SMALL_BYTES = 100_000
-"""Smaller peaks are compared as this one: Python reuses freed tuples, which then cost nothing."""
-
 DEFAULTS = RequestDefaults("tiny", Batching(1, 50, 3.0), max_tokens=16)
 STRICT = dataclasses.replace(DEFAULTS, reject_unknown=True)
-
-Run = Callable[[], Any]
-
-
-@pytest.fixture(autouse=True)
-def _no_collections() -> Iterator[None]:
-    gc.disable()
-    yield
-    gc.enable()
-
-
-def cpu_s(run: Run) -> float:
-    start = time.process_time()
-    run()
-    return time.process_time() - start
-
-
-def is_proportional(small: Run, large: Run) -> bool:
-    """Return whether `large` takes less than `GROWTH` times as long as `SCALE` runs of `small`."""
-
-    def many_small() -> None:
-        for _ in range(SCALE):
-            small()
-
-    small_s = large_s = math.inf
-    for _ in range(6):  # Other programs can make runs slow, for seconds.
-        small_s, large_s = min(small_s, cpu_s(many_small)), min(large_s, cpu_s(large))
-        if large_s < GROWTH * max(small_s, SHORT_S):
-            return True
-    return False
 
 
 def test_is_proportional_finds_a_quadratic_cost():
@@ -75,26 +25,6 @@ def test_is_proportional_finds_a_quadratic_cost():
         return lambda: sum(1 for _first in range(size) for _second in range(size))
 
     assert not is_proportional(pairs(100), pairs(100 * SCALE))
-
-
-def peak_bytes(run: Run) -> int:
-    tracemalloc.start()
-    run()
-    _now, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return peak
-
-
-def assert_proportional(prepare: Callable[[int], Run], size: int) -> None:
-    """Check that time and memory grow with the input, and not with its square.
-
-    Args:
-        prepare: Returns what is measured, with an input of the given size.
-        size: Parameters, characters, events of the large input: enough for some milliseconds.
-    """
-    small, large = prepare(size // SCALE), prepare(size)
-    assert is_proportional(small, large)
-    assert peak_bytes(large) < GROWTH * SCALE * max(peak_bytes(small), SMALL_BYTES)
 
 
 def refuse(job_input: Any, defaults: RequestDefaults = DEFAULTS) -> RequestError:
@@ -218,63 +148,6 @@ def test_parse_job_many_problems_names_the_first_and_counts_the_others(job_input
     assert error.param == first
     assert len(error.extra["problems"]) == 10
     assert error.message.endswith(f"; and {count - 10} more")
-
-
-def find_patterns() -> dict[str, re.Pattern[str]]:
-    """Return the patterns that meet text from outside, by module and pattern."""
-    found: dict[str, re.Pattern[str]] = {}
-
-    def add(module: str, value: object) -> None:
-        if isinstance(value, re.Pattern):
-            found[f"{module} {value.pattern}"] = value
-        elif isinstance(value, Mapping):
-            add(module, tuple(value.values()))
-        elif isinstance(value, tuple | list):
-            for each in value:
-                add(module, each)
-
-    for module in pkgutil.walk_packages(worker.__path__, "worker."):
-        if module.name.startswith(OUTSIDE) and module.name != "worker.engine.child":
-            for value in vars(importlib.import_module(module.name)).values():
-                add(module.name, value)
-    return found
-
-
-OUTSIDE = (
-    *("worker.request", "worker.serve", "worker.handler", "worker.queue", "worker.stream"),
-    *("worker.engine", "worker.logs", "worker.redaction"),
-)
-"""Modules that meet requests, vLLM's messages and log lines, and RunPod's replies."""
-
-ANCHORED = (
-    *("worker.request.routes", "worker.request.trace_context", "worker.request.upload"),
-    r"worker.queue.decoding \s*",
-)
-"""Starts of the names of patterns that are used at the start of a text only."""
-
-PATTERNS = find_patterns()
-
-FILLINGS = (" ", "\n", "a", "A", "1", "-", "[", "{", "<", '"', ";", " a", "a.", "a-", "a:")
-"""What texts are filled with, after a part of a pattern or alone."""
-
-
-def worst_texts(pattern: re.Pattern[str], size: int) -> Iterator[str]:
-    """Yield texts that begin to match at many places, and match nowhere."""
-    # The parts of the pattern that stand for themselves, e.g. `Loading lora `.
-    parts = re.findall(r"(?:\\[^\w]|[\w ,:<'`=-])+", pattern.pattern)
-    pieces = {re.sub(r"\\(.)", r"\1", part) for part in parts}
-    for text in (*FILLINGS, *pieces, *(piece + "a" for piece in pieces)):
-        yield (text * size)[:size] + "!"
-        yield (text * size)[:size] + "}"
-
-
-@pytest.mark.parametrize("name", PATTERNS)
-def test_pattern_worst_text_costs_in_proportion(name):
-    pattern = PATTERNS[name]
-    search = pattern.match if name.startswith(ANCHORED) else pattern.search
-    sizes = (worst_texts(pattern, size) for size in (32_000 // SCALE, 32_000))
-    for small, large in zip(*sizes, strict=True):
-        assert is_proportional(partial(search, small), partial(search, large)), small[:80]
 
 
 MESSAGES: dict[str, Callable[[int], str]] = {

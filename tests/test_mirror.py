@@ -23,6 +23,7 @@ ABOUT_OTHER_FILES = {
     "test_docs.py": "docs",
     "test_mirror.py": "tests",
     "test_moving_vllm.py": "docs/moving-vllm.md",
+    "test_patterns.py": "worker",
     "test_private_names.py": "tests",
     "test_project.py": "worker",
     "test_prose.py": "docs",

@@ -1,10 +1,10 @@
 """Bodies of takes that Python's decoder refuses."""
 
 import json
-import time
 
 import pytest
 
+from tests.support.costs import Run, assert_proportional
 from worker.errors import RequestError
 from worker.queue.decoding import (
     KEPT_LEVELS,
@@ -131,15 +131,8 @@ def test_check_jobs_of_something_else_is_an_error(value):
     ],
 )
 def test_decode_tolerantly_costs_in_proportion_to_the_body(build):
-    def measure(size: int) -> float:
+    def prepare(size: int) -> Run:
         body = surround(b'{"id": "b", "input": {"m": [%s], "f": "\xff"}}' % build(size))
-        costs = []
-        for _ in range(2):
-            began = time.process_time()
-            decode_tolerantly(body)
-            costs.append(time.process_time() - began)
-        return min(costs)
+        return lambda: decode_tolerantly(body)
 
-    small, large = measure(50_000), measure(200_000)
-    # Four times the size: proportional is 4, quadratic 16.
-    assert large < 9 * small + 0.05
+    assert_proportional(prepare, 200_000)
