@@ -3,13 +3,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 COVERAGE ?= # `make test COVERAGE=--cov`: coverage of the unit tests, with its floor
-ENGINES ?= 1# `make test ENGINES=2`: end-to-end tests of two modules, and so two engines, at a time
+PROCESSES ?= $(shell expr $$(nproc) + 1)# of the unit tests; many of them wait for a process or a time limit
+ENGINES ?= 2# end-to-end tests of so many modules, and so engines, at a time
 
 # Some images set it: each process would then compile every module and rewrite every test again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev test test-faults test-clients image-test browser screenshots vendor lint docs audit fix render lock clean
+.PHONY: help install run dev test test-contract test-browser test-faults test-clients image-test browser screenshots vendor lint docs audit fix render lock clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14
@@ -23,9 +24,15 @@ run: install ## Ask a small model a question through the whole worker, on this m
 dev: install ## A local RunPod endpoint that stays up, with the demo model or MODEL_NAME=...
 	@$(BIN)/worker dev
 
-test: install ## All tests: units on every core, then end to end with one real vLLM
-	$(BIN)/pytest -m "not e2e" --ignore=tests/e2e -n logical --dist worksteal --durations=10 $(COVERAGE)
-	$(BIN)/pytest -m "e2e and not faults" -n $(ENGINES) --dist loadfile --durations=10
+test: install ## Unit tests on every core, then the tests end to end with a real vLLM
+	$(BIN)/pytest -m "not (e2e or contract or browser)" --ignore=tests/e2e -n $(PROCESSES) --dist worksteal --durations=10 $(COVERAGE)
+	$(BIN)/pytest -m "e2e and not (contract or browser or faults)" -n $(ENGINES) --dist loadfile --durations=10
+
+test-contract: install ## What the worker assumes about the installed vLLM: options, functions, messages, values
+	$(BIN)/pytest -m contract -n $(ENGINES) --dist loadfile --durations=10
+
+test-browser: browser ## Pages in Chromium: the console, the report of `worker tune`, other origins
+	$(BIN)/pytest -m browser -n $(ENGINES) --dist loadfile --durations=10
 
 test-faults: install ## The longest end-to-end tests: hangs, overload, killed processes, broken models and downloads
 	$(BIN)/pytest -m faults --durations=10
@@ -37,7 +44,7 @@ browser: install ## Chromium, for the tests with pages in a browser
 	@$(BIN)/python scripts/browser.py
 
 screenshots: install ## The pictures of the console page in docs/images, by its own tests
-	SCREENSHOTS=docs/images $(BIN)/pytest -m e2e tests/e2e/test_console_page.py tests/e2e/test_console_browser.py
+	SCREENSHOTS=docs/images $(BIN)/pytest -m browser tests/e2e/test_console_page.py tests/e2e/test_console_browser.py
 
 vendor: install ## The newest front-end files of the console page, pinned again
 	@$(BIN)/python scripts/vendor.py --update

@@ -13,7 +13,7 @@ from benchmarks.client import BACKENDS, FIGURES, Load, LoadError
 from benchmarks.engine_server import build_app, replace_requests
 from benchmarks.served import ENGINE, Server, Service
 
-pytestmark = pytest.mark.e2e  # It imports vLLM.
+pytestmark = pytest.mark.contract
 
 TOKENS = 3
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.e2e.support.probe import run_probe
 
+pytestmark = pytest.mark.contract
+
 PROBE = """
 import inspect, json
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels

@@ -18,7 +18,7 @@ from tests.e2e.support.http_worker import Server, serve_http
 from tests.support.browser import launch_browser
 from tests.support.ports import free_port
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 KEY = "sk-for-this-page"
 PAGE = """<!doctype html>

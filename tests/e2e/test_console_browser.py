@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser, ConsoleMessage, FilePayload, Page, expect
 
 from tests.support.browser import find_barriers, launch_browser, take_picture
@@ -22,7 +23,7 @@ from worker_tools.dev.store import JobStore
 from worker_tools.dev.web import Console
 from worker_tools.dev.web.output_log import OutputLog
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 ENVIRON = {"MODEL_NAME": "Qwen/Qwen3-8B", "PATH": os.environ["PATH"]}
 WORKER = "worker-1"
@@ -381,20 +382,18 @@ async def test_keyboard_reaches_each_view_and_the_content(site: Site) -> None:
 
 async def test_page_of_another_origin_cannot_send(site: Site) -> None:
     async def show(_request: web.Request) -> web.Response:
-        return web.Response(text="<!doctype html><p>foreign", content_type="text/html")
+        # Without an icon the browser asks for one, which is an error.
+        return web.Response(text='<link rel="icon" href="data:,">', content_type="text/html")
 
     app = web.Application()
     app.router.add_get("/", show)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    await site.page.goto(f"http://127.0.0.1:{runner.addresses[0][1]}/")
-    sent = await site.page.evaluate(
-        """url => fetch(url, {method: 'POST', mode: 'no-cors', body: '{"input": 1}'})
-             .then(answer => answer.type, error => String(error))""",
-        f"{site.deployment.endpoint.url}/run",
-    )
-    await runner.cleanup()
+    async with TestServer(app) as foreign:
+        await site.page.goto(str(foreign.make_url("/")))
+        sent = await site.page.evaluate(
+            """url => fetch(url, {method: 'POST', mode: 'no-cors', body: '{"input": 1}'})
+                 .then(answer => answer.type, error => String(error))""",
+            f"{site.deployment.endpoint.url}/run",
+        )
     assert sent == "opaque"  # the browser has sent it
     assert site.deployment.endpoint.jobs == {}
     site.problems.clear()

@@ -26,7 +26,7 @@ from worker_tools.dev import LocalDeployment
 from worker_tools.dev.web import Console
 from worker_tools.dev.web.output_log import OutputLog
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 SETTINGS = {"ENABLE_AUTO_TOOL_CHOICE": "true", "TOOL_CALL_PARSER": "hermes", "MAX_NUM_SEQS": "8"}
 WAIT_MS = READY_TIMEOUT_S * 1000

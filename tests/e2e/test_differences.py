@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+pytestmark = pytest.mark.contract
+
 HERE = Path(__file__).parent
 LISTED = yaml.safe_load((HERE / "differences.yaml").read_text(encoding="utf-8"))
 LEAST_VALUES = 5_000

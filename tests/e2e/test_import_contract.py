@@ -6,6 +6,8 @@ import pytest
 
 from tests.e2e.support.probe import run_probe
 
+pytestmark = pytest.mark.contract
+
 PROBE = r"""
 import json, sys
 from worker.engine import vllm_import

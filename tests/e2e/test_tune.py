@@ -37,6 +37,7 @@ async def run(folder: Path, command: str, environ: dict[str, str] | None = None)
     return out.decode()
 
 
+@pytest.mark.browser
 async def test_tune_and_its_page(deployment, tmp_path):
     url = deployment.endpoint.url
     printed = await run(

@@ -21,6 +21,8 @@ from worker.engine.startup_timing import (
 )
 from worker.gc_tuning import GEN0_THRESHOLD
 
+pytestmark = pytest.mark.contract
+
 PROBE = """
 import asyncio, gc, importlib.util, inspect, json, os, tempfile, time, types
 from pathlib import Path

@@ -21,7 +21,7 @@ PARTS = [text.split("{}") for _kind, text in CASES]
 SEAM = re.compile(r"""["']\s+[fr]?["']""")
 """Between two literals that Python joins."""
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.contract
 
 
 def read_texts(path: Path) -> Iterator[str]:

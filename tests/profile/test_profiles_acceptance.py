@@ -41,7 +41,7 @@ def accepted(tmp_path_factory):
     return json.loads((folder / "results.json").read_text())
 
 
-@pytest.mark.e2e
+@pytest.mark.contract
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", CASES)
 def test_vllm_accepts_the_arguments_of_a_profile(accepted, name):

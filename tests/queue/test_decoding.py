@@ -135,4 +135,4 @@ def test_decode_tolerantly_costs_in_proportion_to_the_body(build):
         body = surround(b'{"id": "b", "input": {"m": [%s], "f": "\xff"}}' % build(size))
         return lambda: decode_tolerantly(body)
 
-    assert_proportional(prepare, 200_000)
+    assert_proportional(prepare, 100_000)

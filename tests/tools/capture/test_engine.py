@@ -91,7 +91,7 @@ def read_by_vllm(tmp_path_factory):
     return json.loads(target.read_text()), expected
 
 
-@pytest.mark.e2e
+@pytest.mark.contract
 @pytest.mark.timeout(300)
 def test_capture_is_that_of_the_installed_vllm():
     changes = difference(SCHEMA_PATH.read_text(), capture_text())
@@ -99,7 +99,7 @@ def test_capture_is_that_of_the_installed_vllm():
     assert not changes, f"vLLM's options differ; run: worker capture\n{changes[:4000]}"
 
 
-@pytest.mark.e2e
+@pytest.mark.contract
 @pytest.mark.timeout(300)
 def test_vllm_reads_the_arguments_of_every_environment(read_by_vllm):
     results, _ = read_by_vllm
@@ -108,7 +108,7 @@ def test_vllm_reads_the_arguments_of_every_environment(read_by_vllm):
     assert refused == []
 
 
-@pytest.mark.e2e
+@pytest.mark.contract
 @pytest.mark.timeout(300)
 def test_every_option_reaches_vllm_with_the_value_that_was_meant(read_by_vllm):
     results, expected = read_by_vllm

@@ -13,7 +13,7 @@ RENDERED = {"native.json"}
 
 # vLLM's import takes ten seconds, more while other tests run.
 @pytest.mark.timeout(180)
-@pytest.mark.e2e
+@pytest.mark.contract
 def test_captured_requests_match_the_installed_vllm() -> None:
     committed = {CAPTURED, *(SCHEMAS / path.name for path in (ROOT / SCHEMAS).glob("*.json"))}
     fresh = {Path(name): text for name, text in capture_files().items()}

@@ -153,7 +153,7 @@ except ValueError as error:
 """
 
 
-@pytest.mark.e2e
+@pytest.mark.contract
 @pytest.mark.timeout(180)
 def test_kind_derived_boolean_is_switch_and_unknown_one_fails() -> None:
     done = subprocess.run(

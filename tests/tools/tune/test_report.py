@@ -50,6 +50,7 @@ async def open_page(page: Page, report: Report) -> list[str]:
     return problems
 
 
+@pytest.mark.browser
 async def test_page_in_both_schemes_and_widths(tmp_path):
     async with launch_browser() as browser:
         for scheme in ("light", "dark"):
@@ -69,6 +70,7 @@ async def test_page_in_both_schemes_and_widths(tmp_path):
                 await page.close()
 
 
+@pytest.mark.browser
 async def test_plots_follow_the_colour_scheme_and_the_width(tmp_path):
     async with launch_browser() as browser:
         page = await browser.new_page(viewport={"width": 390, "height": 800}, color_scheme="light")
@@ -88,6 +90,7 @@ async def test_plots_follow_the_colour_scheme_and_the_width(tmp_path):
         assert problems == []
 
 
+@pytest.mark.browser
 async def test_copy_button(tmp_path):
     async with launch_browser() as browser:
         context = await browser.new_context(permissions=["clipboard-read", "clipboard-write"])
@@ -99,6 +102,7 @@ async def test_copy_button(tmp_path):
         assert copied == "MAX_NUM_SEQS=16\nMAX_CONCURRENCY=16"
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("counts", [(4,), (4, 8)])
 async def test_page_of_few_measurements_without_a_price(tmp_path, counts):
     async with launch_browser() as browser:
