@@ -113,7 +113,8 @@ async def test_turns_give_both_systems_the_same_prompts_and_none_twice(tmp_path,
     assert quiet[:4] == [SERVE, HTTP, HTTP, SERVE]
 
 
-@pytest.mark.filterwarnings("ignore")  # Of what vLLM imports.
+@pytest.mark.contract  # With the client of vLLM's own benchmark.
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("answered", [2, 1])
 async def test_ask_checks_that_every_token_arrived(model, answered):
     load = Load("completion", 2, None, 16, 3)
