@@ -229,6 +229,8 @@ class Worker:
 
     async def _load(self) -> None:
         serving = self._settings.serving
+        # The engine's process began with it when this one did, and may be done.
+        self._timings.start_phase("importing PyTorch")
         await self._engine.start(serving.start_timeout_s)
         if serving.self_test and self._leader is None:
             left_s = max(serving.start_timeout_s - self._engine.uptime_s, SELF_TEST_S)
