@@ -262,28 +262,3 @@ def _find_connection(request: web.BaseRequest) -> Connection | None:
         protocol = transport.get_protocol()
         return protocol if isinstance(protocol, Connection) else None
     return None
-
-
-async def receive_body(request: web.Request, timeout_s: float, max_bytes: int) -> None:
-    """Receive the whole body of a request, of any type; `request.read()` then returns at once.
-
-    Raises:
-        RequestError: The body is too large or does not arrive in time.
-    """
-    try:
-        if (request.content_length or 0) > max_bytes:
-            raise web.HTTPRequestEntityTooLarge(max_bytes, request.content_length or 0)
-        async with asyncio.timeout(timeout_s):
-            await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise request_error(
-            Code.INVALID_REQUEST,
-            f"The body is above {max_bytes} bytes, the limit of RunPod's load balancer.",
-            status=413,
-        ) from None
-    except TimeoutError:
-        raise request_error(
-            Code.REQUEST_TIMEOUT,
-            f"The body of the request did not arrive within {timeout_s:g} s. Send it faster, or "
-            "raise HTTP_BODY_TIMEOUT_S.",
-        ) from None

@@ -20,12 +20,14 @@ class Exchange:
 
     Attributes:
         request: The client's request.
+        body: The body of the request, decompressed; empty until it was received.
         path: Route whose error format the response has.
         response: The response as soon as its status is sent; None before.
     """
 
     def __init__(self, request: web.Request) -> None:
         self.request = request
+        self.body = b""
         self.path = request.path
         self.response: web.StreamResponse | None = None
 

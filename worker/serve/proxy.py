@@ -14,20 +14,18 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from worker.engine.client import EngineClient
-from worker.errors import RequestError
 from worker.handler import HandlerOptions, read_whole, report_ignored, split_at_error
 from worker.request import (
-    Code,
     EngineRequest,
     build_reply,
     map_engine_error,
     parse_job,
-    request_error,
 )
 from worker.request.openai import check_form
 from worker.request.parameters import ignored_header, unknown_parameters_error
 from worker.request.routes import resolve_route
 from worker.request.upload import FORM_ROUTES, read_field_names
+from worker.serve.body import parse_json
 from worker.serve.exchange import Exchange
 from worker.stream.events import EventBuffer
 from worker.usage import HEADER, LOG_PREFIX, Span
@@ -55,6 +53,7 @@ NOT_FORWARDED = frozenset(
     {
         "accept-encoding",
         "authorization",
+        "content-encoding",
         "content-length",
         "content-type",
         "cookie",
@@ -104,14 +103,13 @@ class Proxy:
         headers = forwarded_headers(request.headers)
         if request.content_type == "multipart/form-data":
             headers["Content-Type"] = request.headers["Content-Type"]
-            form = await request.read()
-            engine_request = self._check_form(request, form)
+            engine_request = self._check_form(request, exchange.body)
             report_ignored(engine_request, self._options)
             opened = self._client.forward(
-                engine_request.method, engine_request.path, io.BytesIO(form), headers
+                engine_request.method, engine_request.path, io.BytesIO(exchange.body), headers
             )
             return await self._forward(exchange, engine_request, opened, span)
-        engine_request = self._check(request, await read_body(request))
+        engine_request = self._check(request, parse_json(exchange.body))
         report_ignored(engine_request, self._options)
         for name, value in engine_request.headers.items():
             headers.setdefault(name, value)
@@ -257,29 +255,6 @@ def find_usage_event(events: bytes) -> bytes:
     start = events.rfind(b"data: ", 0, place) + len(b"data: ")
     end = events.find(b"\n", place)
     return events[start : end if end >= 0 else len(events)]
-
-
-async def read_body(request: web.Request) -> dict[str, Any] | None:
-    """Return the JSON body of a request; None without a body.
-
-    Raises:
-        RequestError: The body is not a JSON object.
-    """
-    text = await request.read()
-    if not text:
-        return None
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise invalid_body(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
-    if not isinstance(value, dict):
-        raise invalid_body("The body is JSON, but not an object.")
-    return value
-
-
-def invalid_body(message: str) -> RequestError:
-    """Return the error for a body that is not a JSON object."""
-    return request_error(Code.INVALID_REQUEST, message)
 
 
 def forwarded_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:

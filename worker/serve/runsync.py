@@ -13,8 +13,9 @@ from aiohttp import web
 
 from worker.handler import Handler, Output
 from worker.request.parameters import ignored_header
+from worker.serve.body import invalid_body, parse_json
 from worker.serve.exchange import Exchange
-from worker.serve.proxy import invalid_body, log_record, read_body
+from worker.serve.proxy import log_record
 from worker.usage import Span, UsageMeter, find_answer
 
 PATH = "/runsync"
@@ -43,7 +44,7 @@ async def handle_runsync(
 
 
 async def _answer(exchange: Exchange, handler: Handler, span: Span | None) -> web.StreamResponse:
-    body = await read_body(exchange.request)
+    body = parse_json(exchange.body)
     if body is None or "input" not in body:
         raise invalid_body('Expected {"input": {…}}, with the same input that a RunPod job has.')
     job = {"id": uuid.uuid4().hex, "input": body["input"]}

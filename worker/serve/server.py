@@ -14,8 +14,9 @@ from worker.errors import RequestError, UnavailableError
 from worker.handler import Handler, HandlerOptions, describe_failure, timeout_error
 from worker.request import Code, request_error
 from worker.request.engine_request import MAX_BODY_BYTES
+from worker.serve.body import receive_body
 from worker.serve.cluster import NODE, FollowerMonitor
-from worker.serve.connections import AccessLogger, ConnectionLimits, Connections, receive_body
+from worker.serve.connections import AccessLogger, ConnectionLimits, Connections
 from worker.serve.cors import Cors
 from worker.serve.exchange import (
     Exchange,
@@ -168,6 +169,8 @@ class HttpServer:
             app,
             access_log_class=AccessLogger,
             access_log=log,
+            # aiohttp turns a body that cannot be decompressed into a status 500.
+            auto_decompress=False,
             handler_cancellation=True,
             keepalive_timeout=KEEP_ALIVE_S,
             shutdown_timeout=ABORT_S,
@@ -196,7 +199,8 @@ class HttpServer:
             self._check(request)
             if not is_websocket(request):
                 # A slow body does not count as a running request.
-                await receive_body(request, self._config.limits.body_timeout_s, MAX_BODY_BYTES)
+                timeout_s = self._config.limits.body_timeout_s
+                exchange.body = await receive_body(request, timeout_s, MAX_BODY_BYTES)
                 self._check(request)
             return await self._run_with_timeout(exchange)
         except Exception as error:
@@ -269,7 +273,7 @@ class HttpServer:
 
     def _error_response(self, failure: RequestError, path: str) -> web.Response:
         response = error_response(failure, path)
-        if self._state in (State.STOPPING, State.FAILED) or failure.status in (408, 413):
+        if self._state in (State.STOPPING, State.FAILED) or failure.status in (408, 413, 415):
             response.force_close()
         return response
 
