@@ -11,7 +11,7 @@ from worker.request import Code
 async def test_native_job_is_answered(ready):
     ready.engine.answer = say(REPLY)
     body = {"input": {"messages": BODY["messages"]}}
-    status, answer = await ready.ask("POST", "/runsync", json=body)
+    status, answer = await ready.ask("POST", "/runsync/", json=body)
     assert (status, answer["status"]) == (200, "COMPLETED")
     assert answer["output"][0]["choices"][0]["tokens"] == ["Hi"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import io
 
 import aiohttp
@@ -84,11 +85,44 @@ async def test_answer_is_vllms_with_its_headers(ready):
     assert orjson.loads(ready.engine.bodies[0]) == BODY
 
 
-@pytest.mark.parametrize("path", [CHAT, "/openai" + CHAT, "/chat/completions"])
+@pytest.mark.parametrize(
+    "path", [CHAT, "/openai" + CHAT, "/chat/completions", "/" + CHAT, "/v1//chat/completions"]
+)
 async def test_route_by_every_name_that_a_job_may_use(ready, path):
     ready.engine.answer = say(REPLY)
     assert await ready.ask("POST", path, json=BODY) == (200, REPLY)
     assert ready.engine.requests[0].path == CHAT
+
+
+async def test_body_with_a_byte_order_mark_is_read(ready):
+    ready.engine.answer = say(REPLY)
+    body = codecs.BOM_UTF8 + orjson.dumps(BODY)
+    assert await ready.ask("POST", CHAT, data=body) == (200, REPLY)
+    assert orjson.loads(ready.engine.bodies[0]) == BODY
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", CHAT, "POST"),
+        ("OPTIONS", "/openai/v1/models", "GET"),
+        ("GET", "/runsync", "POST"),
+    ],
+)
+async def test_method_that_a_route_does_not_take_is_refused_with_those_it_takes(
+    ready, method, path, allowed
+):
+    async with ready.request(method, path) as response:
+        assert (response.status, response.headers["Allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize(
+    "path", ["/run", "/status/1-a", "/stream/1-a", "/cancel/1-a", "/purge-queue"]
+)
+async def test_operation_of_a_queue_is_refused_with_what_there_is(ready, path):
+    status, body = await ready.ask("POST", path, json={"input": {"prompt": "x"}})
+    assert (status, code_of(body)) == (404, Code.UNKNOWN_ROUTE)
+    assert "/runsync" in body["error"]["message"]
 
 
 async def test_query_of_a_get_route_reaches_vllm(ready):

@@ -147,7 +147,7 @@ ERROR_SPECS: dict[Code, ErrorSpec] = {
     Code.INVALID_ROUTE: ErrorSpec(
         400,
         _CALLER,
-        "The route is not a plain path: a whole URL, `..`, an escape or an empty segment.",
+        "The route is not a plain path: a whole URL, `..` or an escape.",
         "Send a path such as /v1/chat/completions.",
     ),
     Code.UNKNOWN_ROUTE: ErrorSpec(

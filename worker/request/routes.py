@@ -153,6 +153,7 @@ ROUTES: tuple[Route, ...] = (
 )
 """All HTTP routes of the pinned vLLM; a test compares them with the captured ones."""
 
+_SLASHES = re.compile("(?<!:)/{2,}")
 _EXACT = {route.path: route for route in ROUTES if "{" not in route.path}
 _PATTERNS = [
     (re.compile(re.sub(r"\{\w+\}", "[^/]+", route.path) + r"\Z"), route)
@@ -243,7 +244,8 @@ def _split(text: object, param: str) -> tuple[str, str]:
 
 
 def _strip(path: str) -> str:
-    path = "/" + path.removeprefix("/").rstrip("/")
+    # A base URL that ends with a slash gives two of them.
+    path = "/" + _SLASHES.sub("/", path).strip("/")
     return path.removeprefix("/openai") if path.startswith("/openai/") else path
 
 
@@ -260,5 +262,8 @@ def _choose_method(route: Route, method: Any, *, has_body: bool) -> Method:
     allowed = " or ".join(route.methods)
     got = repr(method[:16]) if isinstance(method, str) else json_type_name(method)
     raise request_error(
-        Code.METHOD_NOT_ALLOWED, f"method: {route.path} takes {allowed}, got {got}", "method"
+        Code.METHOD_NOT_ALLOWED,
+        f"method: {route.path} takes {allowed}, got {got}",
+        "method",
+        allowed_methods=list(route.methods),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import zlib
 from typing import Any
 
@@ -79,7 +80,7 @@ def parse_json(body: bytes) -> dict[str, Any] | None:
     if not body:
         return None
     try:
-        value = orjson.loads(body)
+        value = orjson.loads(body.removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError as error:
         raise invalid_body(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
     if not isinstance(value, dict):

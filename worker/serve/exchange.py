@@ -39,7 +39,11 @@ class Exchange:
 
 def error_response(error: RequestError, path: str) -> web.Response:
     """Return an error with its real status, in the form of the API at `path`."""
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if error.extra.get("retryable") else None
+    headers: dict[str, str] = {}
+    if error.extra.get("retryable"):
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    if methods := error.extra.get("allowed_methods"):
+        headers["Allow"] = ", ".join(methods)
     return web.Response(
         body=orjson.dumps(error_body(error, path)),
         status=error.status,

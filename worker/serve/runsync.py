@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,6 +13,7 @@ import orjson
 from aiohttp import web
 
 from worker.handler import Handler, Output
+from worker.request.codes import Code, request_error
 from worker.request.parameters import ignored_header
 from worker.serve.body import invalid_body, parse_json
 from worker.serve.exchange import Exchange
@@ -19,6 +21,9 @@ from worker.serve.proxy import log_record
 from worker.usage import Span, UsageMeter, find_answer
 
 PATH = "/runsync"
+QUEUE_OPERATIONS = re.compile(r"/(run|purge-queue|(status|stream|cancel|retry)/[^/]+)/?")
+"""Operations of RunPod's queue, which a server without a queue does not have."""
+
 END = b"data: [DONE]\n\n"
 
 
@@ -33,14 +38,31 @@ async def handle_runsync(
         meter: Measures what each job takes, for its record; None writes none.
 
     Raises:
-        RequestError: The job failed.
+        RequestError: The method is wrong, or the job failed.
     """
+    if (method := exchange.request.method) != "POST":
+        message = f"method: {PATH} takes POST, got {method[:16]!r}"
+        raise request_error(Code.METHOD_NOT_ALLOWED, message, "method", allowed_methods=["POST"])
     span = None if meter is None else meter.start()
     try:
         return await _answer(exchange, handler, span)
     finally:
         if span is not None:
             span.end()
+
+
+def refuse_queue_operation(path: str) -> None:
+    """Refuse an operation of RunPod's queue.
+
+    Raises:
+        RequestError: The path is one.
+    """
+    if QUEUE_OPERATIONS.fullmatch(path):
+        message = (
+            f"route: this endpoint has no queue. POST {PATH} takes the same input and answers at "
+            "once, whole or as a stream."
+        )
+        raise request_error(Code.UNKNOWN_ROUTE, message, "route")
 
 
 async def _answer(exchange: Exchange, handler: Handler, span: Span | None) -> web.StreamResponse:

@@ -28,7 +28,7 @@ from worker.serve.exchange import (
 from worker.serve.health import State, health_response
 from worker.serve.proxy import Proxy
 from worker.serve.runsync import PATH as NATIVE_PATH
-from worker.serve.runsync import handle_runsync
+from worker.serve.runsync import handle_runsync, refuse_queue_operation
 from worker.serve.websocket import (
     fail_websocket,
     is_websocket,
@@ -239,7 +239,8 @@ class HttpServer:
         if is_websocket(request):
             return await proxy_websocket(exchange, self._client)
         refuse_plain_request(request.path)
-        if request.path == NATIVE_PATH and request.method == "POST":
+        refuse_queue_operation(request.path)
+        if request.path.rstrip("/") == NATIVE_PATH:
             return await handle_runsync(exchange, self._handler, self._meter)
         return await self._proxy.answer(exchange)
 
