@@ -20,6 +20,11 @@ SECRET_NAME = re.compile(
 )
 """Names of variables that hold a credential."""
 
+SECRET_REFERENCE = re.compile(r"\{\{ *RUNPOD_SECRET_([A-Za-z0-9_-]+) *\}\}")
+"""What RunPod replaces with a secret when a worker starts.
+
+Source: https://docs.runpod.io/pods/templates/secrets."""
+
 PLACEHOLDERS = frozenset({"true", "false", "none", "null", "empty"})
 """Values, in lower case, that variables named like a credential have and that hide nothing."""
 

@@ -2,11 +2,12 @@
 
 import pytest
 
+from worker.errors import ConfigurationError
 from worker.machine import GIB, MachineInfo
 from worker.redaction import REDACTED
 from worker.settings import load_settings
 
-SECRET = 'hf_se"cret'
+SECRET = "hf_se+cret/"
 
 
 @pytest.fixture
@@ -43,3 +44,22 @@ def test_cache_placed_by_the_user_is_left_alone(name):
     environment = load_settings(environ, machine=MachineInfo(1, GIB)).engine_environment()
 
     assert not {"HF_HOME", "HF_HUB_CACHE"} & set(environment)
+
+
+REFERENCE = "{{ RUNPOD_SECRET_my-token }}"
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "WORKER_API_KEY", "AWS_SECRET_ACCESS_KEY"])
+@pytest.mark.parametrize("value", [REFERENCE, "{{RUNPOD_SECRET_my-token}}", f"x {REFERENCE}"])
+def test_reference_that_runpod_has_not_replaced_is_a_problem(name, value):
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({"MODEL_NAME": "org/name", name: value})
+
+    assert "RUNPOD_SECRET" not in str(caught.value)
+    assert "the secret my-token" in str(caught.value)
+
+
+def test_reference_is_accepted_before_a_deployment():
+    settings = load_settings({"HF_TOKEN": REFERENCE}, machine=MachineInfo(1, GIB))
+
+    assert settings.model.hf_token is not None

@@ -7,6 +7,7 @@ unset means and what the setting costs. The default is rendered separately.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,10 +16,24 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.metadata import Meta
 from worker.models.adapters import read_sources
+from worker.redaction import SECRET_REFERENCE
 from worker.settings.endpoint import ClusterSettings, EndpointSettings, HttpSettings
 from worker.settings.types import SettingsModel
+from worker.validation_errors import invalid_value
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""A token that can be sent in a header (RFC 6750, 2.1)."""
+
+
+def _check_token(token: SecretStr) -> SecretStr:
+    text = token.get_secret_value()
+    # The check before a deployment sees the reference; RunPod replaces it when a worker starts.
+    if not TOKEN.fullmatch(text) and not SECRET_REFERENCE.fullmatch(text):
+        raise invalid_value("not a token", "the token alone, without quotes, spaces or `Bearer`")
+    return token
 
 
 class ModelSettings(SettingsModel):
@@ -48,9 +63,12 @@ class ModelSettings(SettingsModel):
     """Name that clients use for the model. If unset, it is the repository id, or the last part of
     a local path."""
     hf_token: Annotated[
-        SecretStr | None,
+        Annotated[SecretStr, AfterValidator(_check_token)] | None,
         Meta(
-            aliases=("HUGGING_FACE_HUB_TOKEN",),
+            aliases=(
+                *("HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN", "HUGGINGFACE_TOKEN"),
+                "HUGGINGFACEHUB_API_TOKEN",
+            ),
             console=False,
             advanced=False,
             example="hf_...",

@@ -20,7 +20,7 @@ from worker.settings.model_location import locate_models, offline_variables, set
 from worker.settings.parallel import warn_alone, warn_stored_responses
 from worker.settings.registry import load_registry
 from worker.settings.rules import apply_rules
-from worker.settings.secrets import redact_problem, secret_values
+from worker.settings.secrets import find_unreplaced, redact_problem, secret_values
 from worker.settings.settings import Settings, read_sources
 from worker.settings.sources import Inputs
 from worker.settings.typos import find_model_elsewhere, find_unknown
@@ -91,6 +91,8 @@ def _check(settings: Settings, inputs: Inputs) -> None:
         (found.problems if problem.suggestions else found.warnings).append(problem)
     if inputs.find("model_name") is None:
         found.problems += find_model_elsewhere(environ, allowed)
+    if inputs.is_local:
+        found.problems += find_unreplaced(environ)
     found.problems += apply_rules(values, inputs)
     found.warnings += warn_alone(values)
     found.warnings += warn_stored_responses(values, inputs)

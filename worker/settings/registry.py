@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from worker.metadata import Meta, find_meta
 from worker.settings.groups import WorkerSettings
+from worker.settings.types import union_members
 from worker.validation_errors import plain
 from worker.vllm_options.overrides import OVERRIDES, RESERVED, Override
 from worker.vllm_options.schema import VllmSchema, read_schema
@@ -237,7 +238,7 @@ def _worker_option(
         field=path,
         vllm_name=meta.vllm_name,
         flag=captured.options[meta.vllm_name]["x-flag"] if meta.vllm_name else None,
-        secret=SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ())),
+        secret=SecretStr in union_members(field.annotation),
         default_text=meta.default_text,
         console=meta.console and group.console,
         zero_is_unset=excludes_zero(schema),

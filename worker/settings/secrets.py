@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from worker.errors import Problem
-from worker.redaction import SECRET_NAME, Redactor
+from worker.redaction import SECRET_NAME, SECRET_REFERENCE, Redactor
 from worker.settings.values import ResolvedValue
+
+SECRETS_PAGE = "https://console.runpod.io/user/secrets"
 
 
 def secret_values(values: Iterable[ResolvedValue], environ: Mapping[str, str]) -> Iterator[str]:
@@ -36,6 +38,21 @@ def _url_password(value: str) -> str | None:
         return urlsplit(value).password
     except ValueError:
         return None
+
+
+def find_unreplaced(environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield a problem for each variable with a reference to a secret that RunPod has not replaced.
+
+    It would be used as if it were the secret.
+    """
+    for name, value in sorted(environ.items()):
+        if found := SECRET_REFERENCE.search(value):
+            yield Problem(
+                name,
+                f"RunPod has not replaced the reference to the secret {found[1]}",
+                expected=f"a secret of this name at {SECRETS_PAGE}",
+                anchor="deployment.md#where-the-model-is-stored",
+            )
 
 
 def redact_problem(problem: Problem, redact: Redactor) -> Problem:

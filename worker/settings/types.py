@@ -36,7 +36,7 @@ class SettingsModel(BaseModel):
 
     @staticmethod
     def _normalize(annotation: Any, value: Any) -> Any:
-        accepted = _members(annotation)
+        accepted = union_members(annotation)
         if isinstance(value, str):
             value = value.strip()
             if not is_text(value):
@@ -58,7 +58,7 @@ def is_text(text: str) -> bool:
     return "\0" not in text
 
 
-def _members(annotation: Any) -> tuple[Any, ...]:
+def union_members(annotation: Any) -> tuple[Any, ...]:
     """Return the types of a union, each without its constraints."""
     if get_origin(annotation) is Literal:
         return (annotation,)

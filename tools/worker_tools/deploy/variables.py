@@ -7,19 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from worker.errors import Problem
-from worker.redaction import SECRET_NAME
+from worker.redaction import SECRET_NAME, SECRET_REFERENCE
 from worker.settings.registry import OptionRegistry
+from worker.settings.secrets import SECRETS_PAGE
 from worker.sizing.target import is_model
 from worker_tools.deploy.options import DeployOptions
 
-SECRETS_PAGE = "https://console.runpod.io/user/secrets"
 ANCHOR = "deploy-command.md#secrets"
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRET = re.compile(r"[A-Za-z0-9_-]+")
-REFERENCE = re.compile(r"\{\{ RUNPOD_SECRET_[A-Za-z0-9_-]+ \}\}")
-"""Source: https://docs.runpod.io/pods/templates/secrets."""
-
 
 KEY_PREFIX = re.compile(
     r"(hf_|api_org_|sk-|sk_|rpa_|gh[opsur]_|github_pat_|glpat-|AKIA|ASIA|AIza|xox[abeprs]-|eyJ|nvapi-"
@@ -43,6 +40,12 @@ def secret_reference(secret: str) -> str:
     return f"{{{{ RUNPOD_SECRET_{secret} }}}}"
 
 
+def is_reference(value: str) -> bool:
+    """Return whether a value is a reference as RunPod writes it."""
+    found = SECRET_REFERENCE.fullmatch(value)
+    return found is not None and value == secret_reference(found[1])
+
+
 def collect_variables(
     options: DeployOptions,
     environ: Mapping[str, str],
@@ -60,7 +63,7 @@ def collect_variables(
     variables: dict[str, str] = {}
     for name, value in _read_env(options.env or (), environ, problems):
         hidden = is_secret(name, registry) or is_issued_key(value)
-        if hidden and value and not REFERENCE.fullmatch(value):
+        if hidden and value and not is_reference(value):
             problems.append(_plain_secret(name))
         else:
             variables[name] = value

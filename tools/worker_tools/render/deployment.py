@@ -9,13 +9,14 @@ from worker.errors import Problem
 from worker.profile import builtin_folder, names
 from worker.profile.pools import PRICES_SOURCE
 from worker.settings.registry import OptionRegistry
+from worker.settings.secrets import SECRETS_PAGE
 from worker.sizing import formatting, load_target
 from worker_tools.deploy import gpus as deploy_gpus
 from worker_tools.deploy import options as deploy_options
 from worker_tools.deploy import plan, request, sizing
 from worker_tools.deploy.gpus import choose_gpus, prices
 from worker_tools.deploy.options import DeployOptions
-from worker_tools.deploy.variables import SECRETS_PAGE, secret_reference
+from worker_tools.deploy.variables import secret_reference
 from worker_tools.render.build_arguments import BUILD_ARGUMENTS
 from worker_tools.render.markdown import render_template
 
