@@ -128,6 +128,7 @@ def test_check_leaves_other_variables_alone_where_the_model_is_named(run_check):
 READ = {
     "https://huggingface.co/Qwen/Qwen3-8B": ("Qwen/Qwen3-8B", None),
     "https://huggingface.co/Qwen/Qwen3-8B/": ("Qwen/Qwen3-8B", None),
+    "Qwen/Qwen3-8B/": ("Qwen/Qwen3-8B", None),
     "http://hf.co/Qwen/Qwen3-8B?x=1#y": ("Qwen/Qwen3-8B", None),
     "https://huggingface.co/Qwen/Qwen3-8B/tree/refs%2Fpr%2F1": ("Qwen/Qwen3-8B", "refs/pr/1"),
     "https://huggingface.co/Qwen/Qwen3-8B.git": ("Qwen/Qwen3-8B", None),

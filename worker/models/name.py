@@ -61,6 +61,8 @@ def read_model_name(text: str) -> ModelName:
         PydanticCustomError: It is not the name of a model, or is ambiguous.
     """
     bare = _unquote(text)
+    if bare.count("/") == 2 and not bare.startswith(PATH_STARTS):
+        bare = bare.removesuffix("/")
     scheme, separator, rest = bare.partition("://")
     if separator and scheme.lower() in STORES:
         return ModelName(bare, None, bare != text)
