@@ -104,6 +104,7 @@ TRANSLATED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "extra_body": (chat(extra_body={"top_k": 3, **THINK}), {"top_k": 3, **THINK}),
     "extra_body, same value": (chat(top_k=3, extra_body={"top_k": 3}), {"top_k": 3}),
     "TGI": (text(max_new_tokens=5, do_sample=True, details=False), {"max_tokens": 5}),
+    "Anthropic": (chat(stop_sequences=["END"]), {"stop": ["END"]}),
     "SGLang": (chat(regex="a+", no_stop_trim=True), {"structured_outputs": {"regex": "a+"}}),
     "llama.cpp": (
         chat(n_predict=5, grammar='root ::= "a"', cache_prompt=True, id_slot=1, mirostat=0),

@@ -134,6 +134,7 @@ _RENAMED: tuple[tuple[str, str, str], ...] = (
     ("sampling_seed", "seed", "SGLang"),
     ("no_stop_trim", "include_stop_str_in_output", "SGLang"),
     ("rid", "request_id", "SGLang"),
+    ("stop_sequences", "stop", "Anthropic, Cohere"),
     ("thinking_budget", "thinking_token_budget", "Qwen, SGLang"),
 )
 """Parameters with the same values as vLLM's: name, vLLM's name, servers."""
