@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import signal
@@ -118,6 +119,19 @@ async def test_chat_streamed_keeps_every_character(
     chunks = [chunk.choices[0].delta.content or "" async for chunk in stream]
     assert "".join(chunks) == TEXT
     assert len(chunks) > 10
+
+
+async def test_compressed_body_on_a_path_with_two_slashes_is_answered(
+    server: Server, session: aiohttp.ClientSession, text_choice: dict[str, Any]
+) -> None:
+    body = {"messages": MESSAGES, "max_tokens": 200, **text_choice}
+    async with session.post(
+        f"{server.url}//v1/chat/completions",
+        data=gzip.compress(json.dumps(body).encode()),
+        headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
+    ) as response:
+        answer = await response.json()
+    assert answer["choices"][0]["message"]["content"] == TEXT
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
