@@ -1,7 +1,8 @@
-"""Bodies that a client has compressed, or says it has."""
+"""Bodies as clients send them: compressed, said to be, or with a byte order mark."""
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import logging
 import resource
@@ -121,3 +122,10 @@ async def test_compressed_body_above_the_limit_is_refused_early(ready, received)
     assert received == []
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) * 1024
     assert grown < 4 * MAX_BODY_BYTES
+
+
+async def test_body_with_a_byte_order_mark_is_read(ready, received):
+    status, _ = await post(ready, CHAT, codecs.BOM_UTF8 + CHAT_BODY)
+
+    assert status == 200
+    assert orjson.loads(received[0][1])["messages"] == orjson.loads(CHAT_BODY)["messages"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import orjson
+import pytest
 
 from tests.fakes.engine import BODY, CHAT, DONE, EVENT, REPLY, STREAM, code_of, say, stream
 from worker.request import Code
@@ -43,3 +44,12 @@ async def test_gateway_input_streams_vllms_own_events(ready):
     ready.engine.answer = stream(EVENT, DONE)
     body = {"input": {"openai_route": CHAT, "openai_input": STREAM}}
     assert await ready.ask("POST", "/runsync", json=body) == (200, EVENT + DONE)
+
+
+@pytest.mark.parametrize(
+    "path", ["/run", "/status/1-a", "/stream/1-a", "/cancel/1-a", "/purge-queue"]
+)
+async def test_operation_of_a_queue_is_refused_with_what_there_is(ready, path):
+    status, body = await ready.ask("POST", path, json={"input": {"prompt": "x"}})
+    assert (status, code_of(body)) == (404, Code.UNKNOWN_ROUTE)
+    assert "/runsync" in body["error"]["message"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
 import io
 
 import aiohttp
@@ -94,13 +93,6 @@ async def test_route_by_every_name_that_a_job_may_use(ready, path):
     assert ready.engine.requests[0].path == CHAT
 
 
-async def test_body_with_a_byte_order_mark_is_read(ready):
-    ready.engine.answer = say(REPLY)
-    body = codecs.BOM_UTF8 + orjson.dumps(BODY)
-    assert await ready.ask("POST", CHAT, data=body) == (200, REPLY)
-    assert orjson.loads(ready.engine.bodies[0]) == BODY
-
-
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
@@ -114,15 +106,6 @@ async def test_method_that_a_route_does_not_take_is_refused_with_those_it_takes(
 ):
     async with ready.request(method, path) as response:
         assert (response.status, response.headers["Allow"]) == (405, allowed)
-
-
-@pytest.mark.parametrize(
-    "path", ["/run", "/status/1-a", "/stream/1-a", "/cancel/1-a", "/purge-queue"]
-)
-async def test_operation_of_a_queue_is_refused_with_what_there_is(ready, path):
-    status, body = await ready.ask("POST", path, json={"input": {"prompt": "x"}})
-    assert (status, code_of(body)) == (404, Code.UNKNOWN_ROUTE)
-    assert "/runsync" in body["error"]["message"]
 
 
 async def test_query_of_a_get_route_reaches_vllm(ready):
