@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.support.deployment import make_environ
-from tests.e2e.support.soak import Soak, is_repeated_only
+from tests.e2e.support.soak import Soak
+from tests.e2e.support.soak_answers import is_repeated_only
 
 SECONDS = 40
 GROWTH_KIB = 64 * 1024
