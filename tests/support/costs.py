@@ -19,8 +19,8 @@ quadratic. Other programs and caches change a cost too, but not as much."""
 SHORT_S = 0.002
 """Shorter times are compared as this one."""
 
-SMALL_BYTES = 100_000
-"""Smaller peaks are compared as this one: Python reuses freed tuples, which then cost nothing."""
+SMALL_BYTES = 1_250
+"""Smaller peaks are compared as this one."""
 
 Run = Callable[[], Any]
 
@@ -51,6 +51,7 @@ def is_proportional(small: Run, large: Run) -> bool:
 
 
 def peak_bytes(run: Run) -> int:
+    gc.collect()  # It also empties the lists of freed tuples, which would cost nothing.
     tracemalloc.start()
     run()
     _now, peak = tracemalloc.get_traced_memory()
