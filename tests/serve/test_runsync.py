@@ -12,7 +12,7 @@ from worker.request import Code
 async def test_native_job_is_answered(ready):
     ready.engine.answer = say(REPLY)
     body = {"input": {"messages": BODY["messages"]}}
-    status, answer = await ready.ask("POST", "/runsync/", json=body)
+    status, answer = await ready.ask("POST", "//runsync/", json=body)
     assert (status, answer["status"]) == (200, "COMPLETED")
     assert answer["output"][0]["choices"][0]["tokens"] == ["Hi"]
 
@@ -47,7 +47,7 @@ async def test_gateway_input_streams_vllms_own_events(ready):
 
 
 @pytest.mark.parametrize(
-    "path", ["/run", "/status/1-a", "/stream/1-a", "/cancel/1-a", "/purge-queue"]
+    "path", ["/run", "/status/1-a", "/stream/1-a", "/cancel/1-a", "/retry/1-a/", "//purge-queue"]
 )
 async def test_operation_of_a_queue_is_refused_with_what_there_is(ready, path):
     status, body = await ready.ask("POST", path, json={"input": {"prompt": "x"}})

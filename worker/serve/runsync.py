@@ -21,7 +21,7 @@ from worker.serve.proxy import log_record
 from worker.usage import Span, UsageMeter, find_answer
 
 PATH = "/runsync"
-QUEUE_OPERATIONS = re.compile(r"/(run|purge-queue|(status|stream|cancel|retry)/[^/]+)/?")
+QUEUE_OPERATIONS = re.compile(r"/(run|purge-queue|(status|stream|cancel|retry)/[^/]+)")
 """Operations of RunPod's queue, which a server without a queue does not have."""
 
 END = b"data: [DONE]\n\n"

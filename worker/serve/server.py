@@ -14,6 +14,7 @@ from worker.errors import RequestError, UnavailableError
 from worker.handler import Handler, HandlerOptions, describe_failure, timeout_error
 from worker.request import Code, request_error
 from worker.request.engine_request import MAX_BODY_BYTES
+from worker.request.routes import find_path
 from worker.serve.body import receive_body
 from worker.serve.cluster import NODE, FollowerMonitor
 from worker.serve.connections import AccessLogger, ConnectionLimits, Connections
@@ -239,8 +240,9 @@ class HttpServer:
         if is_websocket(request):
             return await proxy_websocket(exchange, self._client)
         refuse_plain_request(request.path)
-        refuse_queue_operation(request.path)
-        if request.path.rstrip("/") == NATIVE_PATH:
+        path = find_path(request.path)
+        refuse_queue_operation(path)
+        if path == NATIVE_PATH:
             return await handle_runsync(exchange, self._handler, self._meter)
         return await self._proxy.answer(exchange)
 
