@@ -16,6 +16,7 @@ from worker.settings.load import load_settings
 from worker.settings.registry import Option, OptionRegistry, load_registry
 from worker.settings.secrets import secret_values
 from worker.sizing.requirement import check_capacity
+from worker_tools.deploy.variables import secret_reference
 from worker_tools.dev.reply import ApiError
 from worker_tools.render.console import hub
 
@@ -116,7 +117,7 @@ def write_lines(environ: Mapping[str, str], registry: OptionRegistry) -> dict[st
     plain = {name: redact(given[name]) for name in given if name not in secret}
     docker = [f"-e {shlex.quote(f'{name}={value}')}" for name, value in plain.items()]
     deploy = [f"--env {shlex.quote(f'{name}={value}')}" for name, value in plain.items()]
-    references = {name: f"{{{{ RUNPOD_SECRET_{name} }}}}" for name in secret}
+    references = {name: secret_reference(name) for name in secret}
     return {
         "console": "\n".join(
             f"{name}={quote_env(value)}" for name, value in (plain | references).items()
