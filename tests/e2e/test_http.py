@@ -33,6 +33,7 @@ from tests.e2e.support.http_worker import WORKER, Server, run, serve_http
 from tests.e2e.support.tiny_model import build_tiny_model
 from tests.e2e.support.tiny_weights import write_weights
 from tests.fakes.hub import Hub, repository_of
+from tests.support.output import wait_for_line
 from worker.engine.client import EngineClient
 from worker.engine.startup_timing import READ
 from worker.errors import ExitCode
@@ -201,6 +202,7 @@ async def test_ignored_parameter_is_named_in_a_header(
     async with session.post(server.url + "/v1/chat/completions", json=body) as response:
         assert (response.status, response.headers["X-Ignored-Parameters"]) == (200, "top_a")
         assert (await response.json())["choices"]
+    await wait_for_line(server.output, "top_a")
     assert sum("top_a" in line for line in server.output) == 1
 
 
@@ -258,7 +260,7 @@ async def test_request_beyond_the_deadline_is_ended_in_vllm(
 
 
 async def test_start_logs_the_duration_of_reading_the_weights(server: Server) -> None:
-    line = next(line for line in server.output if "start: " in line)
+    line = await wait_for_line(server.output, "start: ")
     assert json.loads(line.partition("start: ")[2])["vllm_phases"].keys() == {READ}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.support.output import wait_for_line
 from worker_tools.dev import LocalDeployment
 from worker_tools.dev.job import Job, JobRequest, JobStatus
 
@@ -52,6 +53,5 @@ async def test_job_that_cannot_be_decoded_fails_and_its_take_is_answered(
     assert bad.status is JobStatus.FAILED
     error = json.loads(bad.error)["error"]
     assert (error["code"], error["param"]) == (code, param)
-    about = [line for line in worker_output if bad.id in line]
-    assert any(f"Failed with {code}" in line for line in about)
+    await wait_for_line(worker_output, bad.id, f"Failed with {code}")
     assert SECRET.decode() not in "".join([*worker_output, bad.error])

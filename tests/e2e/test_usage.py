@@ -1,23 +1,18 @@
 """The usage record of a job that the real engine answered."""
 
-import asyncio
 import json
 
 import pytest
 
+from tests.support.output import wait_for_line
 from worker.usage import LOG_PREFIX
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def find_record(output, job_id):
-    async with asyncio.timeout(30):
-        while True:
-            for line in output:
-                if LOG_PREFIX in line and job_id in line:
-                    message = json.loads(line)["message"]
-                    return json.loads(message.removeprefix(LOG_PREFIX))
-            await asyncio.sleep(0.02)
+    line = await wait_for_line(output, LOG_PREFIX, job_id)
+    return json.loads(json.loads(line)["message"].removeprefix(LOG_PREFIX))
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
