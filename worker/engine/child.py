@@ -248,6 +248,7 @@ def patch_engine(arguments: Sequence[str]) -> None:
     startup_patches.capture_fewer_graphs(arguments)
     startup_patches.keep_objects_frozen()
     startup_patches.load_engine_tokenizer_during_weights()
+    startup_patches.read_weights_in_threads(arguments)
     if "--enable-lora" in arguments:
         adapter_patches.load_adapters_completely()
 
