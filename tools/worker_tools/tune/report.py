@@ -246,7 +246,7 @@ def describe_missed(report: Report) -> str:
     return (
         f"No load keeps the target ({report.targets}): {best.load}, the first token took "
         f"{best.first_token_ms.p95:,.0f} ms and each further one {best.token_ms.p95:,.1f} ms "
-        "(p95). A faster GPU, a quantized or smaller model, or shorter prompts can."
+        "(p95). Try a faster GPU, a quantized or smaller model, or shorter prompts."
     )
 
 

@@ -80,7 +80,7 @@
           y: { range: (_plot, _low, high) => [0, high * 1.1 || 1] },
         },
         axes: [
-          { ...axis, size: 26, label: options.x.label, labelSize: 16, labelFont: "12px system-ui", space: 34, ...(log ? { splits: () => marks, filter: (_plot, at) => at, values: (_plot, at) => thin(at) } : { values: (_plot, at) => at.map(round) }) },
+          { ...axis, size: 26, label: options.x.label, labelSize: 16, labelFont: "12px system-ui", space: log ? 34 : 60, ...(log ? { splits: () => marks, filter: (_plot, at) => at, values: (_plot, at) => thin(at) } : { values: (_plot, at) => at.map(round) }) },
           { ...axis, size: 62, space: 30, values: (_plot, at) => at.map(show) },
         ],
         hooks: { drawAxes: [(drawn) => drawLine(drawn, options.x.value(chosen), color("--good"))] },
