@@ -18,7 +18,7 @@ from worker.request.parameters import ignored_header
 from worker.serve.body import invalid_body, parse_json
 from worker.serve.exchange import Exchange
 from worker.serve.proxy import log_record
-from worker.usage import Span, UsageMeter, find_answer
+from worker.usage import Span, UsageMeter
 
 PATH = "/runsync"
 QUEUE_OPERATIONS = re.compile(r"/(run|purge-queue|(status|stream|cancel|retry)/[^/]+)")
@@ -127,7 +127,5 @@ def report_usage(
     if span is None:
         return {}
     span.end()
-    job_input = job["input"]
-    asked = job_input.get("model") if isinstance(job_input, dict) else None
-    record = span.report(job["id"], find_answer(outputs), asked)
+    record = span.report_job(job, outputs)
     return {} if record is None else log_record(record)
