@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from types import TracebackType
@@ -105,4 +106,8 @@ def list_errors(data: Mapping[str, Any]) -> list[str]:
 
 def describe_no_response(error: BaseException) -> str:
     """Return why there is no response."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+        reason = os.strerror(cause.errno) if cause.errno else cause.strerror or "no reason"
+        return f"no connection to {error.host}:{error.port}: {reason}"
     return "no answer in time" if isinstance(error, TimeoutError) else str(error) or "no reason"

@@ -7,6 +7,9 @@ import json
 import pytest
 from rich.console import Console
 
+from tests.support.ports import free_port
+from worker_tools.batch import api as api_module
+from worker_tools.batch import command as command_module
 from worker_tools.batch.api import BatchClient
 from worker_tools.batch.command import UsageError, find_target, run_batch
 from worker_tools.batch.options import BatchOptions
@@ -41,6 +44,30 @@ async def test_batch_writes_answers_in_the_order_of_the_file(
     assert "20 answered, 0 failed" in text
     assert "60 in (20 cached), 40 out" in text
     assert "1 x H100" in text
+
+
+async def test_batch_without_a_terminal_prints_its_progress(
+    tmp_path, write_file, endpoint, line_worker, monkeypatch
+):
+    monkeypatch.setattr(command_module, "PRINT_S", 0.0)
+    options, console = prepare(tmp_path, write_file, 20, endpoint=endpoint.url)
+    status, text = await call(options, console)
+    assert status == 0, text
+    assert "requests.jsonl: 20 of 20 done, 0 failed" in text
+
+
+async def test_batch_to_an_address_without_an_endpoint_says_so(tmp_path, write_file, monkeypatch):
+    monkeypatch.setattr(api_module, "FIRST_PATIENCE_S", 0.2)
+    monkeypatch.setattr(api_module, "FIRST_RETRY_S", 0.05)
+    url = f"http://127.0.0.1:{free_port()}/v2/local"
+    options, console = prepare(tmp_path, write_file, endpoint=url)
+    status, text = await call(options, console)
+    assert status == 5
+    first, last = text.splitlines()
+    assert first.startswith("RunPod cannot be reached: ")
+    assert first.endswith("trying again for up to 0.2 s")
+    assert last.startswith("worker batch: RunPod cannot be reached: ")
+    assert last.endswith("run the same command again to resume")
 
 
 async def test_batch_again_after_the_end_sends_nothing(tmp_path, write_file, endpoint, line_worker):

@@ -8,13 +8,12 @@ import pytest
 
 from worker.errors import UnavailableError
 from worker_tools.batch import run as run_module
-from worker_tools.batch.api import BatchClient, LimitError, RejectedError, UnansweredError
+from worker_tools.batch.api import BatchClient, RejectedError, UnansweredError
 from worker_tools.batch.input_file import read_input_file
 from worker_tools.batch.plan import split_parts
 from worker_tools.batch.results import write_results
 from worker_tools.batch.run import BatchRun, Observer
 from worker_tools.batch.state import Part, Progress, StateFolder
-from worker_tools.dev import Limits, LocalEndpoint
 
 COUNT, PER_BATCH, CALL_BYTES = 7, 4, 420
 """Two batches; the first takes two calls."""
@@ -201,23 +200,3 @@ async def test_unknown_endpoint_is_rejected_with_advice(session, endpoint):
     async with BatchClient(f"{endpoint.url}x", None) as client:
         with pytest.raises(RejectedError, match=r"404.*--endpoint"):
             await client.create()
-
-
-async def test_limit_of_active_batches_is_no_rejection(start_worker):
-    async with (
-        start_worker(batch_active=1) as (endpoint, _worker),
-        BatchClient(endpoint.url, None) as client,
-    ):
-        await client.create()
-        with pytest.raises(LimitError):
-            await client.create()
-
-
-async def test_unreachable_endpoint_ends_after_the_patience():
-    endpoint = LocalEndpoint(limits=Limits())
-    await endpoint.start()
-    url = endpoint.url
-    await endpoint.stop()
-    async with BatchClient(url, None, patience_s=0.1) as client:
-        with pytest.raises(UnavailableError, match="same command again"):
-            await client.get("batch_x")

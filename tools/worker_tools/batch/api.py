@@ -21,6 +21,8 @@ TIMEOUT_S = 120.0
 
 PATIENCE_S = 600.0
 """How long a call is repeated that RunPod does not answer."""
+FIRST_PATIENCE_S = 30.0
+"""The same until RunPod has answered once: the address may be wrong."""
 
 FIRST_RETRY_S = 0.5
 MAX_RETRY_S = 30.0
@@ -82,11 +84,20 @@ class BatchClient(RunpodClient):
         url: The endpoint, e.g. `https://api.runpod.ai/v2/ID`.
         key: The API key, if the endpoint needs one; it is in a header and nowhere else.
         patience_s: How long a call is repeated that RunPod does not answer, seconds.
+        note: Called with a sentence for the user when a call has to be repeated.
     """
 
-    def __init__(self, url: str, key: str | None, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        patience_s: float = PATIENCE_S,
+        note: Callable[[str], None] = lambda _text: None,
+    ) -> None:
         super().__init__(f"{url}/batch", key, TIMEOUT_S)
         self._patience_s = patience_s
+        self._note = note
+        self._has_answered = False
 
     async def create(self) -> str:
         """Create an empty draft and return its id.
@@ -148,7 +159,10 @@ class BatchClient(RunpodClient):
             UnavailableError: RunPod did not answer for too long.
         """
         clock = asyncio.get_running_loop().time
-        deadline = clock() + self._patience_s
+        patience_s = self._patience_s
+        if not self._has_answered:
+            patience_s = min(patience_s, FIRST_PATIENCE_S)
+        deadline = clock() + patience_s
         wait_s = FIRST_RETRY_S
         while True:
             try:
@@ -158,6 +172,8 @@ class BatchClient(RunpodClient):
                     raise UnavailableError(
                         f"{error}; run the same command again to resume"
                     ) from None
+                if wait_s == FIRST_RETRY_S:
+                    self._note(f"{error}; trying again for up to {patience_s:g} s")
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, MAX_RETRY_S)
 
@@ -174,6 +190,7 @@ class BatchClient(RunpodClient):
         except (aiohttp.ClientError, TimeoutError) as error:
             reason = describe_no_response(error)
             raise UnansweredError(f"RunPod cannot be reached: {reason}") from None
+        self._has_answered = True
         if status >= 500:
             raise UnansweredError(f"RunPod answered {status}: {describe_rejection(data)}")
         if status == 429:

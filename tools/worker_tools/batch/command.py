@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ BASE_URL_VARIABLE = "RUNPOD_ENDPOINT_BASE_URL"
 
 CALL_BYTES: int = Limits().batch_body_bytes
 SHOWN_PROBLEMS = 200
+PRINT_S = 30.0
+"""Time between two lines about the progress where no terminal shows it."""
 INTERRUPTED = 130
 
 
@@ -146,13 +149,24 @@ async def _follow(
         TextColumn("{task.fields[failed]} failed"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=notes, transient=True) as bar:
+    shows_bar = notes.is_terminal
+    with Progress(*columns, console=notes, transient=True, disable=not shows_bar) as bar:
         task = bar.add_task(options.file.name, total=len(source.lines), failed=0)
-        async with BatchClient(target.url, target.key) as client:
-            observer = Observer(
-                count=lambda ended, failed: bar.update(task, completed=ended, failed=failed),
-                note=lambda text: bar.console.print(text, markup=False, soft_wrap=True),
-            )
+
+        def note(text: str) -> None:
+            bar.console.print(text, markup=False, soft_wrap=True)
+
+        printed_s = time.monotonic()
+
+        def count(ended: int, failed: int) -> None:
+            nonlocal printed_s
+            bar.update(task, completed=ended, failed=failed)
+            if not shows_bar and time.monotonic() - printed_s >= PRINT_S:
+                printed_s = time.monotonic()
+                note(f"{options.file.name}: {ended} of {len(source.lines)} done, {failed} failed")
+
+        async with BatchClient(target.url, target.key, note=note) as client:
+            observer = Observer(count=count, note=note)
             run = BatchRun(client, source, saved, folder, observer, CALL_BYTES)
             await (run.cancel() if options.cancel else run.run())
 

@@ -22,6 +22,7 @@ from worker_tools.runpod_api import (
     LOOPBACK,
     Reply,
     RunpodClient,
+    describe_no_response,
     describe_rejection,
     is_valid_key,
 )
@@ -201,7 +202,8 @@ class EndpointClient(RunpodClient):
             reply = await self._request(method, path, None if data is None else orjson.dumps(data))
         except aiohttp.ClientError as error:
             raise UnavailableError(
-                f"{url} cannot be reached: {error}; start the endpoint, or check the address"
+                f"{url} cannot be reached: {describe_no_response(error)}; start the endpoint, or "
+                "check the address"
             ) from None
         # RunPod's OpenAI route can answer 200 for a job that failed.
         failed = isinstance(reply.data, dict) and isinstance(reply.data.get("error"), dict)
