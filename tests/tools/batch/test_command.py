@@ -141,8 +141,31 @@ async def test_check_sends_nothing_and_needs_no_endpoint(tmp_path, write_file):
 async def test_batch_without_file_names_it(tmp_path):
     options = BatchOptions(file=tmp_path / "none.jsonl", endpoint="http://127.0.0.1:1/v2/x")
     status, text = await call(options, Console(file=io.StringIO(), width=300))
-    assert status == 5
+    assert status == 2
     assert "none.jsonl: No such file" in text
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ({"output": "missing/a.jsonl"}, "--output: the folder {folder}/missing does not exist"),
+        ({"errors": "."}, "--errors: {folder} is a folder"),
+        ({"output": "requests.jsonl"}, "--output: {folder}/requests.jsonl is also the input file"),
+        ({"output": "a", "errors": "./a"}, "--errors: {folder}/a is also --output"),
+        ({"errors": "requests.output.jsonl"}, "is also --output"),
+    ],
+)
+async def test_batch_with_an_unusable_file_for_results_sends_nothing(
+    tmp_path, write_file, endpoint, paths, message
+):
+    chosen = {name: tmp_path / path for name, path in paths.items()}
+    options, console = prepare(tmp_path, write_file, endpoint=endpoint.url, **chosen)
+    before = options.file.read_bytes()
+    status, text = await call(options, console)
+    assert status == 2
+    assert message.format(folder=tmp_path) in text.replace("\n", "")
+    assert not endpoint.jobs
+    assert options.file.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,24 @@ def test_interrupt_keeps_what_was_measured(server, environ, page):
     assert "MAX_NUM_SEQS=" in page.read_text()
 
 
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("missing/tune.html", "--output: the folder {folder}/missing does not exist"),
+        ("tune.json", "--output: {folder}/tune.json is also its file of measurements"),
+        (".", "--output: {folder} is a folder"),
+    ],
+)
+def test_page_that_cannot_be_written_is_refused_before_measuring(
+    server, environ, tmp_path, output, message
+):
+    status, text = tune(environ, server, tmp_path / output)
+
+    assert status == ExitCode.CONFIGURATION
+    assert text.replace("\n", "") == f"worker tune: {message.format(folder=tmp_path)}"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_commands_of_the_page_run(server, environ, tmp_path):
     body = '{"custom_id":"1","method":"POST","url":"/v1/completions","body":{"prompt":"x"}}'
     (tmp_path / "requests.jsonl").write_text(body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -98,14 +99,19 @@ def run_batch(
 
 def _run(environ: Mapping[str, str], options: BatchOptions, out: Console, notes: Console) -> int:
     pool = find_gpu(options.gpu)
-    source = read_input_file(options.file, CALL_BYTES - OVERHEAD_BYTES)
+    try:
+        source = read_input_file(options.file, CALL_BYTES - OVERHEAD_BYTES)
+    except OSError as error:
+        raise UsageError(f"{options.file}: {error.strerror}") from None
     if options.check:
         out.print(f"{options.file}: {len(source.lines)} requests, all valid", markup=False)
         return ExitCode.OK
     target = find_target(environ, options.endpoint)
-    folder = StateFolder(options.state or options.file.with_name(f"{options.file.name}.batch"))
     output = options.output or _next_to(options.file, "output")
     errors = options.errors or _next_to(options.file, "errors")
+    check_results_file("--output", output, {"the input file": options.file})
+    check_results_file("--errors", errors, {"the input file": options.file, "--output": output})
+    folder = StateFolder(options.state or options.file.with_name(f"{options.file.name}.batch"))
     with folder.lock():
         saved = _load(folder, target, source, options)
         asyncio.run(_follow(target, source, saved, folder, options, notes))
@@ -194,6 +200,28 @@ def find_target(environ: Mapping[str, str], endpoint: str | None) -> Target:
     if not key and not local:
         raise UsageError(f"{KEY_VARIABLE} is not set; get a key from {KEYS_PAGE}")
     return Target(endpoint.rstrip("/"), None if local else key)
+
+
+def check_results_file(option: str, path: Path, others: Mapping[str, Path]) -> None:
+    """Check before any work that results can be written to a file.
+
+    Args:
+        option: What names the file.
+        path: The file.
+        others: Files that it must not replace, by what they are.
+
+    Raises:
+        UsageError: It would replace another file, or cannot be written.
+    """
+    for name, other in others.items():
+        if path.resolve() == other.resolve():
+            raise UsageError(f"{option}: {path} is also {name}")
+    if path.is_dir():
+        raise UsageError(f"{option}: {path} is a folder")
+    if not path.parent.is_dir():
+        raise UsageError(f"{option}: the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"{option}: no permission to write to the folder {path.parent}")
 
 
 def find_gpu(name: str | None) -> Pool | None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from worker.console import open_console, print_json
 from worker.errors import ExitCode, WorkerError
 from worker.settings import load_settings
-from worker_tools.batch.command import INTERRUPTED, UsageError
+from worker_tools.batch.command import INTERRUPTED, UsageError, check_results_file
 from worker_tools.batch.state import replace_file
 from worker_tools.demo.model import choose_model
 from worker_tools.tune.choice import MIN_GAIN, Targets, next_concurrency, sort_valid
@@ -165,6 +165,9 @@ def run_tune(
 
 def _run(environ: Mapping[str, str], options: TuneOptions, out: Console, notes: Console) -> int:
     inputs = check_inputs(options)
+    check_results_file(
+        "--output", options.output, {"its file of measurements": saved_path(options)}
+    )
     targets = Targets(options.max_first_token, options.max_time_per_token)
     sweep = Sweep(options, targets, read_loads(options))
     about = Report(targets=targets, page=options.output, points=sweep.points)
