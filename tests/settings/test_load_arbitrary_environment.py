@@ -23,6 +23,9 @@ VARIABLES = sorted(
 )
 QUIET = {"CUDA_VISIBLE_DEVICES": "", "BAKED_FILE": "/nowhere/baked.json"}
 
+MAX_PROBLEM_LENGTH = 2000
+"""Characters of one problem, with the choices that it lists."""
+
 NASTY = {
     "empty": "",
     "space": " \t\n",
@@ -107,6 +110,7 @@ def test_nasty_text_in_any_variable_gives_settings_or_problems(position):
         except ConfigurationError as error:
             problems = error.problems
         assert SECRET not in "".join(map(str, problems))
+        assert all(len(str(problem)) < MAX_PROBLEM_LENGTH for problem in problems), name
 
 
 @pytest.mark.parametrize("text", NASTY.values(), ids=NASTY)

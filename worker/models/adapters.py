@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from worker.errors import shorten
 from worker.models.name import REPOSITORY
 from worker.validation_errors import invalid_value
 
@@ -76,7 +77,9 @@ def read_sources(text: str) -> AdapterSources:
         raise invalid_value("names no adapter", EXPECTED)
     for entry in entries:
         if not entry.startswith("/") and not PATTERN.fullmatch(entry):
-            raise invalid_value(f"{entry!r} is neither a repository nor a folder", EXPECTED)
+            raise invalid_value(
+                f"{shorten(entry)!r} is neither a repository nor a folder", EXPECTED
+            )
     return AdapterSources(
         tuple(Path(entry) for entry in entries if entry.startswith("/")),
         tuple(entry for entry in entries if not entry.startswith("/")),

@@ -7,11 +7,13 @@ unset means and what the setting costs. The default is rendered separately.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.metadata import Meta
@@ -175,6 +177,16 @@ class RequestSettings(SettingsModel):
     header `X-Ignored-Parameters`."""
 
 
+def _join_sources(value: object) -> object:
+    """Accept a JSON array, and the list of a YAML file."""
+    if isinstance(value, str) and value.startswith("["):
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ",".join(value)
+    return value
+
+
 def _check_sources(text: str) -> str:
     read_sources(text)
     return text
@@ -184,7 +196,7 @@ class AdapterSettings(SettingsModel):
     """Which LoRA adapters requests may name."""
 
     lora_allowed: Annotated[
-        Annotated[str, AfterValidator(_check_sources)] | None,
+        Annotated[str, BeforeValidator(_join_sources), AfterValidator(_check_sources)] | None,
         Meta(
             example="my-org/*,/runpod-volume/adapters",
             title="LoRA adapters by name",
@@ -192,8 +204,8 @@ class AdapterSettings(SettingsModel):
         ),
     ] = None
     """LoRA adapters that requests may name in `model`. Patterns of Hugging Face repositories, and
-    folders whose subfolders are adapters, comma-separated. An adapter is fetched by the first
-    request that names it. Turns ENABLE_LORA on, with room for several adapters."""
+    folders whose subfolders are adapters, comma-separated or as a JSON array. An adapter is fetched
+    by the first request that names it. Turns ENABLE_LORA on, with room for several adapters."""
 
 
 class StreamingSettings(SettingsModel):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from worker.errors import Problem
+from worker.errors import Problem, shorten
 from worker.models.adapters import read_sources
 from worker.models.name import GGUF_INSTEAD, exists, is_gguf_name, is_path
 from worker.settings.chat_template import find_template_error, is_template
@@ -142,7 +142,7 @@ def _check_adapter_folders(values: Values, inputs: Inputs) -> Iterator[Problem]:
     for folder in read_sources(allowed).folders:
         if not os.path.isdir(folder):  # Unlike Path's, false for a path that is too long.
             wanted = "folders of this container whose subfolders are adapters"
-            yield values.problem("lora_allowed", f"no such folder: {folder}", wanted)
+            yield values.problem("lora_allowed", f"no such folder: {shorten(str(folder))}", wanted)
 
 
 PATH_RULES = (_check_template, _check_model, _check_paths, _check_adapters, _check_adapter_folders)

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator
 
-from worker.errors import Problem
+from worker.errors import Problem, shorten
 from worker.settings.parallel import check_parallel
 from worker.settings.paths import PATH_RULES
 from worker.settings.sources import Inputs
@@ -171,7 +171,7 @@ def _check_origins(values: Values, inputs: Inputs) -> Iterator[Problem]:
     for origin in values.get("allowed_origins"):
         if origin != "*" and not ORIGIN.fullmatch(origin):
             wanted = "* or origins without a path, e.g. https://example.com,http://localhost:3000"
-            yield values.problem("allowed_origins", f"{origin!r} is not an origin", wanted)
+            yield values.problem("allowed_origins", f"{shorten(origin)!r} is not an origin", wanted)
 
 
 RULES: tuple[Rule, ...] = (

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
-from worker.errors import Problem
+from worker.errors import Problem, shorten
 from worker.settings.deprecated import REMOVED, RENAMED
 from worker.settings.registry import OptionRegistry
 from worker.suggest import CERTAIN, TYPO, suggest
@@ -90,7 +90,8 @@ def find_model_elsewhere(environ: Mapping[str, str], allowed: str | None) -> Ite
                 name,
                 "this worker does not read it, and MODEL_NAME is not set",
                 got=value,
-                expected=f"MODEL_NAME={value}, or {ALLOW}={name} if another program reads it",
+                expected=f"MODEL_NAME={shorten(value)}, or {ALLOW}={name} if another program "
+                "reads it",
                 suggestions=("MODEL_NAME",),
                 anchor=f"{PAGE}#model_name",
             )

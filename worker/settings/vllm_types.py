@@ -198,7 +198,9 @@ def _plain_integer(text: str) -> str:
 def _match(pattern: str, text: str) -> str:
     if re.fullmatch(pattern, text):
         return text
-    raise invalid_value(f"{text!r} is not in the right format", f"texts that match {pattern}")
+    raise invalid_value(
+        f"{shorten(text)!r} is not in the right format", f"texts that match {pattern}"
+    )
 
 
 def split_adapters(value: Any) -> list[Any]:
@@ -307,7 +309,9 @@ def _refuse_unknown(known: Collection[str], value: Any) -> Any:
     for key in value if isinstance(value, dict) else ():
         if key not in known:
             near = suggest(str(key), known, HINT)
-            raise invalid_value(f"unknown key {str(key)!r}", expected_choices(sorted(known)), near)
+            raise invalid_value(
+                f"unknown key {shorten(str(key))!r}", expected_choices(sorted(known)), near
+            )
     return value
 
 
@@ -318,7 +322,7 @@ def _choose(choices: list[Any], value: Any) -> Any:
         if value.lower() in (name.lower() for name in names):
             return value
         near = suggest(value, names, HINT)
-        raise invalid_value(f"unknown value {value!r}", expected_choices(choices), near)
+        raise invalid_value(f"unknown value {shorten(value)!r}", expected_choices(choices), near)
     if any(value == choice and isinstance(value, type(choice)) for choice in choices):
         return value
     shown = shorten(json.dumps(value, default=str))
