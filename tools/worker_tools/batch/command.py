@@ -208,7 +208,7 @@ def check_results_file(option: str, path: Path, others: Mapping[str, Path]) -> N
     Args:
         option: What names the file.
         path: The file.
-        others: Files that it must not replace, by what they are.
+        others: Files that it must not replace, by their names for the user.
 
     Raises:
         UsageError: It would replace another file, or cannot be written.
