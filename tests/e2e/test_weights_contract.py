@@ -19,10 +19,11 @@ from transformers import tokenization_utils_tokenizers
 from vllm.model_executor.model_loader import default_loader
 from vllm.platforms import current_platform
 from worker.engine import weight_reader
-from worker.engine.startup_patches import read_weights_in_threads, share_tokenizers
+from worker.engine.startup_patches import OTHER_READING, read_weights_in_threads, share_tokenizers
 
 own = default_loader.safetensors_weights_iterator
-read_weights_in_threads(["--safetensors-load-strategy", "eager"])
+for option in OTHER_READING:
+    read_weights_in_threads([option, "x"])
 keeps_own = default_loader.safetensors_weights_iterator is own
 read_weights_in_threads([])
 
@@ -31,18 +32,18 @@ files = [f"{folder}/model-{number}.safetensors" for number in (1, 10, 2)]
 for number, file in enumerate(files):
     save_file({f"{number}.experts.{each}.weight": torch.full((2,), each) for each in (0, 1)}, file)
 
-readers = []
+readers, GIB = [], 1024**3
 class Reader(weight_reader.WeightReader):
     def __init__(self, device, ahead_bytes):
         readers.append([str(device), ahead_bytes])
         super().__init__(torch.device("cpu"), ahead_bytes)
 
-def read(gpus, strategy=None, experts=None):
+def read(gpus, strategy=None, experts=None, free_bytes=4 * GIB):
     # In the way of vLLM's loader, on a machine with so many GPUs.
     with (
         patch.object(type(current_platform), "is_cuda", lambda _self: gpus > 0),
         patch.object(torch.distributed, "get_world_size", lambda: gpus),
-        patch.object(torch.cuda, "mem_get_info", lambda: (400, 800)),
+        patch.object(torch.cuda, "mem_get_info", lambda: (free_bytes, 80 * GIB)),
         patch.object(torch.cuda, "current_device", lambda: 0),
         patch.object(weight_reader, "WeightReader", Reader),
     ):
@@ -59,11 +60,12 @@ tokenizer = Tokenizer(models.BPE())
 with share_tokenizers():
     shared = copy.deepcopy(tokenizer) is tokenizer
 print(json.dumps({
-    "own_with_strategy_in_arguments": keeps_own,
+    "own_with_other_options": keeps_own,
     "one_gpu": read(1) == (expected, 1),
     "experts": read(1, experts={1})[0] == [each for each in expected if ".1." in each[0]],
     "reader": readers[0],
     "no_gpu": read(0) == (expected, 0),
+    "full_gpu": read(1, free_bytes=3 * GIB) == (expected, 0),
     "two_gpus": read(2) == (expected, 0),
     "eager": read(1, "eager")[1] == 0,
     "loader_calls_it": "= safetensors_weights_iterator(" in loader,
@@ -82,11 +84,16 @@ def contract() -> dict[str, object]:
 @pytest.mark.parametrize(
     ("name", "expected", "reason"),
     [
-        ("own_with_strategy_in_arguments", True, "the user's choice of a strategy is respected"),
+        (
+            "own_with_other_options",
+            True,
+            "the user's choice of a strategy, for example, is respected",
+        ),
         ("one_gpu", True, "the same names and values in the same order, read by the worker"),
         ("experts", True, "experts of other ranks are left out"),
-        ("reader", ["cuda:0", 100], "onto the GPU, with a quarter of its free memory"),
+        ("reader", ["cuda:0", 1024**3], "onto the GPU, with a quarter of its free memory"),
         ("no_gpu", True, "vLLM reads them without a GPU"),
+        ("full_gpu", True, "vLLM reads them for a GPU with too little free memory"),
         ("two_gpus", True, "vLLM reads them for several GPUs"),
         ("eager", True, "vLLM may choose a strategy itself, such as torchao's"),
         ("loader_calls_it", True, "startup_patches replaces the function in the loader's module"),

@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 
 from worker.engine import weight_reader
 from worker.engine.weight_reader import (
-    MAX_AHEAD_BYTES,
     WeightReader,
     choose_ahead_bytes,
     read_fully,
@@ -35,8 +34,9 @@ TENSORS = {
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weight_reader, "CHUNK_BYTES", CHUNK_BYTES)
+    monkeypatch.setattr(weight_reader, "MIN_BYTES", 0)
 
 
 @pytest.fixture
@@ -86,6 +86,25 @@ def test_tensors_that_are_not_wanted_are_left_out(paths: list[str]) -> None:
     assert names == ["1 scalar", "2 scalar"]
 
 
+def test_small_tensors_are_read_without_the_threads(
+    paths: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weight_reader, "MIN_BYTES", CHUNK_BYTES)
+    read_by_threads: list[int] = []
+    allocate = torch.empty_like
+
+    def note(source: torch.Tensor, **options: Any) -> torch.Tensor:
+        read_by_threads.append(source.nbytes)
+        return allocate(source, **options)
+
+    monkeypatch.setattr(torch, "empty_like", note)
+    found = dict(read(paths))
+
+    assert sorted(read_by_threads) == [1000, 1000, 12_000, 12_000]
+    assert list_bytes(found["2 odd"]) == list_bytes(TENSORS["odd"])
+    assert {tensor.device.type for tensor in found.values()} == {DEVICE.type}
+
+
 def test_no_more_is_read_ahead_than_allowed(
     paths: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,12 +129,10 @@ def test_no_more_is_read_ahead_than_allowed(
 
 
 @pytest.mark.parametrize(
-    ("free_bytes", "expected"), [(0, 0), (2 * 1024**3, 512 * 1024**2), (80 * 1024**3, None)]
+    ("free_gib", "expected_gib"), [(0, 0), (3.9, 0), (4, 1), (6, 1.5), (12, 3), (80, 3)]
 )
-def test_a_quarter_of_the_free_memory_is_used_at_most(
-    free_bytes: int, expected: int | None
-) -> None:
-    assert choose_ahead_bytes(free_bytes) == (MAX_AHEAD_BYTES if expected is None else expected)
+def test_a_quarter_of_the_free_memory_is_used_at_most(free_gib: float, expected_gib: float) -> None:
+    assert choose_ahead_bytes(int(free_gib * 1024**3)) == expected_gib * 1024**3
 
 
 def test_reading_that_is_given_up_leaves_no_thread_and_no_file(paths: list[str]) -> None:

@@ -19,8 +19,12 @@ from worker.engine.vllm_import import SERVER_MODULES, import_all
 TOKENIZER_WAIT_S = 3.0
 """How long the engine's tokenizer waits for the weights, seconds."""
 
-OTHER_READING = frozenset({"--safetensors-load-strategy", "--enable-sleep-mode"})
-"""Options with which vLLM reads weights, or allocates their memory, in another way."""
+OTHER_READING = frozenset(
+    {"--safetensors-load-strategy", "--enable-sleep-mode", "--cpu-offload-gb", "--quantization"}
+)
+"""Options with which vLLM reads weights, keeps them or allocates their memory in another way.
+
+While it quantizes a model, it collects the tensors of a layer, and expects them in main memory."""
 
 MIXED_STEP, LARGE_MIXED_STEP = 32, 64
 """Step between the sizes of CUDA graphs for batches that also read prompts, tokens."""
@@ -140,23 +144,21 @@ def read_weights_in_threads(arguments: Sequence[str]) -> None:
     ) -> Iterator[Any]:
         import torch
 
-        if (
-            strategy is not None
-            or not current_platform.is_cuda()
-            or torch.distributed.get_world_size() > 1
-        ):
-            return iterate(files, progress, strategy, local_expert_ids, **options)
         from worker.engine.weight_reader import WeightReader, choose_ahead_bytes
 
+        ahead_bytes = 0
+        if strategy is None and current_platform.is_cuda():
+            free_bytes, _total = torch.cuda.mem_get_info()
+            ahead_bytes = choose_ahead_bytes(free_bytes)
+        if not ahead_bytes or torch.distributed.get_world_size() > 1:
+            return iterate(files, progress, strategy, local_expert_ids, **options)
         paths = weight_utils.tqdm(
             sorted(files, key=weight_utils._natural_sort_key),
             desc="Loading safetensors checkpoint shards",
             disable=not weight_utils.enable_tqdm(progress),
             bar_format=weight_utils._BAR_FORMAT,
         )
-        free_bytes, _total = torch.cuda.mem_get_info()
-        device = torch.device("cuda", torch.cuda.current_device())
-        reader = WeightReader(device, choose_ahead_bytes(free_bytes))
+        reader = WeightReader(torch.device("cuda", torch.cuda.current_device()), ahead_bytes)
         return reader.read(paths, lambda name: should_skip_weight(name, local_expert_ids))
 
     default_loader.safetensors_weights_iterator = iterate_in_threads

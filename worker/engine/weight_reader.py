@@ -24,10 +24,15 @@ READERS = 8
 """Threads. They read 16 GB that are in the page cache in 0.6 s on an H100."""
 CHUNK_BYTES = 16 * 1024**2
 """Bytes that a thread reads and copies at a time; each has a pinned buffer of this size."""
+MIN_BYTES = 2 * 1024**2
+"""A smaller tensor is copied without the threads, which cost 0.2 ms a tensor: a quantized model
+with experts has tens of thousands of small ones."""
 MAX_AHEAD_BYTES = 3 * 1024**3
 """Bytes on the GPU that vLLM has not copied into the model yet; more than the largest tensors."""
 AHEAD_SHARE = 0.25
 """The same, as a share of the free memory."""
+MIN_FREE_BYTES = 4 * 1024**3
+"""With less free memory on the GPU, vLLM reads the weights itself."""
 
 HEADER_LENGTH = struct.Struct("<Q")
 
@@ -39,11 +44,6 @@ class _Reading:
     name: str
     tensor: torch.Tensor
     chunks: list[Future[None]] = field(default_factory=list)
-
-    def wait(self) -> tuple[str, torch.Tensor]:
-        for chunk in self.chunks:
-            chunk.result()
-        return self.name, self.tensor
 
 
 def read_offsets(path: str) -> dict[str, int]:
@@ -60,7 +60,13 @@ def read_offsets(path: str) -> dict[str, int]:
 
 
 def choose_ahead_bytes(free_bytes: int) -> int:
-    """Return how much to read ahead on a device with so much free memory, bytes."""
+    """Return how much to read ahead on a device with so much free memory, bytes; 0 for too little.
+
+    Args:
+        free_bytes: What is free when the parameters of the model have their memory.
+    """
+    if free_bytes < MIN_FREE_BYTES:
+        return 0
     return min(MAX_AHEAD_BYTES, int(free_bytes * AHEAD_SHARE))
 
 
@@ -69,8 +75,8 @@ class WeightReader:
 
     Args:
         device: Where to put them.
-        ahead_bytes: How much may be read before the caller takes it. A larger tensor is yielded
-            from the main memory, as vLLM would.
+        ahead_bytes: How much may be read before the caller takes it. A larger tensor is copied
+            alone, and without the threads.
     """
 
     def __init__(self, device: torch.device, ahead_bytes: int) -> None:
@@ -107,7 +113,7 @@ class WeightReader:
                         while self._readings and self._held_bytes + source.nbytes > self._limit:
                             yield self._take()
                         reading = _Reading(name, source)
-                        if source.nbytes <= self._limit:
+                        if MIN_BYTES <= source.nbytes <= self._limit:
                             self._begin(reading, file.fileno(), offsets[name], pool)
                         self._readings.append(reading)
                 while self._readings:
@@ -129,9 +135,13 @@ class WeightReader:
 
     def _take(self) -> tuple[str, torch.Tensor]:
         reading = self._readings.popleft()
-        if reading.chunks:
-            self._held_bytes -= reading.tensor.nbytes
-        return reading.wait()
+        if not reading.chunks:
+            # All tensors on one device: models concatenate some.
+            return reading.name, reading.tensor.to(self._device)
+        self._held_bytes -= reading.tensor.nbytes
+        for chunk in reading.chunks:
+            chunk.result()
+        return reading.name, reading.tensor
 
     def _copy(
         self, descriptor: int, offset: int, target: torch.Tensor, free: torch.cuda.Event | None
