@@ -22,9 +22,8 @@ TOKENIZER_WAIT_S = 3.0
 OTHER_READING = frozenset(
     {"--safetensors-load-strategy", "--enable-sleep-mode", "--cpu-offload-gb", "--quantization"}
 )
-"""Options with which vLLM reads weights, keeps them or allocates their memory in another way.
-
-While it quantizes a model, it collects the tensors of a layer, and expects them in main memory."""
+"""Options with which vLLM reads weights, keeps them or allocates their memory in another way. While
+it quantizes a model, it collects the tensors of a layer, which may be too many for the GPU."""
 
 MIXED_STEP, LARGE_MIXED_STEP = 32, 64
 """Step between the sizes of CUDA graphs for batches that also read prompts, tokens."""
