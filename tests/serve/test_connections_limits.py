@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
@@ -126,11 +127,21 @@ async def test_half_sent_head_is_closed_in_time(limited, dial, start):
 
 async def test_half_sent_head_after_an_answer_is_closed_in_time(limited, dial):
     reader, writer = await dial(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
-    await reader.readuntil(b"}")
+    assert b" 200 " in await reader.readuntil(b"}")
     await asyncio.sleep(2 * SHORT.header_timeout_s)
     writer.write(b"GET /p")
 
     assert b"HTTP/1.1 408 " in await read_end(reader)
+
+
+async def test_client_is_not_blamed_for_a_pause_of_the_worker(limited, dial):
+    reader, writer = await dial(b"GET /ping HTTP/1.1\r\n")
+    await asyncio.sleep(SHORT.header_timeout_s / 8)
+    time.sleep(2 * SHORT.header_timeout_s)
+    await asyncio.sleep(SHORT.header_timeout_s / 8)
+    writer.write(b"Host: x\r\n\r\n")
+
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_idle_connection_gives_way_to_a_new_one(limited, dial):

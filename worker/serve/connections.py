@@ -57,6 +57,7 @@ class Connections:
         self._open: set[Connection] = set()
         self._idle: dict[Connection, None] = {}
         """Connections without a request, the oldest first."""
+        self._paused_s = 0.0
         self._server: asyncio.Server | None = None
         self._checker: asyncio.Task[None] | None = None
 
@@ -107,12 +108,21 @@ class Connections:
         if idle and connection in self._open:
             self._idle[connection] = None
 
+    def now(self) -> float:
+        """Return the time of a clock that stands still while this process is paused, seconds.
+
+        A client is not too slow because the worker did not read what it sent.
+        """
+        return time.monotonic() - self._paused_s
+
     async def _check_all(self) -> None:
         limits = self.limits
         interval_s = min(CHECK_INTERVAL_S, limits.header_timeout_s / 4, limits.write_timeout_s / 4)
         while True:
+            due = time.monotonic() + interval_s
             await asyncio.sleep(interval_s)
-            now = time.monotonic()
+            self._paused_s += max(0.0, time.monotonic() - due)
+            now = self.now()
             for connection in list(self._open):
                 connection.check(now)
 
@@ -146,7 +156,7 @@ class Connection(asyncio.Protocol):
                 )
             )
             return
-        self._head_since = time.monotonic()
+        self._head_since = self._group.now()
         self._inner = self._server()
         self._inner.connection_made(transport)
 
@@ -155,7 +165,7 @@ class Connection(asyncio.Protocol):
         if self._idle:
             self._idle = False
             self._group.mark_idle(self, idle=False)
-            self._head_since = time.monotonic()
+            self._head_since = self._group.now()
         if self._inner is not None:
             self._inner.data_received(data)
 
@@ -198,7 +208,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def check(self, now: float) -> None:
-        """End the connection if its client takes too long; `now` is the monotonic time."""
+        """End the connection if its client takes too long; `now` is the group's time."""
         limits, transport = self._group.limits, self._transport
         if transport is None:
             return
