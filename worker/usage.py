@@ -116,15 +116,6 @@ class Span:
             self.meter.pusher.add(record, body.get("object"))
         return json.dumps(record) if self.meter.logs else None
 
-    def report_job(self, job: Mapping[str, Any], outputs: Sequence[Any]) -> str | None:
-        """Push and return the record of an ended job, as `report` does.
-
-        Args:
-            job: With its `id` and `input`.
-            outputs: Its last outputs.
-        """
-        return self.report(job["id"], find_answer(outputs), find_model(job.get("input")))
-
     def record(
         self, request_id: str, body: Mapping[str, Any], asked: object = None
     ) -> dict[str, Any]:
@@ -164,13 +155,6 @@ def count_tokens(usage: Mapping[str, Any]) -> dict[str, int | None]:
         "output": _first(usage, "completion_tokens", "output_tokens", "output"),
         "reasoning": _first(made, "reasoning_tokens") if made else _first(usage, "reasoning"),
     }
-
-
-def find_model(job_input: object) -> object:
-    """Return the model that a job names, in its input or the client's body in it; None if none."""
-    given = _mapping(job_input)
-    bodies = (given, _mapping(given.get("openai_input")), _mapping(given.get("body")))
-    return next((body["model"] for body in bodies if body.get("model")), None)
 
 
 def find_answer(outputs: Sequence[Any]) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ from worker.queue.sdk import (
     runpod_log,
 )
 from worker.request.codes import Code, request_error
-from worker.usage import LOG_PREFIX, Span, UsageMeter
+from worker.usage import LOG_PREFIX, Span, UsageMeter, find_answer
 
 TOO_MANY_REQUESTS_WAIT_S = 5.0
 """Wait after the platform answered 429 to a fetch, as in the SDK."""
@@ -244,7 +244,9 @@ def report_usage(
 ) -> str | None:
     """Push the usage record of a job; return it if it is to be logged."""
     span.first_s = stats.first_s
-    return span.report_job(job, result.get("output") or [])
+    job_input = job.get("input")
+    asked = job_input.get("model") if isinstance(job_input, dict) else None
+    return span.report(job["id"], find_answer(result.get("output") or []), asked)
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

@@ -18,7 +18,7 @@ from worker.request.parameters import ignored_header
 from worker.serve.body import invalid_body, parse_json
 from worker.serve.exchange import Exchange
 from worker.serve.proxy import log_record
-from worker.usage import Span, UsageMeter
+from worker.usage import Span, UsageMeter, find_answer
 
 PATH = "/runsync"
 QUEUE_OPERATIONS = re.compile(r"/(run|purge-queue|(status|stream|cancel|retry)/[^/]+)")
@@ -127,5 +127,7 @@ def report_usage(
     if span is None:
         return {}
     span.end()
-    record = span.report_job(job, outputs)
+    job_input = job["input"]
+    asked = job_input.get("model") if isinstance(job_input, dict) else None
+    record = span.report(job["id"], find_answer(outputs), asked)
     return {} if record is None else log_record(record)
