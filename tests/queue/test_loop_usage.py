@@ -56,15 +56,25 @@ async def test_job_has_a_usage_record(logged, run_jobs):
     assert "secret" not in logged[1]
 
 
-async def test_failed_job_has_a_record_with_the_model_that_it_asked_for(logged, run_jobs):
+async def test_native_job_has_a_record_with_the_model_that_it_asked_for(logged, run_jobs):
+    async def answer_natively(_job):
+        yield {"choices": [{"tokens": ["x"]}], "usage": {"input": 3, "output": 1}}
+
+    scaler = EventDrivenScaler(answer_natively, 1, UsageMeter(1, "served"))
+    await run_jobs(scaler, {"id": "j", "input": {"model": "adapter"}})
+    record = json.loads(logged[-1].removeprefix(LOG_PREFIX))
+    assert (record["model"], record["tokens"]["input"]) == ("adapter", 3)
+
+
+async def test_failed_job_has_a_record_without_the_text_that_it_sent_as_model(logged, run_jobs):
     async def fail(_job):
         raise ValueError("not for the log")
         yield
 
     scaler = EventDrivenScaler(fail, 1, UsageMeter(1, "served"))
-    await run_jobs(scaler, {"id": "j", "input": {"model": "adapter"}})
+    await run_jobs(scaler, {"id": "j", "input": {"model": "secret words"}})
     record = json.loads(logged[-1].removeprefix(LOG_PREFIX))
-    assert record["model"] == "adapter"
+    assert record["model"] == "served"
     assert record["tokens"]["input"] is None
 
 

@@ -245,7 +245,10 @@ def report_usage(
     """Push the usage record of a job; return it if it is to be logged."""
     span.first_s = stats.first_s
     job_input = job.get("input")
-    asked = job_input.get("model") if isinstance(job_input, dict) else None
+    asked = None
+    # If the job did not fail, vLLM has accepted the name; otherwise it can be any text.
+    if isinstance(job_input, dict) and "error" not in result:
+        asked = job_input.get("model")
     return span.report(job["id"], find_answer(result.get("output") or []), asked)
 
 
