@@ -45,8 +45,11 @@ async def test_runsync_answers_in_the_native_shape(
     )
     assert job["status"] == "COMPLETED", job
     assert join(job["output"]) == TEXT
+    choices = [output["choices"][0] for output in job["output"]]
+    # On a slow machine, the final usage may come in a chunk of its own.
+    reasons = [choice["finish_reason"] for choice in choices if "finish_reason" in choice]
+    assert reasons == ["stop"]
     last = job["output"][-1]
-    assert last["choices"][0]["finish_reason"] == "stop"
     assert last["usage"]["output"] >= len(TEXT)
     assert last["usage"]["input"] > 0
 
